@@ -1,0 +1,167 @@
+//! The canonical form of values that go into keys.
+//!
+//! A key must not change when a person reformats the manifest, so keys are made of typed values, not
+//! of text: `1e-4` and `0.0001` are one value. Every value is written with its type tag and its
+//! length, so no two different values share an encoding. A change of this encoding changes every
+//! key of every user: [`ENCODING`] is part of each digest for that reason.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Digest;
+
+/// The version of the encoding below.
+pub const ENCODING: u8 = 1;
+
+/// A value as it stands in a key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Value {
+    /// An option that is not set.
+    None,
+    /// A switch.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A real number, by its bits; `-0.0` counts as `0.0`.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// The digest of a file or of an output.
+    Digest(Digest),
+    /// Values in order.
+    List(Vec<Value>),
+    /// Named values; order does not matter.
+    Map(BTreeMap<String, Value>),
+}
+
+impl Value {
+    /// The digest of the canonical encoding.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut bytes = vec![ENCODING];
+        self.encode(&mut bytes);
+        Digest::of(&bytes)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::None => out.push(b'n'),
+            Self::Bool(value) => out.extend([b'b', u8::from(*value)]),
+            Self::Int(value) => {
+                out.push(b'i');
+                out.extend(value.to_le_bytes());
+            }
+            Self::Float(value) => {
+                // `+ 0.0` turns -0.0 into 0.0.
+                out.push(b'f');
+                out.extend((value + 0.0).to_bits().to_le_bytes());
+            }
+            Self::Text(text) => {
+                out.push(b't');
+                length_prefixed(text.as_bytes(), out);
+            }
+            Self::Digest(digest) => {
+                out.push(b'd');
+                out.extend(digest.as_bytes());
+            }
+            Self::List(values) => {
+                out.push(b'l');
+                out.extend((values.len() as u64).to_le_bytes());
+                values.iter().for_each(|value| value.encode(out));
+            }
+            Self::Map(values) => {
+                out.push(b'm');
+                out.extend((values.len() as u64).to_le_bytes());
+                for (name, value) in values {
+                    length_prefixed(name.as_bytes(), out);
+                    value.encode(out);
+                }
+            }
+        }
+    }
+}
+
+fn length_prefixed(bytes: &[u8], out: &mut Vec<u8>) {
+    out.extend((bytes.len() as u64).to_le_bytes());
+    out.extend(bytes);
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(value: serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        match value {
+            Json::Null => Self::None,
+            Json::Bool(value) => Self::Bool(value),
+            Json::Number(number) => match number.as_i64() {
+                Some(value) => Self::Int(value),
+                None => Self::Float(number.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Self::Text(text),
+            Json::Array(values) => Self::List(values.into_iter().map(Self::from).collect()),
+            Json::Object(fields) => {
+                Self::Map(fields.into_iter().map(|(name, value)| (name, value.into())).collect())
+            }
+        }
+    }
+}
+
+impl From<Digest> for Value {
+    fn from(digest: Digest) -> Self {
+        Self::Digest(digest)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+/// How a person reads the value in a plan or in `why`.
+impl std::fmt::Display for Value {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None => f.write_str("not set"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Text(text) => write!(f, "{text:?}"),
+            Self::Digest(digest) => f.write_str(&digest.short()),
+            Self::List(values) => {
+                f.write_str("[")?;
+                for (index, value) in values.iter().take(4).enumerate() {
+                    write!(f, "{}{value}", if index > 0 { ", " } else { "" })?;
+                }
+                f.write_str(if values.len() > 4 { ", …]" } else { "]" })
+            }
+            Self::Map(values) => {
+                f.write_str("{")?;
+                for (index, (name, value)) in values.iter().enumerate() {
+                    write!(f, "{}{name}: {value}", if index > 0 { ", " } else { "" })?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Value {
+        serde_json::from_str::<serde_json::Value>(text).unwrap().into()
+    }
+
+    #[test]
+    fn spelling_does_not_matter_but_type_and_order_do() {
+        assert_eq!(json("1e-4").digest(), json("0.0001").digest());
+        assert_eq!(json(r#"{"a":1,"b":2}"#).digest(), json(r#"{"b":2,"a":1}"#).digest());
+        assert_ne!(json("1").digest(), json("\"1\"").digest());
+        assert_ne!(json("[1,2]").digest(), json("[2,1]").digest());
+        assert_ne!(json(r#"["ab","c"]"#).digest(), json(r#"["a","bc"]"#).digest());
+        assert_eq!(Value::Float(-0.0).digest(), Value::Float(0.0).digest());
+    }
+}

@@ -1,0 +1,194 @@
+//! What the engine knows of a stage: its recipes, its items, its work. It knows no concrete stage.
+
+use std::path::PathBuf;
+
+use super::{Blob, Draft, KeyPart, Output, Store};
+use crate::base::Digest;
+
+/// A stage of the pipeline. One value per `[stages.NAME]` of the manifest.
+///
+/// `recipes` and `items` are asked by `plan`, `why` and `run` alike and must be cheap: they read
+/// headers and small files, decode no picture and open no device.
+pub trait Stage: Send + Sync {
+    /// The kind: `label`, `tag`, `merge`, `cache`, `finetune`.
+    fn kind(&self) -> &'static str;
+
+    /// What is the same for every item: algorithm version, parameters, model files. A stage that
+    /// makes outputs of several sorts (latents and text records) has a recipe for each, so that a
+    /// change of one leaves the other alone.
+    ///
+    /// # Errors
+    /// A model file is missing or cannot be read.
+    fn recipes(&self) -> Result<Vec<Recipe>, StageError>;
+
+    /// The items, given what the needed stages made or will make.
+    ///
+    /// # Errors
+    /// The dataset cannot be read.
+    fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError>;
+
+    /// Does the work for `work.items`, committing each item as it is done. One bad item is handed to
+    /// [`Work::fail`] and does not end the stage.
+    ///
+    /// # Errors
+    /// The stage as a whole cannot go on.
+    fn run(&self, work: &mut dyn Work) -> Result<(), StageError>;
+
+    /// Files beside the store that show the outputs to people: sidecars, `meta_data.json`,
+    /// checkpoints. Must depend on nothing but the items, the outputs and the manifest; called with every finished item of
+    /// the stage, after each run and also when nothing ran.
+    ///
+    /// # Errors
+    /// An output cannot be read.
+    fn publications(&self, finished: &[Finished<'_>], store: &Store) -> Result<Vec<Publication>, StageError> {
+        let _ = (finished, store);
+        Ok(Vec::new())
+    }
+}
+
+/// The part of a key that all items of one sort share.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// What it makes: `caption`, `latent`, `text`.
+    pub name: &'static str,
+    /// Its parts.
+    pub parts: Vec<KeyPart>,
+}
+
+/// One unit of work.
+#[derive(Debug)]
+pub struct ItemSpec {
+    /// What a person calls it: nearly always the picture's path within its dataset. Not in the key.
+    pub id: String,
+    /// Index into [`Stage::recipes`].
+    pub recipe: usize,
+    /// What exactly this item reads.
+    pub parts: Vec<KeyPart>,
+    /// Set where the output is given rather than made, such as a caption written by hand: nothing
+    /// runs, and downstream reads it.
+    pub given: Option<Given>,
+}
+
+/// An output that needs no work.
+#[derive(Debug)]
+pub struct Given {
+    /// The output's blobs; short texts, kept in memory.
+    pub output: Output,
+    /// Why, for the report: `edited by hand, kept`.
+    pub why: &'static str,
+}
+
+/// What the needed stages made.
+pub struct Upstream<'a> {
+    pub(super) stages: Vec<(&'a str, &'a str, &'a [super::Decision])>,
+}
+
+/// An upstream item as a later stage sees it.
+#[derive(Clone, Copy)]
+pub struct UpstreamItem<'a> {
+    /// Name of the stage.
+    pub stage: &'a str,
+    /// Kind of the stage.
+    pub kind: &'a str,
+    /// The item's id.
+    pub id: &'a str,
+    /// Which recipe of its stage made it: `latent`, `text`.
+    pub recipe: &'a str,
+    /// What it made, or `None` while it has still to run.
+    pub output: Option<&'a Output>,
+}
+
+impl UpstreamItem<'_> {
+    /// A key part for the blob `blob` of this item: its digest, or pending.
+    #[must_use]
+    pub fn part(&self, name: &str, blob: &str) -> KeyPart {
+        let found = self.output.and_then(|output| output.blob(blob));
+        let mut part = KeyPart::pending(name, self.stage, self.id);
+        part.value = found.map(|blob| blob.digest.into());
+        part
+    }
+}
+
+/// A file to be shown to people outside the store.
+#[derive(Debug)]
+pub struct Publication {
+    /// Where it goes.
+    pub path: PathBuf,
+    /// What it holds.
+    pub content: Published,
+    /// Who may overwrite it.
+    pub owner: Owner,
+}
+
+/// The content of a published file.
+#[derive(Debug)]
+pub enum Published {
+    /// Bytes in memory.
+    Bytes(Vec<u8>),
+    /// A blob of the store: linked where the file system can, else copied.
+    Blob(Blob),
+}
+
+/// Who owns a published file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// fluxpipe: it lies in the output folder and is rewritten when it differs.
+    Fluxpipe,
+    /// Shared with its human: a sidecar of the picture with this digest. It is written only where no file is, or
+    /// where the file is as fluxpipe last wrote it (see [`super::Ledger`]).
+    Sidecar {
+        /// Digest of the picture's bytes.
+        picture: Digest,
+        /// Write even over a file that a human wrote (`existing = "overwrite"`).
+        overwrite: bool,
+    },
+}
+
+/// An item that is done, with what it made.
+pub struct Finished<'a> {
+    /// The item.
+    pub spec: &'a ItemSpec,
+    /// What it made.
+    pub output: &'a Output,
+}
+
+/// What a stage sees while it runs; the only way to write outputs.
+pub trait Work {
+    /// The items to do, in order. Index into this list in the calls below.
+    fn items(&self) -> &[&ItemSpec];
+
+    /// Outputs of the needed stages; all are known now.
+    fn upstream(&self) -> &Upstream<'_>;
+
+    /// The store, for reading what upstream made.
+    fn store(&self) -> &Store;
+
+    /// A folder for large files in the making (same file system as the store), kept for this item from run to run:
+    /// what a killed run left is there again.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    fn scratch(&self, item: usize) -> Result<PathBuf, StageError>;
+
+    /// Stores what the item made; safe against a kill from the moment it returns.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    fn commit(&mut self, item: usize, draft: Draft) -> Result<(), StageError>;
+
+    /// Reports that this item cannot be made and is left out.
+    ///
+    /// # Errors
+    /// The manifest says that one bad item ends the stage.
+    fn fail(&mut self, item: usize, error: StageError) -> Result<(), StageError>;
+
+    /// Tells how far a long item is, for the progress display: `done` of `total` steps and a short word such as
+    /// `loss 0.412`.
+    fn step(&mut self, item: usize, done: u64, total: u64, note: &str);
+
+    /// Whether the user asked to stop; a stage returns soon after, with what is committed kept.
+    fn cancelled(&self) -> bool;
+}
+
+/// Why a stage, or one item of it, cannot go on: any diagnostic with a code and a help line.
+pub type StageError = miette::Report;

@@ -1,0 +1,207 @@
+//! A checkpoint: named tensors in one file, or in the shards of a folder.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use memmap2::Mmap;
+use pytorch_reader::PytorchReader;
+
+use super::{Dtype, WeightsError};
+
+/// What a stored tensor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Element type as stored.
+    pub dtype: Dtype,
+    /// Sizes, outermost first, as PyTorch writes them.
+    pub shape: Vec<usize>,
+}
+
+impl TensorInfo {
+    /// Number of elements.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+enum Place {
+    /// Bytes `from..to` of a mapped file.
+    Mapped { file: Arc<Mmap>, from: usize, to: usize },
+    /// An entry of a `.pth` file, read when asked for.
+    Pickled(pytorch_reader::Tensor),
+}
+
+/// Named tensors, opened but not loaded: nothing but headers is read until a tensor is asked for.
+pub struct Checkpoint {
+    path: PathBuf,
+    tensors: BTreeMap<String, (TensorInfo, Place)>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens a `.safetensors` file, a `.pth`/`.pt`/`.bin` file, or a folder with safetensors shards.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not of its format.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        let mut checkpoint =
+            Self { path: path.to_owned(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if path.is_dir() {
+            checkpoint.add_shards()?;
+        } else if matches!(extension, "pth" | "pt" | "bin") {
+            checkpoint.add_pickle()?;
+        } else {
+            checkpoint.add_safetensors(path)?;
+        }
+        Ok(checkpoint)
+    }
+
+    /// Where it was opened from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// What the tensor is, or `None` if there is none of this name.
+    #[must_use]
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name).map(|(info, _)| info)
+    }
+
+    /// The free texts of a safetensors header.
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// The stored bytes, little-endian, untouched.
+    ///
+    /// # Errors
+    /// There is no such tensor, or a `.pth` entry cannot be read.
+    pub fn bytes(&self, name: &str) -> Result<Cow<'_, [u8]>, WeightsError> {
+        let missing = || self.malformed("weight", format!("it has no tensor `{name}`"));
+        let (_, place) = self.tensors.get(name).ok_or_else(missing)?;
+        match place {
+            Place::Mapped { file, from, to } => Ok(Cow::Borrowed(&file[*from..*to])),
+            Place::Pickled(tensor) => match tensor.read() {
+                Ok(bytes) => Ok(Cow::Owned(bytes)),
+                Err(error) => Err(self.malformed(".pth", format!("tensor `{name}`: {error}"))),
+            },
+        }
+    }
+
+    /// The tensor as f32. An fp8 tensor is multiplied by its scale (`X.scale_weight` or
+    /// `X.weight_scale` beside `X.weight`) where the file has one.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::bytes`].
+    pub fn f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        let bytes = self.bytes(name)?;
+        let Some(info) = self.info(name) else { return Ok(Vec::new()) };
+        let mut values = info.dtype.decode(&bytes);
+        if let (true, Some(stem)) = (info.dtype.is_f8(), name.strip_suffix(".weight")) {
+            for scale_name in [format!("{stem}.scale_weight"), format!("{stem}.weight_scale")] {
+                if self.info(&scale_name).is_some_and(|scale| scale.elements() == 1) {
+                    let scale = self.f32(&scale_name)?[0];
+                    values.iter_mut().for_each(|value| *value *= scale);
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn add_shards(&mut self) -> Result<(), WeightsError> {
+        let folder = self.path.clone();
+        let unreadable = |source| WeightsError::Read { path: folder.clone(), source };
+        let mut shards = Vec::new();
+        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|extension| extension == "safetensors") {
+                shards.push(path);
+            }
+        }
+        if shards.is_empty() {
+            return Err(self.malformed("weight", "the folder has no .safetensors file".to_owned()));
+        }
+        shards.sort();
+        shards.iter().try_for_each(|shard| self.add_safetensors(shard))
+    }
+
+    fn add_safetensors(&mut self, path: &Path) -> Result<(), WeightsError> {
+        let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
+        let wrong =
+            |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() < 8 {
+            return Err(wrong("it is shorter than a header".to_owned()));
+        }
+        // SAFETY: the map is only read. If another program shortens the file meanwhile, reading it
+        // ends the process; published weight files are not edited in place.
+        #[expect(unsafe_code, reason = "memory maps are how 24 GB files are read without copying")]
+        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(unreadable)?);
+        let (header, metadata) = safetensors::SafeTensors::read_metadata(&map)
+            .map_err(|error| wrong(format!("{error}")))?;
+        let start = header + 8;
+        for name in metadata.offset_keys() {
+            let Some(info) = metadata.info(&name) else { continue };
+            let Some(dtype) = Dtype::from_safetensors(info.dtype) else {
+                return Err(wrong(format!("tensor `{name}` has the type {:?}", info.dtype)));
+            };
+            let (from, to) = (start + info.data_offsets.0, start + info.data_offsets.1);
+            if to > map.len() {
+                return Err(wrong(format!("tensor `{name}` ends beyond the end of the file")));
+            }
+            let place = Place::Mapped { file: map.clone(), from, to };
+            self.tensors.insert(name, (TensorInfo { dtype, shape: info.shape.clone() }, place));
+        }
+        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        Ok(())
+    }
+
+    fn add_pickle(&mut self) -> Result<(), WeightsError> {
+        let plain = PytorchReader::new(&self.path);
+        // The published captioner nests its weights under `model`.
+        let reader = match PytorchReader::with_top_level_key(&self.path, "model") {
+            Ok(nested) => nested,
+            Err(_) => plain.map_err(|error| self.malformed(".pth", format!("{error}")))?,
+        };
+        for (name, tensor) in reader.into_tensors() {
+            let info = pickled_info(&tensor).ok_or_else(|| {
+                self.malformed(".pth", format!("tensor `{name}` has an unknown type"))
+            })?;
+            self.tensors.insert(name, (info, Place::Pickled(tensor)));
+        }
+        Ok(())
+    }
+
+    fn malformed(&self, format: &'static str, reason: String) -> WeightsError {
+        WeightsError::Format { path: self.path.clone(), format, reason }
+    }
+}
+
+fn pickled_info(tensor: &pytorch_reader::Tensor) -> Option<TensorInfo> {
+    use pytorch_reader::DType as Pt;
+    let dtype = match tensor.dtype() {
+        Pt::F64 => Dtype::F64,
+        Pt::F32 => Dtype::F32,
+        Pt::F16 => Dtype::F16,
+        Pt::BF16 => Dtype::BF16,
+        Pt::I64 => Dtype::I64,
+        Pt::I32 => Dtype::I32,
+        Pt::U8 => Dtype::U8,
+        Pt::Bool => Dtype::Bool,
+        _ => return None,
+    };
+    Some(TensorInfo { dtype, shape: tensor.shape().to_vec() })
+}

@@ -1,0 +1,94 @@
+//! What can be wrong with a weight file.
+
+use std::{fmt, path::PathBuf};
+
+use miette::Diagnostic;
+
+/// One tensor that is not as the network needs it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Problem {
+    /// The file lacks this tensor.
+    Missing(String),
+    /// The tensor has another shape than the network needs.
+    Shape {
+        /// Checkpoint name.
+        name: String,
+        /// What the network needs.
+        expected: Vec<usize>,
+        /// What the file holds.
+        found: Vec<usize>,
+    },
+    /// The network has no use for this tensor.
+    Extra(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(name) => write!(f, "missing    {name}"),
+            Self::Shape { name, expected, found } => {
+                write!(f, "misshapen  {name}: expected {expected:?}, found {found:?}")
+            }
+            Self::Extra(name) => write!(f, "not used   {name}"),
+        }
+    }
+}
+
+/// Why a weight file cannot be used.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum WeightsError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    #[diagnostic(
+        code(fluxpipe::weights::read),
+        help("check the path and that you may read the file")
+    )]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are not a file of the format that the name promises.
+    #[error("{path} is not a usable {format} file: {reason}")]
+    #[diagnostic(
+        code(fluxpipe::weights::format),
+        help(
+            "the file is damaged, cut off by a broken download, or of another kind: get it again and compare its size"
+        )
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// `safetensors`, `.pth`, ...
+        format: &'static str,
+        /// What is wrong, in words.
+        reason: String,
+    },
+    /// The tensors are not those of the network.
+    #[error("{path} does not hold a {network}: {}", listing(problems))]
+    #[diagnostic(
+        code(fluxpipe::weights::audit),
+        help("this is another network's file, or an incomplete one; `fluxpipe inspect {}` says what it is", path.display())
+    )]
+    Audit {
+        /// The file.
+        path: PathBuf,
+        /// What it was expected to hold, in words.
+        network: String,
+        /// All that does not fit.
+        problems: Vec<Problem>,
+    },
+}
+
+fn listing(problems: &[Problem]) -> String {
+    const SHOWN: usize = 12;
+    let mut text = format!("{} tensors do not fit", problems.len());
+    for problem in problems.iter().take(SHOWN) {
+        text += &format!("\n  {problem}");
+    }
+    if problems.len() > SHOWN {
+        text += &format!("\n  … and {} more", problems.len() - SHOWN);
+    }
+    text
+}

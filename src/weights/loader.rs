@@ -1,0 +1,183 @@
+//! Hands a checkpoint's tensors to a network by name, and keeps count.
+//!
+//! A network asks for each tensor with the name and the shape it needs. What is missing or misshapen
+//! is noted, not fatal at once, so that [`Loader::finish`] reports every problem of the file in one
+//! go. Until then the network holds zeros in those places and must not be used.
+
+use std::{cell::RefCell, collections::BTreeSet, fmt::Display, rc::Rc};
+
+use burn::{
+    module::Param,
+    tensor::{DType, Device, FloatDType, Tensor, TensorData},
+};
+
+use super::{Checkpoint, Dtype, Problem, WeightsError};
+
+/// A place in a checkpoint, such as `double_blocks.0.img_attn`, from which tensors are taken.
+pub struct Loader<'a> {
+    shared: Rc<Shared<'a>>,
+    prefix: String,
+}
+
+struct Shared<'a> {
+    checkpoint: &'a Checkpoint,
+    device: Device,
+    dtype: FloatDType,
+    root: String,
+    used: RefCell<BTreeSet<String>>,
+    problems: RefCell<Vec<Problem>>,
+    failure: RefCell<Option<WeightsError>>,
+}
+
+impl<'a> Loader<'a> {
+    /// Starts at the names that begin with `root` (empty, or like `model.diffusion_model.`). Tensors
+    /// arrive on `device` as `dtype`, whatever the file stores.
+    #[must_use]
+    pub fn new(checkpoint: &'a Checkpoint, root: &str, device: &Device, dtype: FloatDType) -> Self {
+        let shared = Shared {
+            checkpoint,
+            device: device.clone(),
+            dtype,
+            root: root.to_owned(),
+            used: RefCell::default(),
+            problems: RefCell::default(),
+            failure: RefCell::default(),
+        };
+        Self { shared: Rc::new(shared), prefix: root.to_owned() }
+    }
+
+    /// The place `segment` below this one.
+    #[must_use]
+    pub fn at(&self, segment: impl Display) -> Self {
+        Self { shared: self.shared.clone(), prefix: format!("{}{segment}.", self.prefix) }
+    }
+
+    /// The device that tensors arrive on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.shared.device
+    }
+
+    /// The shape of the tensor `name` below this place, or `None` if the file lacks it.
+    #[must_use]
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let info = self.shared.checkpoint.info(&format!("{}{name}", self.prefix))?;
+        Some(info.shape.clone())
+    }
+
+    /// Whether any tensor of the file lies below `segment`.
+    #[must_use]
+    pub fn has(&self, segment: &str) -> bool {
+        let start = format!("{}{segment}", self.prefix);
+        self.shared.checkpoint.names().any(|name| {
+            name.strip_prefix(&start).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+
+    /// How many numbered blocks lie below `segment`: one more than the largest number.
+    #[must_use]
+    pub fn count(&self, segment: &str) -> usize {
+        let start = format!("{}{segment}.", self.prefix);
+        let numbers =
+            self.shared.checkpoint.names().filter_map(|name| {
+                name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok()
+            });
+        numbers.max().map_or(0, |largest| largest + 1)
+    }
+
+    /// Takes the tensor `name` with exactly this `shape`.
+    #[must_use]
+    pub fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Tensor<D> {
+        let full = format!("{}{name}", self.prefix);
+        let target = (&self.shared.device, DType::from(self.shared.dtype));
+        match self.data(&full, &shape) {
+            Some(data) if data.dtype() == target.1 => Tensor::from_data(data, target),
+            Some(data) => Tensor::<D>::from_data(data, (&self.shared.device, DType::F32))
+                .cast(self.shared.dtype),
+            None => Tensor::zeros(shape, target),
+        }
+    }
+
+    /// Takes the tensor `name` as a parameter of a module.
+    #[must_use]
+    pub fn param<const D: usize>(&self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
+        Param::from_tensor(self.tensor(name, shape))
+    }
+
+    /// Declares that the tensor `name` is known and not needed.
+    pub fn ignore(&self, name: &str) {
+        self.shared.used.borrow_mut().insert(format!("{}{name}", self.prefix));
+    }
+
+    /// Declares that nothing below `segment` is needed.
+    pub fn ignore_below(&self, segment: &str) {
+        let start = format!("{}{segment}.", self.prefix);
+        let names = self.shared.checkpoint.names().filter(|name| name.starts_with(&start));
+        self.shared.used.borrow_mut().extend(names.map(str::to_owned));
+    }
+
+    /// Ends the loading: was everything there, and was everything used? Tensors outside the root are
+    /// another network's and do not count. `network` names the network in the error.
+    ///
+    /// # Errors
+    /// Lists every missing, misshapen or unused tensor, or the first that could not be read.
+    pub fn finish(&self, network: &str) -> Result<(), WeightsError> {
+        if let Some(failure) = self.shared.failure.borrow_mut().take() {
+            return Err(failure);
+        }
+        let mut problems = self.shared.problems.borrow().clone();
+        let used = self.shared.used.borrow();
+        for name in self.shared.checkpoint.names() {
+            let scale = name.ends_with(".scale_weight")
+                || name.ends_with(".weight_scale")
+                || name.ends_with("scaled_fp8");
+            if name.starts_with(&self.shared.root) && !used.contains(name) && !scale {
+                problems.push(Problem::Extra(name.to_owned()));
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        problems.sort();
+        let path = self.shared.checkpoint.path().to_owned();
+        Err(WeightsError::Audit { path, network: network.to_owned(), problems })
+    }
+
+    fn data(&self, full: &str, shape: &[usize]) -> Option<TensorData> {
+        let checkpoint = self.shared.checkpoint;
+        self.shared.used.borrow_mut().insert(full.to_owned());
+        let Some(info) = checkpoint.info(full) else {
+            self.shared.problems.borrow_mut().push(Problem::Missing(full.to_owned()));
+            return None;
+        };
+        if info.shape != shape {
+            self.shared.problems.borrow_mut().push(Problem::Shape {
+                name: full.to_owned(),
+                expected: shape.to_vec(),
+                found: info.shape.clone(),
+            });
+            return None;
+        }
+        let same_type = matches!(
+            (info.dtype, self.shared.dtype),
+            (Dtype::F32, FloatDType::F32)
+                | (Dtype::F16, FloatDType::F16)
+                | (Dtype::BF16, FloatDType::BF16)
+        );
+        let data = if same_type {
+            let dtype = DType::from(self.shared.dtype);
+            checkpoint
+                .bytes(full)
+                .map(|bytes| TensorData::from_bytes_vec(bytes.into_owned(), shape.to_vec(), dtype))
+        } else {
+            checkpoint.f32(full).map(|values| TensorData::new(values, shape.to_vec()))
+        };
+        match data {
+            Ok(data) => Some(data),
+            Err(error) => {
+                self.shared.failure.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Floor 1: tensors on disk.
+//!
+//! Opens the files people have (safetensors, also sharded or fp8; `.pth`), lends their tensors to the
+//! networks by checkpoint name, audits what is missing or misshapen, and writes checkpoints by
+//! streaming. Does not know what any tensor means.
+
+mod checkpoint;
+mod dtype;
+mod error;
+mod loader;
+mod writer;
+
+pub use checkpoint::{Checkpoint, TensorInfo};
+pub use dtype::Dtype;
+pub use error::{Problem, WeightsError};
+pub use loader::Loader;
+pub use writer::{Entry, Writer};
