@@ -25,7 +25,7 @@ pub enum Value {
     /// A whole number.
     Int(i64),
     /// A real number, by its bits; `-0.0` counts as `0.0`.
-    Float(f64),
+    Float(#[serde(with = "exact")] f64),
     /// A text.
     Text(String),
     /// The digest of a file or of an output.
@@ -119,6 +119,21 @@ impl From<&str> for Value {
     }
 }
 
+/// Floats in stored keys are texts: Rust prints the shortest text that reads back to the same bits,
+/// while a JSON parser may be off by the last bit.
+mod exact {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:?}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
 /// How a person reads the value in a plan or in `why`.
 impl std::fmt::Display for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -163,5 +178,14 @@ mod tests {
         assert_ne!(json("[1,2]").digest(), json("[2,1]").digest());
         assert_ne!(json(r#"["ab","c"]"#).digest(), json(r#"["a","bc"]"#).digest());
         assert_eq!(Value::Float(-0.0).digest(), Value::Float(0.0).digest());
+    }
+
+    #[test]
+    fn a_stored_float_is_read_back_to_the_bit() {
+        for value in [0.1 + 0.2, 3.1582, 5e-5, f64::MIN_POSITIVE, f64::NAN] {
+            let text = serde_json::to_string(&Value::Float(value)).unwrap();
+            let back: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(back.digest(), Value::Float(value).digest(), "{text}");
+        }
     }
 }
