@@ -30,8 +30,8 @@ impl TensorInfo {
 }
 
 enum Place {
-    /// Bytes `from..to` of a mapped file.
-    Mapped { file: Arc<Mmap>, from: usize, to: usize },
+    /// Bytes `from..to` of a file, mapped or held in memory.
+    Mapped { file: Arc<dyn AsRef<[u8]> + Send + Sync>, from: usize, to: usize },
     /// An entry of a `.pth` file, read when asked for.
     Pickled(pytorch_reader::Tensor),
 }
@@ -59,6 +59,17 @@ impl Checkpoint {
         } else {
             checkpoint.add_safetensors(path)?;
         }
+        Ok(checkpoint)
+    }
+
+    /// Reads a safetensors file that is in memory; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    /// The bytes are not of the format.
+    pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        let mut checkpoint =
+            Self { path: name.to_owned(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        checkpoint.add_bytes(name, Arc::new(bytes))?;
         Ok(checkpoint)
     }
 
@@ -93,7 +104,7 @@ impl Checkpoint {
         let missing = || self.malformed("weight", format!("it has no tensor `{name}`"));
         let (_, place) = self.tensors.get(name).ok_or_else(missing)?;
         match place {
-            Place::Mapped { file, from, to } => Ok(Cow::Borrowed(&file[*from..*to])),
+            Place::Mapped { file, from, to } => Ok(Cow::Borrowed(&(**file).as_ref()[*from..*to])),
             Place::Pickled(tensor) => match tensor.read() {
                 Ok(bytes) => Ok(Cow::Owned(bytes)),
                 Err(error) => Err(self.malformed(".pth", format!("tensor `{name}`: {error}"))),
@@ -150,7 +161,18 @@ impl Checkpoint {
         // ends the process; published weight files are not edited in place.
         #[expect(unsafe_code, reason = "memory maps are how 24 GB files are read without copying")]
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(unreadable)?);
-        let (header, metadata) = safetensors::SafeTensors::read_metadata(&map)
+        self.add_bytes(path, map)
+    }
+
+    fn add_bytes(
+        &mut self,
+        path: &Path,
+        file: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    ) -> Result<(), WeightsError> {
+        let wrong =
+            |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
+        let bytes = (*file).as_ref();
+        let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes)
             .map_err(|error| wrong(format!("{error}")))?;
         let start = header + 8;
         for name in metadata.offset_keys() {
@@ -159,10 +181,10 @@ impl Checkpoint {
                 return Err(wrong(format!("tensor `{name}` has the type {:?}", info.dtype)));
             };
             let (from, to) = (start + info.data_offsets.0, start + info.data_offsets.1);
-            if to > map.len() {
+            if to > bytes.len() {
                 return Err(wrong(format!("tensor `{name}` ends beyond the end of the file")));
             }
-            let place = Place::Mapped { file: map.clone(), from, to };
+            let place = Place::Mapped { file: file.clone(), from, to };
             self.tensors.insert(name, (TensorInfo { dtype, shape: info.shape.clone() }, place));
         }
         self.metadata.extend(metadata.metadata().clone().unwrap_or_default());

@@ -1,0 +1,165 @@
+//! Stage `merge`: captions and tags become the training caption of each sample, and `meta_data.json`.
+//!
+//! Reads what `label` and `tag` made, or, where the project has no such stage, the sidecars that
+//! people wrote. A sample is what it holds: its path is in no key, so a renamed picture changes
+//! nothing but `meta_data.json`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Sample, Site, sidecar};
+use crate::{
+    base::{Digest, Value},
+    dataset::{self, MergeRules, MetadataEntry},
+    manifest,
+    pipeline::{
+        Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe, Stage,
+        StageError, Store, Upstream, UpstreamItem, Work,
+    },
+};
+
+/// Raised with a reason whenever training captions change for equal inputs.
+const ALGORITHM: (i64, &str) = (1, "first version");
+
+/// A text that goes into the training caption: its blob, the kind of stage that makes it, and the
+/// extension of the sidecar that stands for it where no stage does.
+const TEXTS: [(&str, &str, &str); 2] = [("caption", "label", ".caption"), ("tags", "tag", ".txt")];
+
+/// The stage.
+pub struct Merge {
+    site: Arc<Site>,
+    name: String,
+    config: manifest::Merge,
+}
+
+impl Merge {
+    pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Merge) -> Self {
+        Self { site: site.clone(), name: name.to_owned(), config: config.clone() }
+    }
+
+    fn rules(&self) -> MergeRules {
+        MergeRules {
+            prepend_tags: self.config.prepend_tags.clone(),
+            template: self.config.template.clone(),
+        }
+    }
+
+    /// Whether a needed stage makes texts of this kind.
+    fn has_stage(&self, kind: &str) -> bool {
+        let manifest = &self.site.manifest;
+        let needs = manifest.stages.iter().find(|stage| stage.name == self.name);
+        needs.is_some_and(|merge| {
+            manifest
+                .stages
+                .iter()
+                .any(|stage| merge.needs.contains(&stage.name) && stage.config.kind() == kind)
+        })
+    }
+
+    /// The sidecar of a project without a stage for it.
+    fn by_hand(&self, sample: &Sample, name: &str, extension: &str) -> Result<KeyPart, StageError> {
+        let path = sample.sidecar(extension);
+        let origin = Origin::File(path.clone());
+        Ok(match sidecar::read(&path)? {
+            Some(bytes) => KeyPart::new(name, Digest::of(&bytes), origin),
+            None => KeyPart::new(name, Value::None, origin),
+        })
+    }
+
+    fn text(
+        &self,
+        work: &dyn Work,
+        sample: &Sample,
+        (name, kind, extension): (&str, &str, &str),
+    ) -> Result<Option<String>, StageError> {
+        if !self.has_stage(kind) {
+            let path = sample.sidecar(extension);
+            let bytes = sidecar::read(&path)?;
+            let text = bytes.map(|bytes| dataset::sidecar_text(&path, bytes)).transpose()?;
+            return Ok(text);
+        }
+        let made = work.upstream().items().find(|item| item.kind == kind && item.id == sample.id);
+        let blob = made.and_then(|item| item.output).and_then(|output| output.blob(name));
+        let Some(blob) = blob else { return Ok(None) };
+        let bytes = work.store().read(blob)?;
+        Ok(Some(dataset::sidecar_text(&sample.picture, bytes)?))
+    }
+}
+
+impl Stage for Merge {
+    fn kind(&self) -> &'static str {
+        "merge"
+    }
+
+    fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
+        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
+        Ok(vec![Recipe { name: "training caption", parts }])
+    }
+
+    fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
+        let mut made = BTreeMap::<(&str, &str), UpstreamItem<'_>>::new();
+        for item in upstream.items() {
+            made.insert((item.kind, item.id), item);
+        }
+        let mut items = Vec::new();
+        'samples: for sample in &self.site.samples {
+            let mut parts = Vec::new();
+            for (name, kind, extension) in TEXTS {
+                parts.push(match made.get(&(kind, sample.id.as_str())) {
+                    Some(item) => item.part(name, name),
+                    None if self.has_stage(kind) => continue 'samples,
+                    None => self.by_hand(sample, name, extension)?,
+                });
+            }
+            items.push(ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None });
+        }
+        Ok(items)
+    }
+
+    fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
+        let samples = sidecar::by_id(&self.site);
+        let rules = self.rules();
+        let ids = work.items().iter().map(|item| item.id.clone()).collect::<Vec<_>>();
+        for (index, id) in ids.iter().enumerate() {
+            if work.cancelled() {
+                break;
+            }
+            let sample = samples[id.as_str()];
+            let caption = self.text(work, sample, TEXTS[0])?;
+            let tags = self.text(work, sample, TEXTS[1])?;
+            let merged = dataset::training_caption(caption.as_deref(), tags.as_deref(), &rules);
+            let draft = Draft::bytes("caption", merged.caption)
+                .and("tags", merged.tags)
+                .and("text", merged.text);
+            work.commit(index, draft)?;
+        }
+        Ok(())
+    }
+
+    fn publications(
+        &self,
+        finished: &[Finished<'_>],
+        store: &Store,
+    ) -> Result<Vec<Publication>, StageError> {
+        let samples = sidecar::by_id(&self.site);
+        let mut entries = Vec::new();
+        for done in finished {
+            let Some(sample) = samples.get(done.spec.id.as_str()) else { continue };
+            let read = |name| -> Result<Option<String>, StageError> {
+                let Some(blob) = done.output.blob(name) else { return Ok(None) };
+                let text = String::from_utf8_lossy(&store.read(blob)?).into_owned();
+                Ok((!text.is_empty()).then_some(text))
+            };
+            entries.push(MetadataEntry {
+                picture: sample.picture.clone(),
+                caption: read("caption")?,
+                tags: read("tags")?,
+            });
+        }
+        Ok(vec![Publication {
+            path: self.site.output().join(&self.config.out_json),
+            content: Published::Bytes(dataset::metadata_json(&entries, self.config.full_path).into_bytes()),
+            owner: Owner::Fluxpipe,
+        }])
+    }
+}
