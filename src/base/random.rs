@@ -24,7 +24,7 @@ impl Stream {
         hasher.update(&seed.to_le_bytes());
         hasher.update(&(purpose.len() as u64).to_le_bytes());
         hasher.update(purpose.as_bytes());
-        hasher.update(content.map_or(&[0; 32], Digest::as_bytes));
+        hasher.update(content.map_or(&[0; 32], Digest::as_bytes).as_slice());
         for counter in counters {
             hasher.update(&counter.to_le_bytes());
         }
