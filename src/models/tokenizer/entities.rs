@@ -29,6 +29,15 @@ fn meaning(name: &str) -> Option<char> {
         // Numbers of the old Windows page are common mistakes for its characters.
         return char::from_u32(code).map(super::mojibake::readable);
     }
+    named(name).or_else(|| {
+        // A name shouted in capitals means the capital, as in old forms.
+        let quiet = name.to_ascii_lowercase();
+        let shouted = name == name.to_ascii_uppercase() && quiet != name;
+        named(&quiet).filter(|_| shouted)?.to_uppercase().next()
+    })
+}
+
+fn named(name: &str) -> Option<char> {
     symbol(name).or_else(|| accented(name))
 }
 
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn entities_are_replaced_once_and_others_stay() {
-        assert_eq!(unescape("&amp;lt; &Uuml;&ccedil; &#x1F431;"), "&lt; Üç 🐱");
+        assert_eq!(unescape("&amp;lt; &Uuml;&ccedil; &#x1F431; &NTILDE;"), "&lt; Üç 🐱 Ñ");
         assert_eq!(
             unescape("a & b; &; &#; &#xzz; &xring; R&D"),
             "a & b; &; &#; &#xzz; &xring; R&D"

@@ -78,7 +78,7 @@ fn byte(c: char) -> Option<u8> {
 fn is_unlikely(sequence: &[char]) -> bool {
     let suspect = matches!(sequence[0], 'Â' | 'Ã' | 'Î' | 'Ð');
     sequence[1..].iter().any(|&c| match c {
-        '…' => false,
+        '…' | '•' | '©' => suspect && c == '©',
         '\u{a0}'
         | '\u{ad}'
         | '·'

@@ -22,6 +22,8 @@ impl T5Tokenizer {
     pub const PADDING: u32 = 0;
     /// The id that ends a text, `</s>`.
     pub const END: u32 = 1;
+    /// How many ids there are.
+    pub const VOCABULARY: usize = 32_100;
 
     /// The ids of `text`, cut and padded to `length` (FLUX.1-dev reads 512, schnell 256).
     #[must_use]
