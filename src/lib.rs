@@ -14,4 +14,6 @@
 //! | 0 | [`base`] | digests, canonical encoding, atomic files, locks, random streams |
 
 pub mod base;
+pub mod models;
+pub mod train;
 pub mod weights;
