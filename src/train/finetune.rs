@@ -68,7 +68,7 @@ pub trait Observer {
     /// `None` writes none.
     ///
     /// # Errors
-    /// In words, why there is no place for it.
+    /// There is no place for it.
     fn checkpoint(
         &mut self,
         epoch: usize,
@@ -334,3 +334,6 @@ fn join(samples: &[Sample], field: impl Fn(&Sample) -> &Vec<f32>) -> Vec<f32> {
 fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
 }
+
+#[cfg(test)]
+mod tests;

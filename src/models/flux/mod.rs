@@ -25,3 +25,15 @@ pub use model::{Embedded, Embedders, Flux, FluxInput, Surroundings};
 pub use names::checkpoint_name;
 pub use packing::{pack, position_ids, unpack};
 pub use positions::{Rope, sinusoid};
+
+/// `‖a − b‖ / ‖b‖`, for tests.
+#[cfg(test)]
+pub(crate) fn relative_difference<const D: usize>(
+    a: burn::tensor::Tensor<D>,
+    b: burn::tensor::Tensor<D>,
+) -> f64 {
+    let [a, b] = [a, b].map(|x| x.try_into_vec_as::<f32>().unwrap());
+    let square = |x: f64| x * x;
+    let difference: f64 = a.iter().zip(&b).map(|(&a, &b)| square(f64::from(a - b))).sum();
+    (difference / b.iter().map(|&b| square(f64::from(b))).sum::<f64>()).sqrt()
+}
