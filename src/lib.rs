@@ -16,4 +16,6 @@
 pub mod base;
 pub mod device;
 pub mod models;
+pub mod models;
+pub mod train;
 pub mod weights;

@@ -8,3 +8,8 @@
 mod encoders;
 mod pack;
 mod tokenizers;
+mod flow;
+mod flux;
+mod optimizers;
+mod pack;
+mod train;
