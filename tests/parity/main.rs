@@ -6,3 +6,4 @@
 //! other sizes and another seed checks the code and not the numbers.
 
 mod pack;
+mod tagger;
