@@ -18,4 +18,5 @@ pub mod device;
 pub mod models;
 pub mod models;
 pub mod train;
+pub mod models;
 pub mod weights;

@@ -13,3 +13,9 @@ pub mod tokenizer;
 //! manifest and no pictures on disk.
 
 pub mod flux;
+//! Floor 2: networks as Burn modules.
+//!
+//! A network takes tensors and gives tensors; it knows the names its published checkpoint uses, and
+//! neither manifests nor stages.
+
+pub mod tagger;

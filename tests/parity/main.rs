@@ -13,3 +13,4 @@ mod flux;
 mod optimizers;
 mod pack;
 mod train;
+mod tagger;
