@@ -26,6 +26,9 @@ pub struct BucketSettings {
     pub bucket_no_upscale: bool,
 }
 
+/// No side of a bucket is longer; far more than any network takes, and few enough to list.
+const SIDE_LIMIT: usize = 1 << 16;
+
 /// The buckets of one dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buckets {
@@ -76,8 +79,7 @@ impl Buckets {
         if step == 0 {
             return refuse("`bucket_reso_steps`", "the step is 0");
         }
-        // Side and area limits before rounding, so that the sums below cannot overflow.
-        if settings.max_bucket_reso > PIXEL_LIMIT || step > PIXEL_LIMIT {
+        if settings.max_bucket_reso > SIDE_LIMIT || step > SIDE_LIMIT {
             return refuse("`max_bucket_reso` or `bucket_reso_steps`", "the sides are too long");
         }
         let min = settings.min_bucket_reso / step * step;
@@ -124,7 +126,8 @@ impl Buckets {
             None => self.select_nearest(width, height),
         };
         if bucket.0 == 0 || bucket.1 == 0 {
-            let reason = "with `bucket_no_upscale` a picture must be at least one step wide and high";
+            let reason =
+                "with `bucket_no_upscale` a picture must be at least one step wide and high";
             let help = "set `bucket_no_upscale = false`, use a smaller `bucket_reso_steps`, or take the picture away";
             return refuse(reason, help);
         }
@@ -151,11 +154,8 @@ impl Buckets {
             }
         }
         let wider = aspect > ratio(bucket);
-        let scale = if wider {
-            bucket.1 as f64 / height as f64
-        } else {
-            bucket.0 as f64 / width as f64
-        };
+        let scale =
+            if wider { bucket.1 as f64 / height as f64 } else { bucket.0 as f64 / width as f64 };
         // Covers the bucket whatever the last bit of `scale` is.
         let scaled = |side: usize, least: usize| round(side as f64 * scale).max(least);
         (bucket, (scaled(width, bucket.0), scaled(height, bucket.1)))
@@ -189,7 +189,12 @@ pub fn place(picture: &Picture, placement: Placement, resampling: Resampling) ->
 
 /// All sizes with an area of at most `area` whose sides are multiples of `step` between `min` and
 /// `max`, each as high as it can be for its width or as wide as it can be for its height; sorted.
-fn make_bucket_resolutions(area: usize, min: usize, max: usize, step: usize) -> Vec<(usize, usize)> {
+fn make_bucket_resolutions(
+    area: usize,
+    min: usize,
+    max: usize,
+    step: usize,
+) -> Vec<(usize, usize)> {
     let square = area.isqrt() / step * step;
     let mut sizes = BTreeSet::new();
     if square > 0 {

@@ -110,7 +110,8 @@ fn next_placeholder<'a>(
     caption: &'a str,
     tags: &'a str,
 ) -> Option<(&'a str, &'a str, &'a str)> {
-    let found = |name, value| template.split_once(name).map(|(before, after)| (before, value, after));
+    let found =
+        |name, value| template.split_once(name).map(|(before, after)| (before, value, after));
     let both = [found("{caption}", caption), found("{tags}", tags)];
     both.into_iter().flatten().min_by_key(|(before, ..)| before.len())
 }

@@ -9,10 +9,7 @@ use miette::Diagnostic;
 pub enum DatasetError {
     /// A file or folder cannot be opened or read.
     #[error("cannot read {path}: {source}")]
-    #[diagnostic(
-        code(fluxpipe::dataset::read),
-        help("check the path and that you may read it")
-    )]
+    #[diagnostic(code(fluxpipe::dataset::read), help("check the path and that you may read it"))]
     Read {
         /// The file or folder.
         path: PathBuf,
@@ -72,7 +69,9 @@ pub enum DatasetError {
     #[error("{path} is not a readable picture: {reason}")]
     #[diagnostic(
         code(fluxpipe::dataset::not_a_picture),
-        help("open it in an image viewer; replace it if it is damaged, move it away if it is no picture")
+        help(
+            "open it in an image viewer; replace it if it is damaged, move it away if it is no picture"
+        )
     )]
     NotAPicture {
         /// The file.
@@ -99,10 +98,7 @@ pub enum DatasetError {
     },
     /// Bucket settings that give no buckets.
     #[error("no buckets can be made: {reason}")]
-    #[diagnostic(
-        code(fluxpipe::dataset::bucket_settings),
-        help("change {setting}")
-    )]
+    #[diagnostic(code(fluxpipe::dataset::bucket_settings), help("change {setting}"))]
     BucketSettings {
         /// What is wrong.
         reason: String,

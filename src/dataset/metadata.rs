@@ -95,7 +95,10 @@ impl Entry {
 /// # Errors
 /// A name is not UTF-8; two pictures in different folders have the same file name and `full_path` is
 /// off.
-pub fn metadata_keys(pictures: &[PictureFile], full_path: bool) -> Result<Vec<String>, DatasetError> {
+pub fn metadata_keys(
+    pictures: &[PictureFile],
+    full_path: bool,
+) -> Result<Vec<String>, DatasetError> {
     let mut owners: HashMap<String, &Path> = HashMap::new();
     let mut keys = Vec::with_capacity(pictures.len());
     for PictureFile { path, .. } in pictures {

@@ -44,7 +44,8 @@ impl Picture {
     /// As [`Picture::open`].
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let (decoder, orientation) = decoder(Cursor::new(bytes), path)?;
-        let mut image = DynamicImage::from_decoder(decoder).map_err(|error| broken(path, &error))?;
+        let mut image =
+            DynamicImage::from_decoder(decoder).map_err(|error| broken(path, &error))?;
         image.apply_orientation(orientation);
         Ok(Self::from_image(image))
     }
@@ -145,7 +146,8 @@ mod tests {
     fn grey_and_16_bit_become_8_bit_colour() {
         let grey = image::GrayImage::from_raw(2, 1, vec![0, 200]).unwrap();
         assert_eq!(decoded(&grey.into()).rgb, [0, 0, 0, 200, 200, 200]);
-        let deep = image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![0, 0x8080, 0xffff]);
+        let deep =
+            image::ImageBuffer::<image::Rgb<u16>, _>::from_raw(1, 1, vec![0, 0x8080, 0xffff]);
         let picture = decoded(&deep.unwrap().into());
         assert_eq!((picture.rgb, picture.alpha), (vec![0, 128, 255], None));
     }

@@ -126,9 +126,13 @@ mod tests {
     #[test]
     fn an_edge_overshoots_by_the_known_amount() {
         // A step from 100 to 200, doubled: the cubic with a = −0.5 gives 93.36 … beyond the step's foot.
-        let rgb: Vec<u8> = [100, 100, 100, 100, 200, 200, 200, 200].iter().flat_map(|&c| [c; 3]).collect();
+        let rgb: Vec<u8> =
+            [100, 100, 100, 100, 200, 200, 200, 200].iter().flat_map(|&c| [c; 3]).collect();
         let resized = resize(&rgb, (8, 1), (16, 1), Resampling::Bicubic);
         let row: Vec<u8> = resized.chunks(3).map(|pixel| pixel[0]).collect();
-        assert_eq!(row, [100, 100, 100, 100, 100, 98, 93, 120, 180, 207, 202, 200, 200, 200, 200, 200]);
+        assert_eq!(
+            row,
+            [100, 100, 100, 100, 100, 98, 93, 120, 180, 207, 202, 200, 200, 200, 200, 200]
+        );
     }
 }

@@ -10,7 +10,8 @@ use walkdir::{DirEntry, WalkDir};
 use super::DatasetError;
 
 /// Extensions of pictures, in lower case; files may write them in any case.
-pub(super) const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
+pub(super) const EXTENSIONS: [&str; 8] =
+    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
 
 /// A picture on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,9 @@ fn is_file(entry: &DirEntry) -> bool {
 fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
     let parts = path.strip_prefix(folder).unwrap_or(path).iter().map(|part| part.to_str());
     let parts: Option<Vec<_>> = parts.collect();
-    parts.map(|parts| parts.join("/")).ok_or_else(|| DatasetError::FileName { path: path.to_owned() })
+    parts
+        .map(|parts| parts.join("/"))
+        .ok_or_else(|| DatasetError::FileName { path: path.to_owned() })
 }
 
 fn refuse_shared_stems(pictures: &[PictureFile]) -> Result<(), DatasetError> {
@@ -104,7 +107,8 @@ mod tests {
 
     #[test]
     fn pictures_are_found_in_any_case_and_sorted_part_by_part() {
-        let made = folder(&["b.JPG", "a.Png", "a.txt", "sub/x.webp", "sub.d/y.tiff", ".hidden.png", "c"]);
+        let made =
+            folder(&["b.JPG", "a.Png", "a.txt", "sub/x.webp", "sub.d/y.tiff", ".hidden.png", "c"]);
         assert_eq!(names(made.path(), false), ["a.Png", "b.JPG"]);
         // `sub` comes before `sub.d`, although `.` sorts before `/`.
         assert_eq!(names(made.path(), true), ["a.Png", "b.JPG", "sub/x.webp", "sub.d/y.tiff"]);
@@ -115,7 +119,9 @@ mod tests {
         let made = folder(&["a.txt", "sub/x.png"]);
         assert!(matches!(scan(made.path(), false), Err(DatasetError::Empty { .. })));
         let missing = made.path().join("missing");
-        assert!(matches!(scan(&missing, false), Err(DatasetError::Read { path, .. }) if path == missing));
+        assert!(
+            matches!(scan(&missing, false), Err(DatasetError::Read { path, .. }) if path == missing)
+        );
     }
 
     #[test]
