@@ -19,4 +19,5 @@ pub mod models;
 pub mod models;
 pub mod train;
 pub mod models;
+pub mod dataset;
 pub mod weights;

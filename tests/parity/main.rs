@@ -14,3 +14,7 @@ mod optimizers;
 mod pack;
 mod train;
 mod tagger;
+mod buckets;
+mod metadata;
+mod pack;
+mod preprocessing;
