@@ -14,10 +14,8 @@
 //! | 0 | [`base`] | digests, canonical encoding, atomic files, locks, random streams |
 
 pub mod base;
+pub mod dataset;
 pub mod device;
 pub mod models;
-pub mod models;
 pub mod train;
-pub mod models;
-pub mod dataset;
 pub mod weights;

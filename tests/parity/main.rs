@@ -5,16 +5,14 @@
 //! (colon-separated; default `tests/fixtures`). All sizes come from the pack, so a pack made with
 //! other sizes and another seed checks the code and not the numbers.
 
+mod buckets;
 mod encoders;
-mod pack;
-mod tokenizers;
 mod flow;
 mod flux;
+mod metadata;
 mod optimizers;
 mod pack;
-mod train;
-mod tagger;
-mod buckets;
-mod metadata;
-mod pack;
 mod preprocessing;
+mod tagger;
+mod tokenizers;
+mod train;
