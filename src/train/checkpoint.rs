@@ -78,7 +78,7 @@ impl ModuleVisitor for Entries {
 }
 
 struct Tensors {
-    writer: Writer,
+    writer: Writer<File>,
     dtype: Dtype,
     failure: Option<io::Error>,
 }
