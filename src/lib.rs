@@ -16,6 +16,7 @@
 pub mod base;
 pub mod dataset;
 pub mod device;
+pub mod manifest;
 pub mod models;
 pub mod train;
 pub mod weights;

@@ -5,7 +5,9 @@
 mod canon;
 mod digest;
 mod random;
+mod text;
 
 pub use canon::Value;
 pub use digest::{Digest, NotADigest};
 pub use random::Stream;
+pub use text::{did_you_mean, plural};

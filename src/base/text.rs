@@ -1,0 +1,87 @@
+//! Words for people: the nearest name to a misspelt one, and plurals.
+
+/// The candidate that `word` was most likely meant to be, if one is near enough.
+///
+/// Nearness is the number of letters to add, drop, change or swap; `-` and `_` count as one letter,
+/// and so do `A` and `a`. One mistake in three letters is near enough.
+#[must_use]
+pub fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let word = folded(word);
+    let limit = (word.len() / 3).max(1);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(&word, &folded(candidate)), candidate))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+fn folded(word: &str) -> Vec<char> {
+    word.to_lowercase().chars().map(|letter| if letter == '-' { '_' } else { letter }).collect()
+}
+
+/// Edit distance in which a swap of two neighbours is one step.
+fn distance(from: &[char], to: &[char]) -> usize {
+    let mut before_last = vec![0; to.len() + 1];
+    let mut last: Vec<usize> = (0..=to.len()).collect();
+    for (row, a) in from.iter().enumerate() {
+        let mut current = vec![row + 1];
+        for (column, b) in to.iter().enumerate() {
+            let change = last[column] + usize::from(a != b);
+            let mut least = change.min(last[column + 1] + 1).min(current[column] + 1);
+            if row > 0 && column > 0 && *a == to[column - 1] && from[row - 1] == *b {
+                least = least.min(before_last[column - 1] + 1);
+            }
+            current.push(least);
+        }
+        before_last = std::mem::replace(&mut last, current);
+    }
+    last[to.len()]
+}
+
+/// `1 item`, `3 items`, `0 entries`, `2 batches`.
+#[must_use]
+pub fn plural(count: usize, noun: &str) -> String {
+    if count == 1 {
+        return format!("1 {noun}");
+    }
+    let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        Some(stem) => format!("{count} {stem}ies"),
+        None if ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => {
+            format!("{count} {noun}es")
+        }
+        None => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_its_word_and_another_word_does_not() {
+        let keys = ["num_beams", "min_length", "max_length"];
+        assert_eq!(did_you_mean("num_beam", keys), Some("num_beams"));
+        assert_eq!(did_you_mean("num-Baems", keys), Some("num_beams"));
+        assert_eq!(did_you_mean("max_lenght", keys), Some("max_length"));
+        assert_eq!(did_you_mean("temperature", keys), None);
+        assert_eq!(did_you_mean("", keys), None);
+    }
+
+    #[test]
+    fn the_nearest_wins_and_the_first_of_equals() {
+        assert_eq!(did_you_mean("tad", ["tab", "tag"]), Some("tab"));
+        assert_eq!(did_you_mean("tagg", ["tab", "tag"]), Some("tag"));
+    }
+
+    #[test]
+    fn plurals() {
+        let said = ["item", "entry", "batch", "key", "class"].map(|noun| plural(2, noun));
+        assert_eq!(said, ["2 items", "2 entries", "2 batches", "2 keys", "2 classes"]);
+        assert_eq!(plural(1, "entry"), "1 entry");
+    }
+}

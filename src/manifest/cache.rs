@@ -1,0 +1,78 @@
+//! `[stages.cache]`: latents and text encodings.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Params;
+
+/// Encodes each picture into a latent, and each training caption with CLIP-L and T5.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Number format of stored latents.
+    pub latent_dtype: Dtype,
+    /// Number format of stored text encodings.
+    pub text_dtype: Dtype,
+    /// Most T5 tokens of a caption, what is longer is cut off. Where it is not set: 512 for dev and
+    /// 256 for schnell.
+    #[schemars(range(min = 1, max = 512))]
+    pub t5xxl_max_token_length: Option<u32>,
+    /// Activation of CLIP-L: `quick_gelu` is what it was trained with; `gelu` gives the numbers of
+    /// trainers that load it with the exact one.
+    pub clip_activation: ClipActivation,
+    /// Seed of the draw from the autoencoder's posterior.
+    pub seed: u64,
+    /// Pictures that run through the autoencoder at once.
+    #[schemars(range(min = 1))]
+    pub latent_batch_size: u32,
+    /// Captions that run through the text encoders at once.
+    #[schemars(range(min = 1))]
+    pub text_batch_size: u32,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            latent_dtype: Dtype::Bf16,
+            text_dtype: Dtype::Bf16,
+            t5xxl_max_token_length: None,
+            clip_activation: ClipActivation::QuickGelu,
+            seed: 42,
+            latent_batch_size: 1,
+            text_batch_size: 8,
+        }
+    }
+}
+
+impl Cache {
+    /// Parameters that change latents.
+    pub const LATENT: &'static [&'static str] = &["latent_dtype", "seed"];
+    /// Parameters that change text encodings.
+    pub const TEXT: &'static [&'static str] =
+        &["text_dtype", "t5xxl_max_token_length", "clip_activation"];
+}
+
+/// An encoding does not depend on the other items of its batch.
+impl Params for Cache {
+    const NOT_IN_KEY: &'static [&'static str] = &["latent_batch_size", "text_batch_size"];
+}
+
+/// A number format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Dtype {
+    /// 16 bits: the range of f32 and 8 bits of precision.
+    Bf16,
+    /// 32 bits.
+    F32,
+}
+
+/// Activation of CLIP-L.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipActivation {
+    /// `x · sigmoid(1.702 x)`, which the network was trained with.
+    QuickGelu,
+    /// The exact one, by the error function.
+    Gelu,
+}
