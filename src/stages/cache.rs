@@ -8,7 +8,10 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{ProjectError, Sample, Site, latents, project::needed, texts};
 use crate::{
-    manifest::{self, Params},
+    manifest,
+    base::Value,
+    models::flux::FluxConfig,
+    weights::Checkpoint,
     pipeline::{ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
 };
 
@@ -52,21 +55,20 @@ impl Cache {
         parts
     }
 
+    /// How many T5 tokens a caption is given: as stated, or 256 for schnell and 512 otherwise.
+    pub(super) fn t5_length(&self) -> Result<usize, StageError> {
+        if let Some(length) = self.config.t5xxl_max_token_length {
+            return Ok(length as usize);
+        }
+        let Some(flux) = &self.site.manifest.models.flux else { return Ok(512) };
+        let (config, _) = FluxConfig::detect(&Checkpoint::open(&self.site.resolve(flux))?)?;
+        Ok(if config.guidance_embed { 512 } else { 256 })
+    }
+
     /// What decides the size of a picture's latent: the bucket settings of its dataset.
     fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
-        const USED: [&str; 6] = [
-            "resolution",
-            "enable_bucket",
-            "min_bucket_reso",
-            "max_bucket_reso",
-            "bucket_reso_steps",
-            "bucket_no_upscale",
-        ];
-        let values = self.site.dataset(sample).key_values().into_iter();
-        values.filter(|(name, _)| USED.contains(&name.as_str())).map(move |(name, value)| {
-            let origin = self.site.origin(format!("dataset.{}.{name}", sample.dataset));
-            KeyPart { name, value: Some(value), origin }
-        })
+        let table = format!("dataset.{}", sample.dataset);
+        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
     }
 }
 
@@ -76,10 +78,14 @@ impl Stage for Cache {
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
-        let mut latent = self.parameters(&["latent_dtype", "seed"]);
+        let mut latent = self.parameters(manifest::Cache::LATENT);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
-        let mut text = self.parameters(&["text_dtype", "t5xxl_max_token_length", "clip_activation"]);
+        let mut text = self.parameters(manifest::Cache::TEXT);
+        let length = Value::Int(self.t5_length()? as i64);
+        text.iter_mut()
+            .filter(|part| part.name == "t5xxl_max_token_length")
+            .for_each(|part| part.value = Some(length.clone()));
         text.push(Site::algorithm(TEXT_ALGORITHM.0, TEXT_ALGORITHM.1));
         text.push(self.site.model("clip_l", &self.clip_l)?);
         text.push(self.site.model("t5xxl", &self.t5xxl)?);
@@ -91,7 +97,7 @@ impl Stage for Cache {
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let picture = Origin::File(sample.picture.clone());
+            let picture = Origin::File(sample.file.path.clone());
             let mut parts = vec![KeyPart::new("picture", sample.digest, picture)];
             parts.extend(self.bucket_parts(sample));
             items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });

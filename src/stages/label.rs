@@ -4,11 +4,13 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use burn::tensor::{Device, FloatDType, Tensor};
+
 use super::{ProjectError, Site, project::needed, sidecar};
 use crate::{
-    dataset::{self, Picture},
+    dataset,
     device, manifest,
-    models::blip::{Blip, BlipConfig, GenerateSettings},
+    models::blip::{Blip, BlipConfig, GenerateSettings, caption_text, normalise, prompt_ids},
     pipeline::{
         Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
     },
@@ -40,12 +42,10 @@ impl Label {
         }
     }
 
-    fn load(&self) -> Result<Blip, StageError> {
-        let device = device::choose(&self.site.device)?.device;
+    fn load(&self, device: &Device) -> Result<Blip, StageError> {
         let checkpoint = Checkpoint::open(&self.model)?;
-        let config = BlipConfig::detect(&checkpoint)?;
-        let loader = Loader::new(&checkpoint, "", &device, burn::tensor::FloatDType::F32);
-        Ok(Blip::load(&loader, &config)?)
+        let loader = Loader::new(&checkpoint, "", device, FloatDType::F32);
+        Ok(Blip::load(&loader, &BlipConfig::detect(&loader))?)
     }
 }
 
@@ -66,18 +66,21 @@ impl Stage for Label {
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
-        let blip = self.load()?;
+        let device = device::choose(&self.site.device)?.device;
+        let blip = self.load(&device)?;
         let settings = GenerateSettings {
-            num_beams: self.config.num_beams,
-            min_length: self.config.min_length,
-            max_length: self.config.max_length,
-            prompt: self.config.prompt.clone(),
+            num_beams: self.config.num_beams as usize,
+            min_length: self.config.min_length as usize,
+            max_length: self.config.max_length as usize,
+            prompt: prompt_ids(&self.config.prompt),
         };
         let side = blip.image_size();
-        let prepare = |picture: &Picture| dataset::blip_input(picture, side);
+        let prepare = |picture| dataset::captioner_pixels(picture, side);
         sidecar::in_batches(&self.site, work, self.config.batch_size, prepare, |pictures| {
-            let captions = blip.captions(pictures, &settings);
-            captions.into_iter().map(|caption| Draft::bytes("caption", caption)).collect()
+            let pictures = pictures.iter().map(|pixels| normalise(pixels, side, side, &device));
+            let captions = blip.caption(Tensor::stack(pictures.collect(), 0), &settings);
+            let texts = captions.iter().map(|ids| caption_text(ids, &settings.prompt));
+            Ok(texts.map(|text| Draft::bytes("caption", text)).collect())
         })
     }
 

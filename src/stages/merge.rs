@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{Sample, Site, sidecar};
 use crate::{
     base::{Digest, Value},
-    dataset::{self, MergeRules, MetadataEntry},
+    dataset::{self, MergeRules, Metadata},
     manifest,
     pipeline::{
         Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe, Stage,
@@ -23,6 +23,13 @@ const ALGORITHM: (i64, &str) = (1, "first version");
 /// A text that goes into the training caption: its blob, the kind of stage that makes it, and the
 /// extension of the sidecar that stands for it where no stage does.
 const TEXTS: [(&str, &str, &str); 2] = [("caption", "label", ".caption"), ("tags", "tag", ".txt")];
+
+/// Upstream items by kind of stage and id.
+type Made<'a> = BTreeMap<(&'a str, &'a str), UpstreamItem<'a>>;
+
+fn made<'a>(upstream: &Upstream<'a>) -> Made<'a> {
+    upstream.items().map(|item| ((item.kind, item.id), item)).collect()
+}
 
 /// The stage.
 pub struct Merge {
@@ -51,13 +58,13 @@ impl Merge {
             manifest
                 .stages
                 .iter()
-                .any(|stage| merge.needs.contains(&stage.name) && stage.config.kind() == kind)
+                .any(|stage| merge.needs.contains(&stage.name) && stage.config.kind().as_str() == kind)
         })
     }
 
     /// The sidecar of a project without a stage for it.
     fn by_hand(&self, sample: &Sample, name: &str, extension: &str) -> Result<KeyPart, StageError> {
-        let path = sample.sidecar(extension);
+        let path = sample.sidecar(extension)?;
         let origin = Origin::File(path.clone());
         Ok(match sidecar::read(&path)? {
             Some(bytes) => KeyPart::new(name, Digest::of(&bytes), origin),
@@ -67,21 +74,17 @@ impl Merge {
 
     fn text(
         &self,
-        work: &dyn Work,
+        store: &Store,
+        made: &Made<'_>,
         sample: &Sample,
         (name, kind, extension): (&str, &str, &str),
     ) -> Result<Option<String>, StageError> {
         if !self.has_stage(kind) {
-            let path = sample.sidecar(extension);
-            let bytes = sidecar::read(&path)?;
-            let text = bytes.map(|bytes| dataset::sidecar_text(&path, bytes)).transpose()?;
-            return Ok(text);
+            return Ok(dataset::read_sidecar(&sample.sidecar(extension)?)?);
         }
-        let made = work.upstream().items().find(|item| item.kind == kind && item.id == sample.id);
-        let blob = made.and_then(|item| item.output).and_then(|output| output.blob(name));
-        let Some(blob) = blob else { return Ok(None) };
-        let bytes = work.store().read(blob)?;
-        Ok(Some(dataset::sidecar_text(&sample.picture, bytes)?))
+        let output = made.get(&(kind, sample.id.as_str())).and_then(|item| item.output);
+        let Some(blob) = output.and_then(|output| output.blob(name)) else { return Ok(None) };
+        Ok(Some(dataset::decode_text(&store.read(blob)?, &sample.file.path)?))
     }
 }
 
@@ -97,10 +100,7 @@ impl Stage for Merge {
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
-        let mut made = BTreeMap::<(&str, &str), UpstreamItem<'_>>::new();
-        for item in upstream.items() {
-            made.insert((item.kind, item.id), item);
-        }
+        let made = made(upstream);
         let mut items = Vec::new();
         'samples: for sample in &self.site.samples {
             let mut parts = Vec::new();
@@ -119,21 +119,20 @@ impl Stage for Merge {
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let samples = sidecar::by_id(&self.site);
         let rules = self.rules();
-        let ids = work.items().iter().map(|item| item.id.clone()).collect::<Vec<_>>();
-        for (index, id) in ids.iter().enumerate() {
-            if work.cancelled() {
-                break;
-            }
-            let sample = samples[id.as_str()];
-            let caption = self.text(work, sample, TEXTS[0])?;
-            let tags = self.text(work, sample, TEXTS[1])?;
+        let mut drafts = Vec::new();
+        let made = made(work.upstream());
+        for item in work.items() {
+            let sample = samples[item.id.as_str()];
+            let caption = self.text(work.store(), &made, sample, TEXTS[0])?;
+            let tags = self.text(work.store(), &made, sample, TEXTS[1])?;
             let merged = dataset::training_caption(caption.as_deref(), tags.as_deref(), &rules);
             let draft = Draft::bytes("caption", merged.caption)
                 .and("tags", merged.tags)
                 .and("text", merged.text);
-            work.commit(index, draft)?;
+            drafts.push(draft);
         }
-        Ok(())
+        drop(made);
+        drafts.into_iter().enumerate().try_for_each(|(item, draft)| work.commit(item, draft))
     }
 
     fn publications(
@@ -142,23 +141,30 @@ impl Stage for Merge {
         store: &Store,
     ) -> Result<Vec<Publication>, StageError> {
         let samples = sidecar::by_id(&self.site);
-        let mut entries = Vec::new();
+        let files = finished.iter().filter_map(|done| samples.get(done.spec.id.as_str()));
+        let files = files.map(|sample| sample.file.clone()).collect::<Vec<_>>();
+        let mut keys = dataset::metadata_keys(&files, self.config.full_path)?.into_iter();
+        let mut metadata = Metadata::default();
         for done in finished {
-            let Some(sample) = samples.get(done.spec.id.as_str()) else { continue };
+            if !samples.contains_key(done.spec.id.as_str()) {
+                continue;
+            }
+            let Some(key) = keys.next() else { break };
+            let entry = metadata.entry(&key);
             let read = |name| -> Result<Option<String>, StageError> {
                 let Some(blob) = done.output.blob(name) else { return Ok(None) };
                 let text = String::from_utf8_lossy(&store.read(blob)?).into_owned();
                 Ok((!text.is_empty()).then_some(text))
             };
-            entries.push(MetadataEntry {
-                picture: sample.picture.clone(),
-                caption: read("caption")?,
-                tags: read("tags")?,
-            });
+            for name in ["caption", "tags"] {
+                if let Some(text) = read(name)? {
+                    entry.set(name, &text);
+                }
+            }
         }
         Ok(vec![Publication {
             path: self.site.output().join(&self.config.out_json),
-            content: Published::Bytes(dataset::metadata_json(&entries, self.config.full_path).into_bytes()),
+            content: Published::Bytes(metadata.to_json().into_bytes()),
             owner: Owner::Fluxpipe,
         }])
     }

@@ -10,7 +10,7 @@ use miette::Diagnostic;
 use super::{cache::Cache, finetune::Finetune, label::Label, merge::Merge, tag::Tag};
 use crate::{
     base::Digest,
-    dataset::{self, DatasetError},
+    dataset::{self, DatasetError, PictureFile},
     manifest::{Dataset, Manifest, Params, StageConfig},
     pipeline::{Graph, GraphError, KeyPart, Node, Origin, Stage, StageError, Store},
 };
@@ -22,22 +22,22 @@ pub struct Sample {
     /// names the sample to people and is in no key.
     pub id: String,
     /// The picture.
-    pub picture: PathBuf,
+    pub file: PictureFile,
     /// Digest of the picture's bytes: what the sample is.
     pub digest: Digest,
     /// Index of its `[[dataset]]`.
     pub dataset: usize,
-    /// Where its sidecars lie, without the extension.
-    stem: PathBuf,
+    /// Where its sidecars lie, if not beside it.
+    sidecars: Option<PathBuf>,
 }
 
 impl Sample {
     /// The sidecar with this extension (`.caption`).
-    #[must_use]
-    pub fn sidecar(&self, extension: &str) -> PathBuf {
-        let mut path = self.stem.clone().into_os_string();
-        path.push(extension);
-        path.into()
+    ///
+    /// # Errors
+    /// The extension is one that pictures have, or none.
+    pub fn sidecar(&self, extension: &str) -> Result<PathBuf, DatasetError> {
+        dataset::sidecar_path(&self.file, self.sidecars.as_deref(), extension)
     }
 }
 
@@ -71,14 +71,19 @@ impl Site {
     /// The place of a manifest value, for a key part.
     #[must_use]
     pub fn origin(&self, path: String) -> Origin {
-        let span = self.manifest.spans.get(&path).cloned();
+        let span = self.manifest.spans.get(&path);
         Origin::Manifest { path, span }
     }
 
-    /// Key parts for every parameter of `params` that can change an output.
-    pub fn parameters(&self, table: &str, params: &impl Params) -> Vec<KeyPart> {
-        let part = |(name, value)| {
-            let origin = self.origin(format!("{table}.{name}"));
+    /// Key parts for every parameter of a table (`stages.label`) that can change an output.
+    pub fn parameters<P: Params>(&self, table: &str, params: &P) -> Vec<KeyPart> {
+        let part = |(name, value): (String, crate::base::Value)| {
+            // A default that follows another field is found where that one is written.
+            let other = P::STANDS_FOR.iter().find(|(field, _)| *field == name);
+            let mut origin = self.origin(format!("{table}.{name}"));
+            if let (Origin::Manifest { span: None, .. }, Some((_, other))) = (&origin, other) {
+                origin = self.origin(format!("{table}.{other}"));
+            }
             KeyPart { name, value: Some(value), origin }
         };
         params.key_values().into_iter().map(part).collect()
@@ -188,12 +193,11 @@ fn add_samples(
     let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
     for file in dataset::scan(&root, dataset.recursive)? {
         let digest = store.digest_file(&file.path)?;
-        let stem = dataset::sidecar_path(&file.path, &root, sidecars.as_deref(), "");
         let id = match index {
-            0 => file.relative,
+            0 => file.relative.clone(),
             _ => format!("{index}/{}", file.relative),
         };
-        samples.push(Sample { id, picture: file.path, digest, dataset: index, stem });
+        samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use crate::{
     dataset::Picture,
     manifest::Existing,
     pipeline::{
-        Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owned, Owner, Publication, Published,
-        StageError, Store, Work,
+        Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication, Published,
+        StageError, Store, Whose, Work,
     },
 };
 
@@ -32,8 +32,8 @@ impl Sidecars<'_> {
     }
 
     fn item(&self, site: &Site, sample: &Sample) -> Result<ItemSpec, StageError> {
-        let path = sample.sidecar(self.extension);
-        let picture = KeyPart::new("picture", sample.digest, Origin::File(sample.picture.clone()));
+        let path = sample.sidecar(self.extension)?;
+        let picture = KeyPart::new("picture", sample.digest, Origin::File(sample.file.path.clone()));
         let mut item =
             ItemSpec { id: sample.id.clone(), recipe: 0, parts: vec![picture], given: None };
         if self.existing == Existing::Overwrite {
@@ -41,8 +41,8 @@ impl Sidecars<'_> {
         }
         let Some(bytes) = read(&path)? else { return Ok(item) };
         let digest = Digest::of(&bytes);
-        if site.store.ledger().owner(&path, sample.digest, digest) == Owned::Human {
-            let text = crate::dataset::sidecar_text(&path, bytes)?;
+        if site.store.ledger().whose(&path, &sample.digest, &digest) == Whose::Human {
+            let text = crate::dataset::decode_text(&bytes, &path)?;
             item.parts = vec![KeyPart::new(self.blob, digest, Origin::File(path))];
             let why = "edited by hand, kept";
             item.given = Some(Given { output: Output { blobs: vec![text_blob(self.blob, text)] }, why });
@@ -68,7 +68,7 @@ impl Sidecars<'_> {
             let mut text = store.read(blob)?;
             text.push(b'\n');
             publications.push(Publication {
-                path: sample.sidecar(self.extension),
+                path: sample.sidecar(self.extension)?,
                 content: Published::Bytes(text),
                 owner: Owner::Sidecar {
                     picture: sample.digest,
@@ -105,24 +105,25 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StageError> {
 pub fn in_batches<T: Send>(
     site: &Site,
     work: &mut dyn Work,
-    batch_size: usize,
-    prepare: impl Fn(&Picture) -> T + Sync,
-    mut network: impl FnMut(&[T]) -> Vec<Draft>,
+    batch_size: u32,
+    prepare: impl Fn(Picture) -> T + Sync,
+    mut network: impl FnMut(&[T]) -> Result<Vec<Draft>, StageError>,
 ) -> Result<(), StageError> {
+    let batch_size = batch_size.max(1) as usize;
     let samples = by_id(site);
-    let paths = work.items().iter().map(|item| samples[item.id.as_str()].picture.clone());
+    let paths = work.items().iter().map(|item| samples[item.id.as_str()].file.path.clone());
     let paths = paths.collect::<Vec<_>>();
-    for (batch, paths) in paths.chunks(batch_size.max(1)).enumerate() {
+    for (batch, paths) in paths.chunks(batch_size).enumerate() {
         if work.cancelled() {
             break;
         }
         let prepared = paths
             .par_iter()
-            .map(|path| Picture::open(path).map(|picture| prepare(&picture)))
+            .map(|path| Picture::open(path).map(&prepare))
             .collect::<Vec<_>>();
         let (mut inputs, mut items) = (Vec::new(), Vec::new());
         for (offset, prepared) in prepared.into_iter().enumerate() {
-            let item = batch * batch_size.max(1) + offset;
+            let item = batch * batch_size + offset;
             match prepared {
                 Ok(input) => {
                     inputs.push(input);
@@ -134,7 +135,7 @@ pub fn in_batches<T: Send>(
         if inputs.is_empty() {
             continue;
         }
-        for (item, draft) in items.into_iter().zip(network(&inputs)) {
+        for (item, draft) in items.into_iter().zip(network(&inputs)?) {
             work.commit(item, draft)?;
         }
     }

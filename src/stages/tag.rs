@@ -6,9 +6,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{ProjectError, Site, project::needed, sidecar};
 use crate::{
-    dataset::{self, Picture},
+    dataset,
     device, manifest,
-    models::tagger::{TagRules, TagTable, Tagger},
+    models::tagger::{Labels, TagRules, TagTable, Tagger},
     pipeline::{
         Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
     },
@@ -22,17 +22,15 @@ pub struct Tag {
     site: Arc<Site>,
     name: String,
     config: manifest::Tag,
-    /// The folder with `model.onnx` and `selected_tags.csv`.
-    folder: PathBuf,
+    /// `model.onnx`; `selected_tags.csv` lies beside it.
+    graph: PathBuf,
 }
 
 impl Tag {
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Tag) -> Result<Self, ProjectError> {
-        let mut folder = needed(site, name, "tagger", site.manifest.models.tagger.as_ref())?;
-        if folder.extension().is_some_and(|extension| extension == "onnx") {
-            folder.pop();
-        }
-        Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), folder })
+        let tagger = needed(site, name, "tagger", site.manifest.models.tagger.as_ref())?;
+        let graph = Tagger::graph_path(&tagger);
+        Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), graph })
     }
 
     fn sidecars(&self) -> sidecar::Sidecars<'_> {
@@ -44,10 +42,9 @@ impl Tag {
     }
 
     fn rules(&self) -> TagRules {
-        let thresh = self.config.thresh;
         TagRules {
-            general_threshold: self.config.general_threshold.unwrap_or(thresh),
-            character_threshold: self.config.character_threshold.unwrap_or(thresh),
+            general_threshold: self.config.general_threshold() as f32,
+            character_threshold: self.config.character_threshold() as f32,
             remove_underscore: self.config.remove_underscore,
             caption_separator: self.config.caption_separator.clone(),
             ..TagRules::default()
@@ -63,8 +60,8 @@ impl Stage for Tag {
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
         parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
-        parts.push(self.site.model("tagger", &self.folder.join("model.onnx"))?);
-        parts.push(self.site.model("selected_tags", &self.folder.join("selected_tags.csv"))?);
+        parts.push(self.site.model("tagger", &self.graph)?);
+        parts.push(self.site.model("selected_tags", &TagTable::beside(&self.graph))?);
         Ok(vec![Recipe { name: "tags", parts }])
     }
 
@@ -74,15 +71,14 @@ impl Stage for Tag {
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let device = device::choose(&self.site.device)?.device;
-        let tagger = Tagger::open(&self.folder, &device)?;
-        let table = TagTable::read(&self.folder.join("selected_tags.csv"))?;
-        let rules = self.rules();
-        let side = tagger.image_size();
-        let prepare = |picture: &Picture| dataset::tagger_input(picture, side);
+        let tagger = Tagger::open(&self.graph, &device)?;
+        let labels = Labels::new(&TagTable::read(&TagTable::beside(&self.graph))?, &self.rules());
+        let side = tagger.size();
+        let prepare = |picture| dataset::tagger_pixels(picture, side);
         sidecar::in_batches(&self.site, work, self.config.batch_size, prepare, |pictures| {
-            let probabilities = tagger.probabilities(pictures);
-            let texts = probabilities.iter().map(|probabilities| table.text(probabilities, &rules));
-            texts.map(|text| Draft::bytes("tags", text)).collect()
+            let probabilities = tagger.probabilities(pictures)?;
+            let texts = probabilities.iter().map(|probabilities| labels.text(probabilities));
+            Ok(texts.map(|text| Draft::bytes("tags", text)).collect())
         })
     }
 

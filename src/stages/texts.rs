@@ -7,11 +7,11 @@ use burn::tensor::FloatDType;
 use super::{cache::Cache, record};
 use crate::{
     device,
-    manifest::Dtype,
+    manifest::{ClipActivation, Dtype},
     models::{
-        clip::ClipText,
-        t5::T5Stream,
-        tokenizer::{ClipTokenizer, T5Tokenizer},
+        clip::{Activation, ClipConfig, ClipText},
+        t5::{T5Batch, T5Stream},
+        tokenizer::{ClipTokenizer, T5Tokenizer, Tokens},
     },
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
@@ -26,20 +26,28 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let device = device::choose(&cache.site.device)?.device;
     let clip_file = Checkpoint::open(&cache.clip_l)?;
     let t5_file = Checkpoint::open(&cache.t5xxl)?;
-    let clip = ClipText::load(&Loader::new(&clip_file, "", &device, FloatDType::F32))?
-        .with_activation(cache.activation());
-    let t5 = T5Stream::open(&t5_file, &device)?;
-    let (clip_tokens, t5_tokens) = (ClipTokenizer::get(), T5Tokenizer::get());
+    let loader = Loader::new(&clip_file, "", &device, FloatDType::F32);
+    let mut config = ClipConfig::detect(&loader);
+    config.activation = match cache.config.clip_activation {
+        ClipActivation::QuickGelu => Activation::QuickGelu,
+        ClipActivation::Gelu => Activation::Gelu,
+    };
+    let clip = ClipText::load(&loader, config)?;
+    let t5 = T5Stream::open(Loader::new(&t5_file, "", &device, FloatDType::F32))?;
+    let length = cache.t5_length()?;
     for group in items.chunks(TOGETHER) {
         if work.cancelled() {
             break;
         }
         let captions = captions(work, group)?;
-        let length = cache.config.t5xxl_max_token_length.unwrap_or(512);
-        let tokens = captions.iter().map(|caption| t5_tokens.encode(caption, length)).collect::<Vec<_>>();
-        let hidden = t5.encode(&tokens.iter().map(|t| t.ids.clone()).collect::<Vec<_>>())?;
+        let tokens = captions.iter().map(|caption| T5Tokenizer::encode(caption, length));
+        let tokens = tokens.collect::<Vec<_>>();
+        // FLUX.1 was trained with T5's padding attended.
+        let batch = |tokens: &Tokens| T5Batch { ids: vec![tokens.ids.clone()], attend: None };
+        let hidden = t5.encode(&tokens.iter().map(batch).collect::<Vec<_>>(), |_, _| ())?;
         for (((&item, caption), tokens), hidden) in group.iter().zip(&captions).zip(&tokens).zip(hidden) {
-            let pooled = clip.pooled(&clip_tokens.encode(caption).ids);
+            let pooled = clip.forward(&[ClipTokenizer::encode(caption).ids]).pooled;
+            let hidden = hidden.squeeze_dim::<2>(0);
             let (pooled, shape) = (record::values(pooled)?, hidden.dims());
             let hidden = record::values(hidden)?;
             let tensors: [(&str, &[usize], &[f32]); 2] =
