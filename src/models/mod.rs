@@ -3,4 +3,5 @@
 //! A network takes tensors and gives tensors. It gets its weights from a [`crate::weights::Loader`]
 //! and does not know files, manifests, captions or devices by name.
 
+pub mod blip;
 pub mod tokenizer;
