@@ -4,6 +4,7 @@
 //! and does not know files, manifests, captions or devices by name.
 
 pub mod autoencoder;
+pub mod blip;
 pub mod clip;
 pub mod flux;
 pub mod t5;

@@ -10,7 +10,10 @@ use std::{
 use memmap2::Mmap;
 use pytorch_reader::PytorchReader;
 
-use super::{Dtype, WeightsError};
+use super::{
+    Dtype, WeightsError, archive,
+    pickle::{self, Survey},
+};
 
 /// What a stored tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,12 +195,19 @@ impl Checkpoint {
     }
 
     fn add_pickle(&mut self) -> Result<(), WeightsError> {
-        let plain = PytorchReader::new(&self.path);
-        // The published captioner nests its weights under `model`.
-        let reader = match PytorchReader::with_top_level_key(&self.path, "model") {
-            Ok(nested) => nested,
-            Err(_) => plain.map_err(|error| self.malformed(".pth", format!("{error}")))?,
+        let survey = self.survey_pickles()?;
+        let plain = || PytorchReader::new(&self.path);
+        // The published captioner nests its weights under `model`; other files may have a tensor or
+        // a setting of that name.
+        let reader = if survey.says_model {
+            PytorchReader::with_top_level_key(&self.path, "model").or_else(|_| plain())
+        } else {
+            plain()
         };
+        let reader = reader.map_err(|error| self.malformed(".pth", format!("{error}")))?;
+        if reader.is_empty() {
+            return Err(self.malformed(".pth", "it holds no tensors".to_owned()));
+        }
         for (name, tensor) in reader.into_tensors() {
             let info = pickled_info(&tensor).ok_or_else(|| {
                 self.malformed(".pth", format!("tensor `{name}` has an unknown type"))
@@ -205,6 +215,24 @@ impl Checkpoint {
             self.tensors.insert(name, (info, Place::Pickled(tensor)));
         }
         Ok(())
+    }
+
+    /// Looks through the file's pickles before anything is built from them.
+    fn survey_pickles(&self) -> Result<Survey, WeightsError> {
+        let unreadable = |source| WeightsError::Read { path: self.path.clone(), source };
+        let file = std::fs::File::open(&self.path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() == 0 {
+            return Err(self.malformed(".pth", "it is empty".to_owned()));
+        }
+        // SAFETY: as in `add_safetensors`; the map ends with this function.
+        #[expect(
+            unsafe_code,
+            reason = "only the directory and the pickle of a large file are touched"
+        )]
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        archive::pickles(&map)
+            .and_then(pickle::survey)
+            .map_err(|reason| self.malformed(".pth", reason))
     }
 
     fn malformed(&self, format: &'static str, reason: String) -> WeightsError {
