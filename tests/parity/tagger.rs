@@ -56,6 +56,13 @@ fn graphs(pack: &Pack) -> BTreeMap<String, PathBuf> {
     graphs
 }
 
+/// All graphs of a pack share one list of tags.
+fn tagger(pack: &Pack, graph: &Path) -> Tagger {
+    let graph = Graph::open(graph).unwrap_or_else(|error| panic!("{error}"));
+    let table = TagTable::read(&pack.path(TagTable::FILE)).unwrap();
+    Tagger::new(graph, table, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
+}
+
 /// `vit_batch2` is `vit` with another declared batch.
 fn original(name: &str) -> &str {
     name.split_once("_batch").map_or(name, |(name, _)| name)
@@ -69,7 +76,7 @@ fn probabilities_equal_onnxruntime() {
         let tolerance = pack.manifest["tolerance"]["probs"].as_f64().unwrap();
         let size = pack.manifest["size"].as_u64().unwrap() as usize;
         for (name, path) in graphs(&pack) {
-            let tagger = Tagger::open(&path, &Device::flex()).unwrap_or_else(|e| panic!("{e}"));
+            let tagger = tagger(&pack, &path);
             assert_eq!(tagger.size(), size);
             let expected = outputs.f32(original(&name)).unwrap();
             // All at once, and alone: a batch must not change its pictures.
@@ -219,11 +226,9 @@ fn texts(run: &Value) -> BTreeMap<String, String> {
 fn texts_equal_the_tagger_script() {
     for pack in Pack::of_kind(KIND) {
         let pictures = Pictures::of(&pack);
-        let table = TagTable::read(&pack.path("selected_tags.csv")).unwrap();
-        let taggers: BTreeMap<_, _> = graphs(&pack)
-            .into_iter()
-            .map(|(name, path)| (name, Tagger::open(&path, &Device::flex()).unwrap()))
-            .collect();
+        let table = TagTable::read(&pack.path(TagTable::FILE)).unwrap();
+        let taggers: BTreeMap<_, _> =
+            graphs(&pack).into_iter().map(|(name, path)| (name, tagger(&pack, &path))).collect();
         let mut checked = 0;
         for run in pack.json("script_runs.json").as_array().unwrap() {
             let (case, model) = (run["case"].as_str().unwrap(), run["model"].as_str().unwrap());
@@ -287,7 +292,7 @@ fn existing<'a>(run: &'a Value, picture: &str) -> Option<&'a str> {
 #[test]
 fn the_tag_list_has_a_row_per_output() {
     for pack in Pack::of_kind(KIND) {
-        let table = TagTable::read(&pack.path("selected_tags.csv")).unwrap();
+        let table = TagTable::read(&pack.path(TagTable::FILE)).unwrap();
         let outputs = pack.tensors("outputs.safetensors");
         for name in outputs.names() {
             assert_eq!(outputs.info(name).unwrap().shape[1], table.tags.len());

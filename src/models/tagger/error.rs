@@ -69,7 +69,7 @@ pub enum OnnxError {
     #[diagnostic(
         code(fluxpipe::onnx::operator),
         help(
-            "use another tagger, or export this one with standard operators (opset 13 to 20); the supported ones are listed in the documentation of the tag stage"
+            "use another tagger, or export this one again with standard operators (opset 13 to 20)"
         )
     )]
     Operator {
@@ -110,6 +110,10 @@ pub enum OnnxError {
         /// What is wrong, in words.
         reason: String,
     },
+    /// The list of tags beside the graph cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tags(#[from] TagsError),
 }
 
 fn listing(operators: &[Unsupported]) -> String {

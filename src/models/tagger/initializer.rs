@@ -1,14 +1,14 @@
 //! Tensors stored in a graph, in its own bytes or in a file beside it.
 
-use std::path::{Component, Path, PathBuf};
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Component, Path, PathBuf},
+};
 
 use onnx_ir::TensorProto;
 
-use super::{
-    error::OnnxError,
-    ops::Outcome,
-    value::{Host, Value},
-};
+use super::{error::OnnxError, host::Host, ops::Outcome, value::Value};
 use crate::weights::Dtype;
 
 /// `TensorProto.DataLocation.EXTERNAL`.
@@ -70,22 +70,30 @@ pub(super) fn decode(graph: &Path, tensor: &TensorProto) -> Result<Value, OnnxEr
         None => decode_bytes(tensor, &tensor.raw_data),
         Some(file) => {
             let read = |source| OnnxError::Read { path: file.clone(), source };
-            let bytes = std::fs::read(&file).map_err(read)?;
-            let part = external_part(tensor, &bytes).map_err(malformed)?;
-            decode_bytes(tensor, part)
+            let mut file = File::open(&file).map_err(read)?;
+            let size = file.metadata().map_err(read)?.len();
+            let (offset, length) = external_part(tensor, size).map_err(malformed)?;
+            let mut bytes = Vec::new();
+            file.seek(SeekFrom::Start(offset)).map_err(read)?;
+            file.take(length).read_to_end(&mut bytes).map_err(read)?;
+            decode_bytes(tensor, &bytes)
         }
     };
     value.map_err(malformed)
 }
 
-/// The bytes of one tensor within the data file.
-fn external_part<'a>(tensor: &TensorProto, file: &'a [u8]) -> Outcome<&'a [u8]> {
-    let number = |name: &str| entry(tensor, name).map(str::parse::<usize>).transpose();
+/// Offset and length of one tensor within a data file of `size` bytes.
+fn external_part(tensor: &TensorProto, size: u64) -> Outcome<(u64, u64)> {
+    let number = |name: &str| entry(tensor, name).map(str::parse::<u64>).transpose();
     let number = |name: &str| number(name).map_err(|_| format!("its {name} is not a number"));
     let offset = number("offset")?.unwrap_or(0);
-    let length = number("length")?.unwrap_or(file.len().saturating_sub(offset));
-    let part = offset.checked_add(length).and_then(|end| file.get(offset..end));
-    part.ok_or_else(|| format!("its data file ends before byte {}", offset.saturating_add(length)))
+    let length = number("length")?.unwrap_or(size.saturating_sub(offset));
+    let end = offset.saturating_add(length);
+    if end > size {
+        Err(format!("its data file ends before byte {end}"))
+    } else {
+        Ok((offset, length))
+    }
 }
 
 fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {

@@ -7,20 +7,22 @@ use burn::tensor::Device;
 use super::{
     error::OnnxError,
     graph::{Graph, Port},
+    host::Host,
     plan::Plan,
-    value::{Floats, Host, Value},
+    tags::TagTable,
+    value::{Floats, Value},
 };
 
 /// Name of the graph in a tagger's folder.
 const GRAPH: &str = "model.onnx";
 
-/// A tagger graph on a device.
+/// A tagger graph on a device, with the list of its tags.
 pub struct Tagger {
     path: PathBuf,
     plan: Plan,
     size: usize,
     batch: Option<usize>,
-    tags: Option<usize>,
+    table: TagTable,
 }
 
 impl Tagger {
@@ -30,35 +32,41 @@ impl Tagger {
         if tagger.is_dir() { tagger.join(GRAPH) } else { tagger.to_owned() }
     }
 
-    /// Opens a folder with `model.onnx`, or a graph by its own name, and uploads its weights.
+    /// Opens a folder with `model.onnx` and `selected_tags.csv`, or a graph by its own name with the
+    /// list beside it, and uploads the weights.
     ///
     /// # Errors
-    /// The graph cannot be read, uses operators that are not supported, or is no tagger.
+    /// The graph cannot be read, uses operators that are not supported, or is no tagger; the list of
+    /// tags cannot be read or is another tagger's.
     pub fn open(tagger: &Path, device: &Device) -> Result<Self, OnnxError> {
-        Self::new(Graph::open(&Self::graph_path(tagger))?, device)
+        let graph = Graph::open(&Self::graph_path(tagger))?;
+        let table = TagTable::read(&TagTable::beside(graph.path()))?;
+        Self::new(graph, table, device)
     }
 
     /// Puts a graph that is already open onto a device.
     ///
     /// # Errors
-    /// It is no tagger graph, or its stored tensors cannot be read.
-    pub fn new(graph: Graph, device: &Device) -> Result<Self, OnnxError> {
+    /// It is no tagger graph, has another number of tags, or its stored tensors cannot be read.
+    pub fn new(graph: Graph, table: TagTable, device: &Device) -> Result<Self, OnnxError> {
         let path = graph.path().to_owned();
         let wrong = |reason: String| OnnxError::Signature { path: path.clone(), reason };
         let [input] = &graph.inputs[..] else {
             return Err(wrong(format!("it has {} inputs, not one", graph.inputs.len())));
         };
         let (batch, size) = picture_input(input).map_err(wrong)?;
-        let tags = match graph.outputs.first().map(|port| port.shape.as_deref()) {
-            None => return Err(wrong("it has no output".to_owned())),
-            Some(Some(&[_, tags])) => tags,
-            Some(None) => None,
-            Some(Some(shape)) => {
-                return Err(wrong(format!("its output has {} dimensions, not two", shape.len())));
+        let output = graph.outputs.first().ok_or_else(|| wrong("it has no output".to_owned()))?;
+        // An output that is not stated shows itself with the first batch.
+        if let Some(shape) = output.shape.as_deref() {
+            let tags = table.tags.len();
+            match *shape {
+                [_, columns] if columns.is_none_or(|columns| columns == tags) => {}
+                [_, Some(columns)] => return Err(wrong(count(columns, tags))),
+                _ => return Err(wrong(format!("its output has {} dimensions", shape.len()))),
             }
-        };
+        }
         let plan = Plan::new(graph, device)?;
-        Ok(Self { path, plan, size, batch, tags })
+        Ok(Self { path, plan, size, batch, table })
     }
 
     /// Side of the square pictures.
@@ -73,10 +81,10 @@ impl Tagger {
         self.batch
     }
 
-    /// Number of probabilities per picture, where the graph states it.
+    /// What each probability stands for.
     #[must_use]
-    pub fn tags(&self) -> Option<usize> {
-        self.tags
+    pub fn table(&self) -> &TagTable {
+        &self.table
     }
 
     /// The probability of each tag, for each picture.
@@ -101,8 +109,8 @@ impl Tagger {
     }
 
     fn group(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, OnnxError> {
-        let count = self.batch.unwrap_or(pictures.len());
-        let shape = vec![count, self.size, self.size, 3];
+        let rows = self.batch.unwrap_or(pictures.len());
+        let shape = vec![rows, self.size, self.size, 3];
         let mut values: Vec<f32> = pictures.concat().into_iter().map(f32::from).collect();
         values.resize(shape.iter().product(), 255.0);
         let input =
@@ -110,12 +118,14 @@ impl Tagger {
         let input = input.map_err(|reason| self.wrong(reason))?;
         let mut outputs = self.plan.run(vec![Value::Floats(input)])?;
         let output = outputs.swap_remove(0);
-        let shape = output.shape();
-        let &[rows, columns] = &shape[..] else {
-            return Err(self.wrong(format!("its output has the shape {shape:?}")));
+        let columns = match output.shape()[..] {
+            [found, columns] if found == rows => columns,
+            ref shape => {
+                return Err(self.wrong(format!("{rows} pictures gave an output {shape:?}")));
+            }
         };
-        if rows != count || columns == 0 {
-            return Err(self.wrong(format!("{count} pictures gave an output of shape {shape:?}")));
+        if columns != self.table.tags.len() {
+            return Err(self.wrong(count(columns, self.table.tags.len())));
         }
         let values = output.reals().map_err(|reason| self.wrong(reason))?.into_data();
         Ok(values.chunks(columns).take(pictures.len()).map(<[f32]>::to_vec).collect())
@@ -124,6 +134,10 @@ impl Tagger {
     fn wrong(&self, reason: String) -> OnnxError {
         OnnxError::Signature { path: self.path.clone(), reason }
     }
+}
+
+fn count(columns: usize, tags: usize) -> String {
+    format!("it gives {columns} probabilities per picture, and selected_tags.csv lists {tags} tags")
 }
 
 /// Batch and side of an input `[N, S, S, 3]`.

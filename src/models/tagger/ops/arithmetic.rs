@@ -3,7 +3,10 @@
 use burn::tensor::Tensor;
 
 use super::{Call, Outcome, one};
-use crate::models::tagger::value::{Array, Floats, RANK, Value};
+use crate::models::tagger::{
+    host::Array,
+    value::{Floats, RANK, Value},
+};
 
 /// One arithmetic function on every kind of value it is met with.
 struct Arithmetic {

@@ -3,7 +3,10 @@
 use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::{Call, Outcome, one};
-use crate::models::tagger::value::{Array, Host, RANK, Value, broadcast};
+use crate::models::tagger::{
+    host::{Array, Host, broadcast},
+    value::{RANK, Value},
+};
 
 pub(super) fn not(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     one(call.value(0)?.bools()?.map(|bit| !bit))

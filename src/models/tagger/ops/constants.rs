@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::{Call, Outcome, one, sizes};
 use crate::models::tagger::{
+    host::{Array, Host},
     initializer::{self, data_type},
-    value::{Array, Host, Value},
+    value::Value,
 };
 
 pub(super) fn constant(call: Call<'_>) -> Outcome<Vec<Value>> {

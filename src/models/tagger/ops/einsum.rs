@@ -1,7 +1,10 @@
 //! Einstein summation of one or two arrays, as transposes around one matrix product.
 
 use super::{Call, Outcome, linear, one};
-use crate::models::tagger::value::{Array, Floats, Value};
+use crate::models::tagger::{
+    host::Array,
+    value::{Floats, Value},
+};
 
 pub(super) fn einsum(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let equation: String = call.text("equation").split_whitespace().collect();

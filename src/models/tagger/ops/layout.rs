@@ -3,7 +3,10 @@
 use burn::tensor::{DType, Tensor, ops::PadMode};
 
 use super::{Call, Outcome, axes, axis, each, one, sizes};
-use crate::models::tagger::value::{Array, Floats, Host, RANK, Value, broadcast};
+use crate::models::tagger::{
+    host::{Array, Host, broadcast},
+    value::{Floats, RANK, Value},
+};
 
 pub(super) fn reshape(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let value = call.value(0)?;

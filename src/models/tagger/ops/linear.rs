@@ -1,7 +1,10 @@
 //! Matrix products.
 
 use super::{Call, Outcome, one};
-use crate::models::tagger::value::{Array, Floats, Value};
+use crate::models::tagger::{
+    host::Array,
+    value::{Floats, Value},
+};
 
 pub(super) fn matmul(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     one(product(call.floats(0)?, call.floats(1)?)?)

@@ -21,7 +21,10 @@ mod selection;
 use burn::tensor::Device;
 use onnx_ir::{AttributeProto, NodeProto, TensorProto};
 
-use super::value::{Floats, Host, Value};
+use super::{
+    host::Host,
+    value::{Floats, Value},
+};
 
 /// A result, or what is wrong, in words.
 pub type Outcome<T> = Result<T, String>;

@@ -3,7 +3,10 @@
 use burn::tensor::{Tensor, activation, module};
 
 use super::{Call, Outcome, axis, one};
-use crate::models::tagger::value::{Array, Floats, Value};
+use crate::models::tagger::{
+    host::Array,
+    value::{Floats, Value},
+};
 
 /// Over the dimensions from `axis` on, which are joined.
 pub(super) fn layer_normalization(mut call: Call<'_>) -> Outcome<Vec<Value>> {

@@ -3,7 +3,10 @@
 use burn::tensor::Tensor;
 
 use super::{Call, Outcome, axes, one};
-use crate::models::tagger::value::{Array, Host, RANK, Value};
+use crate::models::tagger::{
+    host::{Array, Host},
+    value::{RANK, Value},
+};
 
 type OnTensor = fn(Tensor<RANK>, &[usize]) -> Tensor<RANK>;
 

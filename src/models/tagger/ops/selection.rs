@@ -1,7 +1,7 @@
 //! Parts of an array.
 
 use super::{Call, Outcome, axes, axis, each, one, sizes};
-use crate::models::tagger::value::{Array, Value};
+use crate::models::tagger::{host::Array, value::Value};
 
 pub(super) fn gather(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let value = call.value(0)?;

@@ -3,7 +3,6 @@
 use onnx_ir::{AttributeProto, NodeProto};
 
 use super::*;
-use crate::models::tagger::value::Array;
 
 fn node(attributes: &[(&str, &[i64])]) -> NodeProto {
     let mut node = NodeProto::new();
@@ -164,11 +163,8 @@ fn choices_and_comparisons_broadcast() {
 
 #[test]
 fn softmax_of_old_opsets_joins_dimensions() {
-    let plain = node(&[]);
-    let call = Call::new(&plain, 11, &Device::flex(), vec![Some(floats(&[1, 2, 2], &[0.0; 4]))]);
-    assert_eq!(first(softmax_of(call)).1, [0.25; 4]);
-}
-
-fn softmax_of(call: Call<'_>) -> Outcome<Vec<Value>> {
-    find("Softmax").unwrap()(call)
+    let (plain, device) = (node(&[]), Device::flex());
+    let inputs = vec![Some(floats(&[1, 2, 2], &[0.0; 4]))];
+    let call = Call::new(&plain, 11, &device, inputs);
+    assert_eq!(first(find("Softmax").unwrap()(call)).1, [0.25; 4]);
 }
