@@ -8,6 +8,7 @@ mod area;
 mod buckets;
 mod caption;
 mod error;
+mod jpeg;
 mod metadata;
 mod picture;
 mod resize;

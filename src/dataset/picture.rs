@@ -7,7 +7,7 @@ use std::{
 
 use image::{DynamicImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
-use super::DatasetError;
+use super::{DatasetError, jpeg};
 
 /// Pictures with more pixels than this are refused, so that a damaged header or a decompression
 /// bomb cannot take all memory.
@@ -44,6 +44,10 @@ impl Picture {
     /// As [`Picture::open`].
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let (decoder, orientation) = decoder(Cursor::new(bytes), path)?;
+        if jpeg::is_cut_off(bytes) {
+            let reason = "the file is cut off before the end of the picture".to_owned();
+            return Err(DatasetError::NotAPicture { path: path.to_owned(), reason });
+        }
         let mut image =
             DynamicImage::from_decoder(decoder).map_err(|error| broken(path, &error))?;
         image.apply_orientation(orientation);
@@ -123,7 +127,10 @@ fn swaps_sides(orientation: Orientation) -> bool {
 }
 
 fn broken(path: &Path, error: &image::ImageError) -> DatasetError {
-    DatasetError::NotAPicture { path: path.to_owned(), reason: error.to_string() }
+    DatasetError::NotAPicture {
+        path: path.to_owned(),
+        reason: error.to_string().trim_end().to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -192,7 +199,8 @@ mod tests {
     fn what_is_no_picture_is_an_error() {
         let whole = turned(1);
         let png = encoded(&DynamicImage::new_rgb8(40, 40), ImageFormat::Png);
-        for bytes in [&b""[..], b"not a picture", &png[..20], &png[..png.len() / 2], &whole[..9]] {
+        let (half_png, half_jpeg) = (&png[..png.len() / 2], &whole[..whole.len() * 2 / 3]);
+        for bytes in [&b""[..], b"not a picture", &png[..20], half_png, &whole[..9], half_jpeg] {
             let error = Picture::decode(bytes, Path::new("x.png")).unwrap_err();
             assert!(matches!(error, DatasetError::NotAPicture { .. }), "{error}");
         }
