@@ -104,3 +104,47 @@ impl Fill {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::FloatDType;
+
+    use super::*;
+    use crate::{
+        device::cpu,
+        models::{autoencoder, blip, clip, flux, t5, tagger::Tagger},
+        weights::{Checkpoint, Loader},
+    };
+
+    #[test]
+    fn every_file_is_what_its_network_takes_and_none_is_large() {
+        let folder = tempfile::tempdir().unwrap();
+        write_all(folder.path(), 1).unwrap();
+        let mut bytes = 0;
+        for entry in walkdir::WalkDir::new(folder.path()).into_iter().flatten() {
+            let size = entry.metadata().unwrap().len();
+            assert!(size < 5_000_000, "{}: {size}", entry.path().display());
+            bytes += if entry.file_type().is_file() { size } else { 0 };
+        }
+        assert!(bytes < 15_000_000, "{bytes}");
+        let open = |name: &str| Checkpoint::open(&folder.path().join(name)).unwrap();
+        let device = cpu();
+        let file = open("blip.safetensors");
+        let loader = Loader::new(&file, "", &device, FloatDType::F32);
+        blip::Blip::load(&loader, &blip::BlipConfig::detect(&loader)).unwrap();
+        let file = open("ae.safetensors");
+        let loader = || Loader::new(&file, "", &device, FloatDType::F32);
+        autoencoder::Encoder::load(&loader()).unwrap();
+        autoencoder::Decoder::load(&loader()).unwrap();
+        let file = open("clip_l.safetensors");
+        let loader = Loader::new(&file, "", &device, FloatDType::F32);
+        clip::ClipText::load(&loader, clip::ClipConfig::detect(&loader)).unwrap();
+        let file = open("t5xxl.safetensors");
+        t5::T5Stream::open(Loader::new(&file, "", &device, FloatDType::F32)).unwrap();
+        let file = open("flux1-dev.safetensors");
+        assert!(flux::Flux::load(&file, &device, FloatDType::BF16).unwrap().takes_guidance());
+        let tagger = Tagger::open(&folder.path().join("tagger"), &device).unwrap();
+        let probabilities = tagger.probabilities(&[vec![7; tagger.size() * tagger.size() * 3]]);
+        assert!(probabilities.unwrap()[0].iter().all(|p| p.is_finite()));
+    }
+}

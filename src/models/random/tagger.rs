@@ -4,19 +4,39 @@
 use std::io;
 
 use onnx_ir::{
-    AttributeProto, GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto,
+    AttributeProto, AttributeType, GraphProto, Message, ModelProto, NodeProto, TensorProto,
+    ValueInfoProto,
 };
 
 use super::Fill;
 
 const SIDE: i64 = 64;
+/// ONNX's number for 32-bit floats.
+const FLOAT: i32 = 1;
 /// Channels before and after each convolution.
 const CHANNELS: [usize; 3] = [3, 8, 16];
 const RATINGS: [&str; 4] = ["general", "sensitive", "questionable", "explicit"];
 const GENERAL: [&str; 20] = [
-    "indoors", "outdoors", "day", "night", "sky", "water", "tree", "building", "animal", "cat",
-    "food", "cup", "portrait", "blurry", "from_above", "close-up", "simple_background",
-    "no_humans", "monochrome", "still_life",
+    "indoors",
+    "outdoors",
+    "day",
+    "night",
+    "sky",
+    "water",
+    "tree",
+    "building",
+    "animal",
+    "cat",
+    "food",
+    "cup",
+    "portrait",
+    "blurry",
+    "from_above",
+    "close-up",
+    "simple_background",
+    "no_humans",
+    "monochrome",
+    "still_life",
 ];
 
 /// `selected_tags.csv` of the graph.
@@ -69,9 +89,8 @@ pub fn graph(seed: u64) -> io::Result<Vec<u8>> {
     }
     let mut model = ModelProto { ir_version: 8, ..ModelProto::default() };
     model.producer_name = "fluxpipe".to_owned();
-    let mut opset = onnx_ir::OperatorSetIdProto::default();
-    opset.version = 17;
-    model.opset_import.push(opset);
+    model.opset_import.push(Default::default());
+    model.opset_import[0].version = 17;
     model.graph = Some(graph).into();
     model.write_to_bytes().map_err(io::Error::other)
 }
@@ -86,17 +105,31 @@ fn constant(name: &str, shape: &[usize], values: Vec<f32>) -> TensorProto {
     TensorProto {
         name: name.to_owned(),
         dims: shape.iter().map(|&size| size as i64).collect(),
-        data_type: 1,
+        data_type: FLOAT,
         float_data: values,
         ..TensorProto::default()
     }
 }
 
 fn integers(name: &str, values: &[i64]) -> AttributeProto {
-    AttributeProto { name: name.to_owned(), ints: values.to_vec(), ..AttributeProto::default() }
+    AttributeProto {
+        name: name.to_owned(),
+        ints: values.to_vec(),
+        type_: AttributeType::INTS.into(),
+        ..AttributeProto::default()
+    }
 }
 
 fn port(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
-    let _ = sizes;
-    ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() }
+    let mut port = ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() };
+    let tensor = port.type_.mut_or_insert_default().mut_tensor_type();
+    tensor.elem_type = FLOAT;
+    let shape = tensor.shape.mut_or_insert_default();
+    for size in sizes {
+        shape.dim.push(Default::default());
+        if let (Some(dimension), Some(size)) = (shape.dim.last_mut(), *size) {
+            dimension.set_dim_value(size);
+        }
+    }
+    port
 }

@@ -29,10 +29,8 @@ pub fn t5() -> Tensors {
     let mut tensors = Tensors::default();
     tensors.table("shared.weight", 32_128, WIDTH);
     for block in 0..2 {
-        let (attention, feed_forward) = (
-            format!("encoder.block.{block}.layer.0"),
-            format!("encoder.block.{block}.layer.1"),
-        );
+        let (attention, feed_forward) =
+            (format!("encoder.block.{block}.layer.0"), format!("encoder.block.{block}.layer.1"));
         for projection in ["q", "k", "v", "o"] {
             tensors.weight(&format!("{attention}.SelfAttention.{projection}"), &[WIDTH, WIDTH]);
         }
