@@ -8,11 +8,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{ProjectError, Sample, Site, latents, project::needed, texts};
 use crate::{
-    manifest,
     base::Value,
+    manifest,
     models::flux::FluxConfig,
-    weights::Checkpoint,
     pipeline::{ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
+    weights::Checkpoint,
 };
 
 /// Raised with a reason whenever latents change for equal inputs.
@@ -36,7 +36,11 @@ pub struct Cache {
 }
 
 impl Cache {
-    pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Cache) -> Result<Self, ProjectError> {
+    pub fn new(
+        site: &Arc<Site>,
+        name: &str,
+        config: &manifest::Cache,
+    ) -> Result<Self, ProjectError> {
         let models = &site.manifest.models;
         Ok(Self {
             ae: needed(site, name, "ae", models.ae.as_ref())?,

@@ -9,7 +9,10 @@ use crate::pipeline::StageError;
 /// A small file cannot be read or written.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 #[error("cannot use {path}: {source}")]
-#[diagnostic(code(fluxpipe::stages::file), help("check that the file is there and that you may use it"))]
+#[diagnostic(
+    code(fluxpipe::stages::file),
+    help("check that the file is there and that you may use it")
+)]
 struct Unusable {
     path: PathBuf,
     source: std::io::Error,

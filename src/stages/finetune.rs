@@ -15,11 +15,11 @@ use super::{ProjectError, Site, project::needed};
 use crate::{
     base::{Digest, Value},
     device, manifest,
+    models::flux::Flux,
     pipeline::{
         Blob, Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe,
         Stage, StageError, Store, Upstream, UpstreamItem, Work,
     },
-    models::flux::Flux,
     train::{self, Observer, Samples, Settings, StepMetrics, TrainError, flow},
     weights::Checkpoint,
 };
@@ -110,7 +110,9 @@ impl Finetune {
             },
             lr_warmup_steps: config.lr_warmup_steps as usize,
             optimizer: match config.optimizer_type {
-                OptimizerType::Adafactor => train::OptimizerKind::Adafactor(train::Adafactor::default()),
+                OptimizerType::Adafactor => {
+                    train::OptimizerKind::Adafactor(train::Adafactor::default())
+                }
                 OptimizerType::AdamW => train::OptimizerKind::AdamW(train::AdamW::default()),
             },
             seed: config.seed,
@@ -188,7 +190,8 @@ impl Stage for Finetune {
         let settings = self.settings();
         let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
         let records = Records::open(self, work)?;
-        let mut journal = Journal::new(work, settings.max_train_epochs)?;
+        let base = self.site.store.digest_file(&self.model)?;
+        let mut journal = Journal::new(work, base, settings.max_train_epochs)?;
         let outcome = train::finetune(flux, &settings, &records, &mut journal);
         let draft = journal.finish();
         match outcome {
@@ -246,10 +249,17 @@ impl Records {
             ) else {
                 continue;
             };
-            let file = Checkpoint::from_bytes(Path::new(&latent.name), work.store().read(&latent)?)?;
+            let file =
+                Checkpoint::from_bytes(Path::new(&latent.name), work.store().read(&latent)?)?;
             let shape = file.info("latent").map(|info| info.shape.clone()).unwrap_or_default();
             let [_, height, width] = shape[..] else { continue };
-            samples.push(Record { latent, text, repeats: pair.repeats, content: value.digest(), size: (height, width) });
+            samples.push(Record {
+                latent,
+                text,
+                repeats: pair.repeats,
+                content: value.digest(),
+                size: (height, width),
+            });
         }
         samples.sort_by_key(|sample| sample.content);
         Ok(Self { store: stage.site.store.clone(), samples })
@@ -303,11 +313,20 @@ struct Journal<'a> {
 }
 
 impl<'a> Journal<'a> {
-    fn new(work: &'a mut dyn Work, epochs: usize) -> Result<Self, StageError> {
+    fn new(work: &'a mut dyn Work, model: Digest, epochs: usize) -> Result<Self, StageError> {
         let folder = work.scratch(0)?;
-        let key = work.key(0).hex();
-        let provenance = BTreeMap::from([("fluxpipe.key".to_owned(), key)]);
-        Ok(Self { work, folder, provenance, metrics: String::new(), checkpoints: Vec::new(), epochs })
+        let samples = work.items().first().and_then(|item| item.parts.first()?.value.clone());
+        let samples = samples.map(|list| ("fluxpipe.samples".to_owned(), list.digest().hex()));
+        let mut provenance = BTreeMap::from([("fluxpipe.base_model".to_owned(), model.hex())]);
+        provenance.extend(samples);
+        Ok(Self {
+            work,
+            folder,
+            provenance,
+            metrics: String::new(),
+            checkpoints: Vec::new(),
+            epochs,
+        })
     }
 
     fn finish(self) -> Draft {

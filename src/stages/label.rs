@@ -8,8 +8,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 
 use super::{ProjectError, Site, project::needed, sidecar};
 use crate::{
-    dataset,
-    device, manifest,
+    dataset, device, manifest,
     models::blip::{Blip, BlipConfig, GenerateSettings, caption_text, normalise, prompt_ids},
     pipeline::{
         Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
@@ -29,7 +28,11 @@ pub struct Label {
 }
 
 impl Label {
-    pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Label) -> Result<Self, ProjectError> {
+    pub fn new(
+        site: &Arc<Site>,
+        name: &str,
+        config: &manifest::Label,
+    ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "blip", site.manifest.models.blip.as_ref())?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
     }

@@ -55,10 +55,9 @@ impl Merge {
         let manifest = &self.site.manifest;
         let needs = manifest.stages.iter().find(|stage| stage.name == self.name);
         needs.is_some_and(|merge| {
-            manifest
-                .stages
-                .iter()
-                .any(|stage| merge.needs.contains(&stage.name) && stage.config.kind().as_str() == kind)
+            manifest.stages.iter().any(|stage| {
+                merge.needs.contains(&stage.name) && stage.config.kind().as_str() == kind
+            })
         })
     }
 
@@ -126,9 +125,13 @@ impl Stage for Merge {
             let caption = self.text(work.store(), &made, sample, TEXTS[0])?;
             let tags = self.text(work.store(), &made, sample, TEXTS[1])?;
             let merged = dataset::training_caption(caption.as_deref(), tags.as_deref(), &rules);
-            let draft = Draft::bytes("caption", merged.caption)
-                .and("tags", merged.tags)
-                .and("text", merged.text);
+            let mut draft = Draft::bytes("text", merged.text);
+            for (name, text) in [("caption", merged.caption), ("tags", merged.tags)] {
+                draft = match text {
+                    Some(text) => draft.and(name, text),
+                    None => draft,
+                };
+            }
             drafts.push(draft);
         }
         drop(made);
@@ -153,8 +156,7 @@ impl Stage for Merge {
             let entry = metadata.entry(&key);
             let read = |name| -> Result<Option<String>, StageError> {
                 let Some(blob) = done.output.blob(name) else { return Ok(None) };
-                let text = String::from_utf8_lossy(&store.read(blob)?).into_owned();
-                Ok((!text.is_empty()).then_some(text))
+                Ok(Some(String::from_utf8_lossy(&store.read(blob)?).into_owned()))
             };
             for name in ["caption", "tags"] {
                 if let Some(text) = read(name)? {

@@ -103,7 +103,11 @@ impl Site {
     #[must_use]
     pub fn algorithm(version: i64, reason: &str) -> KeyPart {
         let value = crate::base::Value::Int(version);
-        KeyPart { name: "algorithm".to_owned(), value: Some(value), origin: Origin::Code(reason.to_owned()) }
+        KeyPart {
+            name: "algorithm".to_owned(),
+            value: Some(value),
+            origin: Origin::Code(reason.to_owned()),
+        }
     }
 
     /// The dataset of a sample.

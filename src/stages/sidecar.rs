@@ -10,8 +10,8 @@ use crate::{
     dataset::Picture,
     manifest::Existing,
     pipeline::{
-        Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication, Published,
-        StageError, Store, Whose, Work,
+        Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication,
+        Published, StageError, Store, Whose, Work,
     },
 };
 
@@ -33,7 +33,8 @@ impl Sidecars<'_> {
 
     fn item(&self, site: &Site, sample: &Sample) -> Result<ItemSpec, StageError> {
         let path = sample.sidecar(self.extension)?;
-        let picture = KeyPart::new("picture", sample.digest, Origin::File(sample.file.path.clone()));
+        let picture =
+            KeyPart::new("picture", sample.digest, Origin::File(sample.file.path.clone()));
         let mut item =
             ItemSpec { id: sample.id.clone(), recipe: 0, parts: vec![picture], given: None };
         if self.existing == Existing::Overwrite {
@@ -41,11 +42,12 @@ impl Sidecars<'_> {
         }
         let Some(bytes) = read(&path)? else { return Ok(item) };
         let digest = Digest::of(&bytes);
-        if site.store.ledger().whose(&path, &sample.digest, &digest) == Whose::Human {
+        if site.store.ledger().owner(&path, &sample.digest, &digest)? == Whose::Human {
             let text = crate::dataset::decode_text(&bytes, &path)?;
             item.parts = vec![KeyPart::new(self.blob, digest, Origin::File(path))];
             let why = "edited by hand, kept";
-            item.given = Some(Given { output: Output { blobs: vec![text_blob(self.blob, text)] }, why });
+            item.given =
+                Some(Given { output: Output { blobs: vec![text_blob(self.blob, text)] }, why });
         }
         Ok(item)
     }
@@ -117,10 +119,8 @@ pub fn in_batches<T: Send>(
         if work.cancelled() {
             break;
         }
-        let prepared = paths
-            .par_iter()
-            .map(|path| Picture::open(path).map(&prepare))
-            .collect::<Vec<_>>();
+        let prepared =
+            paths.par_iter().map(|path| Picture::open(path).map(&prepare)).collect::<Vec<_>>();
         let (mut inputs, mut items) = (Vec::new(), Vec::new());
         for (offset, prepared) in prepared.into_iter().enumerate() {
             let item = batch * batch_size + offset;

@@ -6,8 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{ProjectError, Site, project::needed, sidecar};
 use crate::{
-    dataset,
-    device, manifest,
+    dataset, device, manifest,
     models::tagger::{Labels, TagRules, TagTable, Tagger},
     pipeline::{
         Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
@@ -72,7 +71,7 @@ impl Stage for Tag {
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let device = device::choose(&self.site.device)?.device;
         let tagger = Tagger::open(&self.graph, &device)?;
-        let labels = Labels::new(&TagTable::read(&TagTable::beside(&self.graph))?, &self.rules());
+        let labels = Labels::new(tagger.table(), &self.rules());
         let side = tagger.size();
         let prepare = |picture| dataset::tagger_pixels(picture, side);
         sidecar::in_batches(&self.site, work, self.config.batch_size, prepare, |pictures| {

@@ -45,7 +45,9 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
         // FLUX.1 was trained with T5's padding attended.
         let batch = |tokens: &Tokens| T5Batch { ids: vec![tokens.ids.clone()], attend: None };
         let hidden = t5.encode(&tokens.iter().map(batch).collect::<Vec<_>>(), |_, _| ())?;
-        for (((&item, caption), tokens), hidden) in group.iter().zip(&captions).zip(&tokens).zip(hidden) {
+        for (((&item, caption), tokens), hidden) in
+            group.iter().zip(&captions).zip(&tokens).zip(hidden)
+        {
             let pooled = clip.forward(&[ClipTokenizer::encode(caption).ids]).pooled;
             let hidden = hidden.squeeze_dim::<2>(0);
             let (pooled, shape) = (record::values(pooled)?, hidden.dims());
@@ -67,7 +69,8 @@ fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError>
         .iter()
         .map(|&item| {
             let id = work.items()[item].id.as_str();
-            let blob = merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
+            let blob =
+                merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
             let bytes = blob.map(|blob| work.store().read(blob)).transpose()?.unwrap_or_default();
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         })
