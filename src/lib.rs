@@ -18,5 +18,7 @@ pub mod dataset;
 pub mod device;
 pub mod manifest;
 pub mod models;
+pub mod pipeline;
+pub mod stages;
 pub mod train;
 pub mod weights;
