@@ -64,15 +64,11 @@ pub trait Observer {
     /// An optimizer step was taken.
     fn step(&mut self, metrics: &StepMetrics);
 
-    /// Where to write the checkpoint after `epoch` (counted from 1), and what to note in its header.
-    /// `None` writes none.
+    /// Where the checkpoint after `epoch` (counted from 1) goes. `None` writes none.
     ///
     /// # Errors
     /// There is no place for it.
-    fn checkpoint(
-        &mut self,
-        epoch: usize,
-    ) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, std::io::Error>;
+    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error>;
 
     /// The checkpoint after `epoch` lies complete on disk.
     fn saved(&mut self, _epoch: usize) {}
@@ -81,6 +77,15 @@ pub trait Observer {
     fn cancelled(&self) -> bool {
         false
     }
+}
+
+/// Where a checkpoint goes.
+#[derive(Clone, Debug)]
+pub struct CheckpointPlace {
+    /// The file to write.
+    pub path: PathBuf,
+    /// What to note in its header besides the `modelspec` entries.
+    pub provenance: BTreeMap<String, String>,
 }
 
 /// What is known of an optimizer step.
@@ -319,7 +324,9 @@ impl Trainer<'_> {
             path: format!("the checkpoint of epoch {epoch}").into(),
             source,
         };
-        if let Some((path, provenance)) = observer.checkpoint(epoch).map_err(failed)? {
+        if let Some(CheckpointPlace { path, provenance }) =
+            observer.checkpoint(epoch).map_err(failed)?
+        {
             checkpoint::save(&self.flux, &path, self.settings.save_precision, &provenance)?;
             observer.saved(epoch);
         }

@@ -24,7 +24,7 @@ pub use adafactor::{Adafactor, AdafactorState, Moments};
 pub use adamw::{AdamW, AdamWState};
 pub use batches::{Batch, Batches};
 pub use error::TrainError;
-pub use finetune::{Observer, Sample, Samples, StepMetrics, Summary, finetune};
+pub use finetune::{CheckpointPlace, Observer, Sample, Samples, StepMetrics, Summary, finetune};
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use rounding::{Rounding, round_stochastically};
 pub use schedule::{LrSchedule, LrScheduler};

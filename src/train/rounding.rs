@@ -74,7 +74,8 @@ mod tests {
 
     #[test]
     fn a_value_goes_up_as_often_as_it_is_near_the_upper_neighbour() {
-        let value = 1.000_732_421_875_f32;
+        // 1.000732421875: three thirty-seconds of the way from 1 to its neighbour.
+        let value = f32::from_bits(0x3f80_1800);
         let count = 200_000;
         let bits = Rounding { seed: 3, step: 5 }.bits("w", count);
         let rounded = round_stochastically(&vec![value; count], &bits);

@@ -70,7 +70,7 @@ impl Settings {
         if self.lr_scheduler == LrScheduler::Constant && self.lr_warmup_steps > 0 {
             return refuse("lr_warmup_steps", "needs `lr_scheduler = \"constant_with_warmup\"`");
         }
-        if !(self.max_grad_norm >= 0.0) {
+        if self.max_grad_norm.is_nan() || self.max_grad_norm < 0.0 {
             return refuse("max_grad_norm", "must be a number from 0");
         }
         if !matches!(self.save_precision, Dtype::F32 | Dtype::BF16) {

@@ -123,7 +123,7 @@ impl FluxConfig {
         if first * 8 < head {
             first += 2;
         }
-        while first < head && (head - first) % 4 != 0 {
+        while first < head && !(head - first).is_multiple_of(4) {
             first += 2;
         }
         let rest = head.saturating_sub(first) / 2;

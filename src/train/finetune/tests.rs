@@ -101,12 +101,12 @@ impl Observer for Watch<'_> {
         self.metrics.push(metrics.clone());
     }
 
-    fn checkpoint(
-        &mut self,
-        epoch: usize,
-    ) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, std::io::Error> {
+    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
         let provenance = BTreeMap::from([("fluxpipe.epoch".to_owned(), epoch.to_string())]);
-        Ok(self.folder.map(|folder| (folder.join(format!("{epoch}.safetensors")), provenance)))
+        Ok(self.folder.map(|folder| {
+            let path = folder.join(format!("{epoch}.safetensors"));
+            CheckpointPlace { path, provenance }
+        }))
     }
 
     fn saved(&mut self, epoch: usize) {
