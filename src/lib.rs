@@ -14,4 +14,5 @@
 //! | 0 | [`base`] | digests, canonical encoding, atomic files, locks, random streams |
 
 pub mod base;
+pub mod pipeline;
 pub mod weights;

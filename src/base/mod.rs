@@ -2,10 +2,14 @@
 //!
 //! Knows nothing of pictures, networks or pipelines.
 
+pub mod atomic;
 mod canon;
+pub mod clock;
 mod digest;
+mod lock;
 mod random;
 
 pub use canon::Value;
 pub use digest::{Digest, NotADigest};
+pub use lock::Lock;
 pub use random::Stream;

@@ -97,6 +97,9 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], absolute: f64, 
     for (index, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let (found, expected) = (f64::from(found), f64::from(expected));
         let within = (found - expected).abs() <= absolute + relative * expected.abs();
-        assert!(within, "{what}[{index}]: found {found}, expected {expected} ± {absolute} (+{relative} relative)");
+        assert!(
+            within,
+            "{what}[{index}]: found {found}, expected {expected} ± {absolute} (+{relative} relative)"
+        );
     }
 }
