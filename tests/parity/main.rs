@@ -5,4 +5,6 @@
 //! (colon-separated; default `tests/fixtures`). All sizes come from the pack, so a pack made with
 //! other sizes and another seed checks the code and not the numbers.
 
+mod encoders;
 mod pack;
+mod tokenizers;
