@@ -69,6 +69,14 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::weights", Exit::Missing),
     ("fluxpipe::onnx", Exit::Missing),
     ("fluxpipe::dataset::empty", Exit::Missing),
+    ("fluxpipe::store::read", Exit::Missing),
+    ("fluxpipe::store::disk_full", Exit::Missing),
+    ("fluxpipe::pipeline::cancelled", Exit::Interrupted),
+    ("fluxpipe::pipeline::unknown_stage", Exit::Usage),
+    ("fluxpipe::pipeline::unknown_item", Exit::Usage),
+    ("fluxpipe::pipeline::unknown_need", Exit::Usage),
+    ("fluxpipe::pipeline::cycle", Exit::Usage),
+    ("fluxpipe::pipeline::upstream_not_ready", Exit::Usage),
 ];
 
 fn by_code(code: &str) -> Option<Exit> {

@@ -25,6 +25,7 @@ pub use project::{Project, open};
 
 use crate::{
     manifest::ManifestErrors,
+    pipeline::RunError,
     report::{self, Look},
 };
 
@@ -118,10 +119,19 @@ fn tell(failure: &miette::Report) -> Exit {
         None => report::diagnostic(failure.as_ref(), look),
     };
     report::stderr(&text);
-    if report::panic::happened() {
+    if failure.downcast_ref::<RunError>().is_some_and(is_bug) {
         report::stderr(&report::panic::message());
     }
     Exit::of(failure.as_ref())
+}
+
+/// Whether a stage panicked; the engine caught it, and its place is worth reporting.
+fn is_bug(error: &RunError) -> bool {
+    match error {
+        RunError::Panic { .. } => true,
+        RunError::Several { errors } => errors.iter().any(is_bug),
+        _ => false,
+    }
 }
 
 /// Prints a result.

@@ -5,11 +5,11 @@ use std::fmt;
 use miette::{Diagnostic, MietteHandler, MietteHandlerOpts, ReportHandler};
 
 use super::Look;
-use crate::base::plural;
+use crate::{base::plural, manifest::ManifestErrors};
 
 /// The text of one diagnostic.
 #[must_use]
-pub fn render(diagnostic: &dyn Diagnostic, look: Look) -> String {
+pub fn diagnostic(diagnostic: &dyn Diagnostic, look: Look) -> String {
     let options = MietteHandlerOpts::new()
         .force_graphical(true)
         .terminal_links(false)
@@ -19,25 +19,15 @@ pub fn render(diagnostic: &dyn Diagnostic, look: Look) -> String {
     // A log is read by programs too: a path must not be broken in two there.
     let options = if look.terminal { options } else { options.wrap_lines(false).width(UNWRAPPED) };
     let handler = options.build();
-    let text = Shown { handler: &handler, diagnostic }.to_string();
-    tidy(&text)
+    tidy(&Shown { handler: &handler, diagnostic }.to_string())
 }
 
-/// The text of several diagnostics about one file, with a closing line: `5 errors in project.toml`.
+/// All mistakes of a manifest, with a closing line: `5 errors in project.toml`.
 #[must_use]
-pub fn render_all<'a>(
-    diagnostics: impl IntoIterator<Item = &'a dyn Diagnostic>,
-    place: &str,
-    look: Look,
-) -> String {
-    let mut text = String::new();
-    let mut count = 0;
-    for diagnostic in diagnostics {
-        text += &render(diagnostic, look);
-        text.push('\n');
-        count += 1;
-    }
-    text + &format!("{} in {place}\n", plural(count, "error"))
+pub fn manifest_errors(errors: &ManifestErrors, look: Look) -> String {
+    let each = errors.errors.iter().map(|error| diagnostic(error, look) + "\n");
+    let count = plural(errors.errors.len(), "error");
+    format!("{}{count} in {}\n", each.collect::<String>(), errors.path.display())
 }
 
 /// Wider than any line, so that nothing is wrapped.

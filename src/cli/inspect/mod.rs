@@ -7,9 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Exit, Failure};
+use super::{CliError, Exit, Outcome};
 use crate::{
-    report::{self, Tensor, WeightFile},
+    report::{Tensor, WeightFile},
     weights::Checkpoint,
 };
 
@@ -35,15 +35,21 @@ pub struct Inspect {
 const BIGGEST: usize = 3;
 
 impl Inspect {
-    pub(super) fn run(self) -> Result<Exit, Failure> {
+    pub(super) fn run(self) -> Outcome {
         let described = describe(&self.file)?;
-        let text = if self.json { super::json(&described)? } else { described.text() };
-        report::stdout(&text)?;
+        if self.json {
+            super::print_json(&described)?;
+        } else {
+            super::print(&described.text())?;
+        }
         Ok(Exit::Done)
     }
 }
 
-fn describe(path: &Path) -> Result<WeightFile, Failure> {
+fn describe(path: &Path) -> miette::Result<WeightFile> {
+    if !path.exists() {
+        return Err(CliError::NoFile { path: path.to_owned() }.into());
+    }
     let checkpoint = Checkpoint::open(path)?;
     let network = network::recognise(&checkpoint);
     let mut tensors = Vec::new();

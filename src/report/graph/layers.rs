@@ -13,13 +13,14 @@ pub(super) struct Layers {
     pub gaps: Vec<Vec<(usize, usize)>>,
 }
 
-/// Lays out `count` stages; `edges` go from the needed stage to the one that needs it and never
-/// backwards (`from < to`).
+/// Lays out `count` stages; `edges` go from the needed stage to the one that needs it, never in a circle.
 pub(super) fn lay_out(count: usize, edges: &[(usize, usize)]) -> Layers {
     let mut row_of = vec![0; count];
-    for to in 0..count {
-        let needed = edges.iter().filter(|edge| edge.1 == to).map(|edge| row_of[edge.0] + 1);
-        row_of[to] = needed.max().unwrap_or(0);
+    // The stages may come in any order; after `count` rounds the longest chain has settled.
+    for _ in 0..count {
+        for &(from, to) in edges {
+            row_of[to] = row_of[to].max(row_of[from] + 1);
+        }
     }
     let height = row_of.iter().max().map_or(0, |last| last + 1);
     let mut rows = vec![Vec::new(); height];

@@ -6,8 +6,9 @@ mod layers;
 use serde::Serialize;
 
 use super::{Look, theme};
+use crate::pipeline::StagePlan;
 
-/// The stages, each after those that it needs.
+/// The stages, in any order.
 #[derive(Clone, Debug, Serialize, schemars::JsonSchema)]
 pub struct Drawing {
     /// The stages.
@@ -46,6 +47,13 @@ impl Node {
 }
 
 impl Standing {
+    /// As a plan found it.
+    #[must_use]
+    pub fn of(stage: &StagePlan) -> Self {
+        let word = super::plan::word(stage.state);
+        Self { word, total: stage.counts.total, run: stage.counts.run }
+    }
+
     fn text(&self) -> String {
         match (self.word, self.run) {
             (word, 0) => word.to_owned(),
