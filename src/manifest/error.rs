@@ -1,13 +1,10 @@
 //! What can be wrong with a manifest. All mistakes are reported at once, each at its place.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use miette::{Diagnostic, LabeledSpan, SourceCode};
 
-use super::source::{Place, Text};
+use super::source::{Place, Source};
 use crate::base::plural;
 
 /// Everything that is wrong with a manifest, in the order of the file.
@@ -22,13 +19,14 @@ pub struct ManifestErrors {
 
 impl ManifestErrors {
     /// Orders the mistakes by their place: those of the file first, then those of the command line.
-    pub(super) fn new(path: &Path, file: &Text, mut errors: Vec<ManifestError>) -> Self {
+    pub(super) fn in_order(source: &Source, mut errors: Vec<ManifestError>) -> Self {
+        let in_file = |place: &Place| Arc::ptr_eq(place.text.inner(), &source.text);
         errors.sort_by_key(|error| match &error.place {
-            Some(place) if place.is_in(file) => (0, place.range.start),
+            Some(place) if in_file(place) => (0, place.range.start),
             Some(_) => (1, 0),
             None => (2, 0),
         });
-        Self { path: path.to_owned(), errors }
+        Self { path: source.path.clone(), errors }
     }
 }
 
@@ -291,7 +289,7 @@ pub enum Mistake {
         /// The stage.
         stage: String,
         /// Kind of what it reads.
-        kind: &'static str,
+        kind: String,
         /// Those there are.
         among: Vec<String>,
         /// What to write.
@@ -300,15 +298,15 @@ pub enum Mistake {
     },
     /// A stage whose kind reads another one, and there is none.
     #[error("`{stage}` reads a stage of kind {kind}, and there is none")]
-    #[diagnostic(
-        code(fluxpipe::manifest::missing_stage),
-        help("add `[stages.{kind}]`, or take `[stages.{stage}]` out")
-    )]
+    #[diagnostic(code(fluxpipe::manifest::missing_stage))]
     MissingStage {
         /// The stage.
         stage: String,
         /// Kind of what it reads.
-        kind: &'static str,
+        kind: String,
+        /// What to do.
+        #[help]
+        help: String,
     },
     /// A stage without the networks it uses.
     #[error("stages.{stage} needs [models] {}", models.join(", "))]

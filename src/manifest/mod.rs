@@ -4,16 +4,27 @@
 //! is found here, all of it at once and each at its place.
 
 mod cache;
+mod check;
 mod dataset;
 mod error;
+mod files;
 mod finetune;
+mod foreign;
 mod label;
 mod merge;
+mod needs;
 mod params;
 mod project;
+mod read;
+mod rules;
+mod schema;
+mod set;
 mod source;
 mod stage;
 mod tag;
+mod template;
+mod tree;
+mod words;
 
 use std::{
     ops::Range,
@@ -30,12 +41,14 @@ pub use label::{Existing, Label};
 pub use merge::Merge;
 pub use params::Params;
 pub use project::{Models, OnBadImage, Project};
+pub use schema::schema;
 pub use source::{Source, Spans};
 pub use stage::{Kind, StageConfig, StageDecl};
 pub use tag::Tag;
+pub use template::template;
 
 /// A manifest without mistakes.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Manifest {
     /// The file.
     pub source: Source,
@@ -49,6 +62,8 @@ pub struct Manifest {
     pub dataset: Vec<Dataset>,
     /// `[stages.NAME]` in the order of the file, at least one. `needs` makes no circle.
     pub stages: Vec<StageDecl>,
+    /// Where values stand, also those of the command line.
+    places: tree::Places,
 }
 
 impl Manifest {

@@ -1,0 +1,67 @@
+//! Whether the files that a manifest names are there. Looks at names only, opens nothing.
+
+use std::path::Path;
+
+use super::{
+    Manifest,
+    error::{ManifestError, ManifestErrors, Mistake},
+};
+use crate::base::did_you_mean;
+
+impl Manifest {
+    /// Looks for every folder of pictures and every network that the manifest names.
+    ///
+    /// # Errors
+    /// All that are missing, at once.
+    pub fn check_files(&self) -> Result<(), ManifestErrors> {
+        let mut errors = Vec::new();
+        for (index, dataset) in self.dataset.iter().enumerate() {
+            let folder = self.resolve(&dataset.image_dir);
+            let path = format!("dataset.{index}.image_dir");
+            if !folder.exists() {
+                let help = "name the folder that the pictures are in, as seen from the manifest";
+                errors.push(self.missing(&path, &folder, help));
+            } else if !folder.is_dir() {
+                let mistake = Mistake::NotAFolder { file: folder };
+                errors.push(self.at(&path, "this is a file", mistake));
+            }
+        }
+        for (name, file) in self.models.all() {
+            let Some(file) = file.map(|file| self.resolve(file)) else { continue };
+            if !file.exists() {
+                let help = "put the file there, or name where it is, as seen from the manifest";
+                errors.push(self.missing(&format!("models.{name}"), &file, help));
+            }
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        Err(ManifestErrors::in_order(&self.source, errors))
+    }
+
+    fn missing(&self, path: &str, file: &Path, otherwise: &str) -> ManifestError {
+        let help = match neighbour(file) {
+            Some(near) => format!("did you mean `{near}`, which lies in the same folder?"),
+            None => otherwise.to_owned(),
+        };
+        self.at(path, "not found", Mistake::MissingFile { file: file.to_owned(), help })
+    }
+
+    fn at(&self, path: &str, label: &str, mistake: Mistake) -> ManifestError {
+        match self.places.get(path) {
+            Some(place) => ManifestError::at(place, label, mistake),
+            None => ManifestError::nowhere(mistake),
+        }
+    }
+}
+
+/// A file beside the missing one with nearly its name.
+fn neighbour(file: &Path) -> Option<String> {
+    let wanted = file.file_name()?.to_str()?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    names.sort_unstable();
+    did_you_mean(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+}

@@ -1,0 +1,128 @@
+//! Keys that people bring along from other trainers, and what to do instead.
+
+use super::error::Mistake;
+
+const ATTENTION: &str = "attention never holds all scores at once here, on any device";
+const FUSED: &str = "each block is updated as soon as its gradients are there, always";
+const NO_READER: &str = "no part of a FLUX training reads it";
+const CACHED: &str = "the cache stage always stores latents and text encodings";
+const PRECISION: &str = "the number format of the weights is all there is to choose";
+const MEMORY: &str = "training goes block by block and computes each block anew, always";
+const TEXT_IS_CACHED: &str = "captions are encoded once, before the training";
+
+/// Flags that other trainers accept and then leave without effect for a full fine-tuning of FLUX,
+/// or that ask for what is always so here: `(flag, why, what to do)`.
+const IGNORED: &[(&str, &str, &str)] = &[
+    ("fp8_base", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    ("fp8_base_unet", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    ("full_bf16", PRECISION, "say weights = \"bf16\" in [stages.finetune], or leave the default"),
+    ("full_fp16", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    ("sdpa", ATTENTION, ""),
+    ("xformers", ATTENTION, ""),
+    ("mem_eff_attn", ATTENTION, ""),
+    ("highvram", MEMORY, ""),
+    ("lowram", MEMORY, ""),
+    ("gradient_checkpointing", MEMORY, ""),
+    ("cpu_offload_checkpointing", MEMORY, ""),
+    ("mem_eff_save", "models are always saved tensor by tensor", ""),
+    ("fused_backward_pass", FUSED, ""),
+    ("blockwise_fused_optimizers", FUSED, ""),
+    ("fused_optimizer_groups", FUSED, ""),
+    ("save_model_as", "models are always saved as safetensors", ""),
+    ("cache_latents", CACHED, ""),
+    ("cache_latents_to_disk", CACHED, ""),
+    ("cache_text_encoder_outputs", CACHED, ""),
+    ("cache_text_encoder_outputs_to_disk", CACHED, ""),
+    ("skip_cache_check", "outputs are found by content, so a changed picture is noticed", ""),
+    ("cache_info", "a caption is read anew as soon as its file has changed", ""),
+    ("tokenizer_cache_dir", "the tokenizers are part of the program", ""),
+    ("min_timestep", NO_READER, ""),
+    ("max_timestep", NO_READER, ""),
+    ("noise_offset", NO_READER, ""),
+    ("noise_offset_random_strength", NO_READER, ""),
+    ("multires_noise_iterations", NO_READER, ""),
+    ("multires_noise_discount", NO_READER, ""),
+    ("adaptive_noise_scale", NO_READER, ""),
+    ("min_snr_gamma", NO_READER, ""),
+    ("debiased_estimation_loss", NO_READER, ""),
+    ("zero_terminal_snr", NO_READER, ""),
+    ("scale_v_pred_loss_like_noise_pred", NO_READER, ""),
+    ("v_pred_like_loss", NO_READER, ""),
+    ("weighted_captions", NO_READER, ""),
+    ("clip_skip", NO_READER, ""),
+    ("max_token_length", NO_READER, "say t5xxl_max_token_length in [stages.cache]"),
+    ("shuffle_caption", TEXT_IS_CACHED, ""),
+    ("keep_tokens", TEXT_IS_CACHED, "say prepend_tags in [stages.merge]"),
+    ("keep_tokens_separator", TEXT_IS_CACHED, "say prepend_tags in [stages.merge]"),
+    ("caption_prefix", TEXT_IS_CACHED, "say template in [stages.merge]"),
+    ("caption_suffix", TEXT_IS_CACHED, "say template in [stages.merge]"),
+];
+
+/// Keys that have another name or another place here: `(key, what to do)`.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("beam_search", "say num_beams in [stages.label]; with 1 there is no search"),
+    ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
+    ("caption_weights", "say blip in [models]"),
+    ("class_tokens", "say prepend_tags in [stages.merge]"),
+    ("datasets", "each folder of pictures is a `[[dataset]]`"),
+    ("general", "say it in each `[[dataset]]`"),
+    ("in_json", "the merge stage reads what the stages in its `needs` made"),
+    ("max_data_loader_n_workers", "take the line out: pictures are read by all cores"),
+    ("max_train_steps", "say max_train_epochs in [stages.finetune]"),
+    ("mixed_precision", "say weights in [stages.finetune]"),
+    ("model_dir", "say tagger in [models]"),
+    ("output_dir", "say output in [project]"),
+    ("pretrained_model_name_or_path", "say flux in [models]"),
+    ("repo_id", "say tagger in [models]"),
+    ("subsets", "each folder of pictures is a `[[dataset]]` of its own"),
+    ("train_data_dir", "say image_dir in [[dataset]]"),
+    ("vae", "say ae in [models]"),
+];
+
+/// The mistake of a key that another trainer knows, if one does.
+pub(super) fn known_elsewhere(key: &str, table: &str) -> Option<Mistake> {
+    if let Some((_, reason, instead)) = IGNORED.iter().find(|(flag, ..)| *flag == key) {
+        let help = if instead.is_empty() {
+            "take the line out".to_owned()
+        } else {
+            format!("take the line out; {instead}")
+        };
+        return Some(Mistake::IgnoredFlag { flag: key.to_owned(), reason, help });
+    }
+    let (_, help) = ELSEWHERE.iter().find(|(name, _)| *name == key)?;
+    let (key, table, help) = (key.to_owned(), table.to_owned(), (*help).to_owned());
+    Some(Mistake::UnknownKey { key, table, help })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::schema::tables, *};
+
+    #[test]
+    fn no_key_of_ours_is_called_foreign() {
+        for (table, schema) in tables() {
+            for key in schema["properties"].as_object().unwrap().keys() {
+                assert_eq!(known_elsewhere(key, &table), None, "{key} of {table}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_that_a_help_names_exists() {
+        let tables = tables();
+        let helps =
+            IGNORED.iter().map(|entry| entry.2).chain(ELSEWHERE.iter().map(|entry| entry.1));
+        let named = helps
+            .filter_map(|help| help.strip_prefix("say ")?.split_once(" in ["))
+            .filter(|(_, table)| !table.starts_with('['));
+        let mut seen = 0;
+        for (said, table) in named {
+            let key = said.split([' ', ',']).next().unwrap();
+            let table = format!("[{}]", table.split(']').next().unwrap());
+            let (_, schema) = tables.iter().find(|(name, _)| *name == table).expect(&table);
+            assert!(schema["properties"].get(key).is_some(), "{key} in {table}");
+            seen += 1;
+        }
+        assert!(seen > 10, "the helps are worded otherwise: look at this test");
+    }
+}

@@ -1,0 +1,315 @@
+//! Rules that a schema cannot say: what holds between values, and what texts must look like.
+
+use std::path::{Component, Path};
+
+use super::{
+    Dataset, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
+    TimestepSampling,
+    check::Check,
+    error::{ManifestError, Mistake},
+    source::Place,
+};
+use crate::base::did_you_mean;
+
+/// The rules of one table. A rule that reads a value already reported says nothing.
+pub(super) struct Rules<'a> {
+    pub(super) check: &'a mut Check,
+    /// Dotted path of the table.
+    pub(super) path: String,
+    /// Where the table stands.
+    pub(super) place: Place,
+}
+
+impl Rules<'_> {
+    fn of(&self, field: &str) -> String {
+        format!("{}.{field}", self.path)
+    }
+
+    /// Whether the manifest states the field.
+    fn states(&self, field: &str) -> bool {
+        self.check.places.get(&self.of(field)).is_some()
+    }
+
+    /// Reports a mistake that lies in these fields; those that are stated are pointed at, else the
+    /// table is.
+    fn broken(&mut self, fields: &[&str], labels: &[&str], mistake: Mistake) {
+        if fields.iter().any(|field| self.check.is_bad(&self.of(field))) {
+            return;
+        }
+        let stated: Vec<(Place, &str)> = fields
+            .iter()
+            .zip(labels)
+            .filter_map(|(field, label)| {
+                Some((self.check.places.get(&self.of(field))?.clone(), *label))
+            })
+            .collect();
+        let error = match stated.split_first() {
+            None => ManifestError::at(&self.place, "in this table", mistake),
+            Some(((first, label), rest)) => {
+                let error = ManifestError::at(first, *label, mistake);
+                rest.iter().fold(error, |error, (place, label)| error.and_at(place, *label))
+            }
+        };
+        self.check.errors.push(error);
+    }
+
+    fn out_of_range(&mut self, field: &str, rule: &str, help: &str) {
+        let label = format!("must be {rule}");
+        let (path, rule, help) = (self.of(field), rule.to_owned(), help.to_owned());
+        self.broken(&[field], &[&label], Mistake::OutOfRange { path, rule, help });
+    }
+
+    fn no_effect(&mut self, field: &str, because: &str, reason: &str) {
+        let help = format!("take `{field}` out, or change `{because}`");
+        let mistake = Mistake::NoEffect { path: self.of(field), reason: reason.to_owned(), help };
+        self.broken(&[field, because], &["has no effect", "because of this"], mistake);
+    }
+
+    pub(super) fn project(&mut self, project: &Project) {
+        if !is_device(&project.device) {
+            let help = "\"auto\" takes the first CUDA device, else the CPU; \"cuda:1\" the second";
+            self.out_of_range("device", "\"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", help);
+        }
+        if !project.name.is_empty() {
+            self.file_name("name", &project.name);
+        }
+    }
+
+    pub(super) fn dataset(&mut self, dataset: &Dataset) {
+        let (step, min, max) =
+            (dataset.bucket_reso_steps, dataset.min_bucket_reso, dataset.max_bucket_reso());
+        let (shorter, longer) = (dataset.resolution.shorter(), dataset.resolution.longer());
+        if !dataset.enable_bucket {
+            if shorter % 16 != 0 || longer % 16 != 0 {
+                let help = "without buckets every picture is brought to exactly this size";
+                self.out_of_range("resolution", "a multiple of 16", help);
+            }
+            for field in
+                ["min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale"]
+            {
+                if self.states(field) {
+                    self.no_effect(field, "enable_bucket", "there are no buckets");
+                }
+            }
+            return;
+        }
+        if dataset.bucket_no_upscale {
+            for field in ["min_bucket_reso", "max_bucket_reso"] {
+                if self.states(field) {
+                    let reason = "each picture gets a bucket of its own size";
+                    self.no_effect(field, "bucket_no_upscale", reason);
+                }
+            }
+            if shorter < step {
+                self.smaller("resolution", shorter, "bucket_reso_steps", step);
+            }
+            return;
+        }
+        if min > max {
+            self.smaller("max_bucket_reso", max, "min_bucket_reso", min);
+        } else if shorter < min {
+            self.smaller("resolution", shorter, "min_bucket_reso", min);
+        } else if longer > max {
+            self.smaller("max_bucket_reso", max, "resolution", longer);
+        } else if step > shorter {
+            self.smaller("resolution", shorter, "bucket_reso_steps", step);
+        }
+    }
+
+    /// One size is smaller than another that it must reach.
+    fn smaller(&mut self, small: &str, size: u32, large: &str, least: u32) {
+        let mistake = Mistake::Conflict {
+            what: format!("`{small}` of {size} is smaller than `{large}` of {least}"),
+            help: format!("raise `{small}` or lower `{large}`"),
+        };
+        let labels = [format!("{size} pixels"), format!("{least} pixels")];
+        self.broken(&[small, large], &[&labels[0], &labels[1]], mistake);
+    }
+
+    pub(super) fn stage(&mut self, config: &StageConfig) {
+        match config {
+            StageConfig::Label(label) => self.label(label),
+            StageConfig::Tag(tag) => self.tag(tag),
+            StageConfig::Merge(merge) => self.merge(merge),
+            StageConfig::Cache(_) => {}
+            StageConfig::Finetune(finetune) => self.finetune(finetune),
+        }
+    }
+
+    fn label(&mut self, label: &Label) {
+        self.sidecar_ending(&label.caption_extension);
+        if label.min_length > label.max_length {
+            let mistake = Mistake::Conflict {
+                what: format!(
+                    "a caption cannot have at least {} and at most {} tokens",
+                    label.min_length, label.max_length
+                ),
+                help: "lower `min_length` or raise `max_length`; both count the prompt".to_owned(),
+            };
+            self.broken(&["min_length", "max_length"], &["at least", "at most"], mistake);
+        }
+    }
+
+    fn tag(&mut self, tag: &Tag) {
+        self.sidecar_ending(&tag.caption_extension);
+        if tag.general_threshold.is_some()
+            && tag.character_threshold.is_some()
+            && self.states("thresh")
+        {
+            let reason = "both kinds of tags have a threshold of their own";
+            self.no_effect("thresh", "general_threshold", reason);
+        }
+    }
+
+    fn merge(&mut self, merge: &Merge) {
+        for (index, tag) in merge.prepend_tags.iter().enumerate() {
+            if tag.contains(',') || tag.trim().is_empty() {
+                let help = "a comma ends a tag: write several tags as [\"one\", \"two\"]";
+                self.out_of_range(
+                    &format!("prepend_tags.{index}"),
+                    "one tag, without a comma",
+                    help,
+                );
+            }
+        }
+        for placeholder in placeholders(&merge.template) {
+            if !Merge::PLACEHOLDERS.contains(&placeholder) {
+                let help = match did_you_mean(placeholder, Merge::PLACEHOLDERS) {
+                    Some(near) => format!("did you mean {{{near}}}?"),
+                    None => "write {caption} or {tags}, and no other braces".to_owned(),
+                };
+                let mistake = Mistake::UnknownValue {
+                    path: self.of("template"),
+                    value: format!("{{{placeholder}}}"),
+                    help,
+                };
+                self.broken(&["template"], &["names something unknown"], mistake);
+            }
+        }
+        let inside = merge.out_json.components().all(|part| matches!(part, Component::Normal(_)));
+        if !inside || merge.out_json.extension().is_none_or(|ending| ending != "json") {
+            let help = "it lies in the output folder of the project, such as \"meta_data.json\"";
+            self.out_of_range(
+                "out_json",
+                "the name of a .json file inside the output folder",
+                help,
+            );
+        }
+    }
+
+    fn finetune(&mut self, finetune: &Finetune) {
+        if let Some(name) = &finetune.output_name {
+            self.file_name("output_name", name);
+        }
+        let warms_up = finetune.lr_scheduler != LrScheduler::Constant;
+        if finetune.lr_warmup_steps > 0 && !warms_up {
+            let reason = "a constant learning rate has no warm-up; \"constant_with_warmup\" has";
+            self.no_effect("lr_warmup_steps", "lr_scheduler", reason);
+        }
+        let sampling = finetune.timestep_sampling;
+        let shifts = matches!(sampling, TimestepSampling::Shift | TimestepSampling::Sigma);
+        if self.states("discrete_flow_shift") && !shifts {
+            let reason = "only \"shift\" and \"sigma\" read it";
+            self.no_effect("discrete_flow_shift", "timestep_sampling", reason);
+        }
+        let spreads = !matches!(sampling, TimestepSampling::Uniform | TimestepSampling::Sigma);
+        if self.states("sigmoid_scale") && !spreads {
+            let reason = "only \"sigmoid\", \"shift\" and \"flux_shift\" read it";
+            self.no_effect("sigmoid_scale", "timestep_sampling", reason);
+        }
+        let (every, epochs) = (finetune.save_every_n_epochs, finetune.max_train_epochs);
+        if every.is_some_and(|every| every > epochs) {
+            let reason = "the training ends before";
+            self.no_effect("save_every_n_epochs", "max_train_epochs", reason);
+        }
+    }
+
+    /// A sidecar must not be taken for a picture, nor lie in another folder.
+    fn sidecar_ending(&mut self, ending: &str) {
+        const PICTURES: [&str; 8] =
+            [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif"];
+        let named = ending.strip_prefix('.').is_some_and(|name| !name.is_empty());
+        if !named || ending.contains(['/', '\\']) {
+            let help = "it takes the place of the picture's own ending: cat.jpg, cat.txt";
+            self.out_of_range("caption_extension", "a dot and letters, such as \".txt\"", help);
+        } else if PICTURES.contains(&ending.to_lowercase().as_str()) {
+            let help = "the text would be written over the picture itself";
+            self.out_of_range("caption_extension", "the ending of a text file", help);
+        }
+    }
+
+    fn file_name(&mut self, field: &str, name: &str) {
+        let plain = Path::new(name).file_name().is_some_and(|file| file == name);
+        if !plain || name.contains(['/', '\\', ':']) {
+            let help = "saved models are called by it; where they lie is `output` in [project]";
+            self.out_of_range(field, "a plain name without / \\ and :", help);
+        }
+    }
+}
+
+/// `auto`, `cpu`, `cuda` or `cuda:N`.
+fn is_device(device: &str) -> bool {
+    match device.strip_prefix("cuda:") {
+        Some(index) => !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()),
+        None => ["auto", "cpu", "cuda"].contains(&device),
+    }
+}
+
+/// What stands in braces; an open brace without its end counts to the end of the text.
+fn placeholders(template: &str) -> impl Iterator<Item = &str> {
+    template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(rest))
+}
+
+/// The networks that stages use are named.
+pub(super) fn models_are_named(
+    check: &mut Check,
+    models: &Models,
+    stage: &str,
+    place: &Place,
+    config: &StageConfig,
+) {
+    let absent: Vec<&'static str> = config
+        .kind()
+        .models()
+        .iter()
+        .copied()
+        .filter(|name| models.get(name).is_none() && !check.is_bad(&format!("models.{name}")))
+        .collect();
+    if absent.is_empty() {
+        return;
+    }
+    let lines: Vec<String> = absent.iter().map(|name| format!("{name} = \"FILE\"")).collect();
+    let help = format!("add to [models]: {}", lines.join(", "));
+    let mistake = Mistake::MissingModel { stage: stage.to_owned(), models: absent, help };
+    check.report(place, "uses networks that are not named", mistake);
+}
+
+/// Two stages do not write to the same sidecar.
+pub(super) fn sidecars_differ(check: &mut Check, stages: &[(&str, &Place, &StageConfig)]) {
+    let endings: Vec<(&str, &Place, &str)> = stages
+        .iter()
+        .filter_map(|(name, place, config)| match config {
+            StageConfig::Label(label) => Some((*name, *place, label.caption_extension.as_str())),
+            StageConfig::Tag(tag) => Some((*name, *place, tag.caption_extension.as_str())),
+            _ => None,
+        })
+        .collect();
+    for (index, (name, place, ending)) in endings.iter().enumerate() {
+        let Some((other, other_place, _)) =
+            endings[..index].iter().find(|(.., other)| other == ending)
+        else {
+            continue;
+        };
+        let mistake = Mistake::Conflict {
+            what: format!("`{other}` and `{name}` write to the same sidecar *{ending}"),
+            help: format!("give `{name}` a `caption_extension` of its own"),
+        };
+        let stated = |stage: &str, header: &Place| {
+            let path = format!("stages.{stage}.caption_extension");
+            check.places.get(&path).unwrap_or(header).clone()
+        };
+        let error = ManifestError::at(&stated(name, place), "writes here too", mistake)
+            .and_at(&stated(other, other_place), "writes here");
+        check.errors.push(error);
+    }
+}

@@ -1,0 +1,90 @@
+//! The manifest that `fluxpipe init` writes.
+
+use toml::Value;
+
+/// A commented manifest for a project of this name whose pictures lie in `image_dir`. Every key is
+/// in it; what has a default is commented out.
+#[must_use]
+pub fn template(name: &str, image_dir: &str) -> String {
+    include_str!("template.toml")
+        .replace("\"{{name}}\"", &quoted(name))
+        .replace("\"{{image_dir}}\"", &quoted(image_dir))
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::Value as Json;
+
+    use super::{super::*, *};
+
+    /// With every commented key switched on.
+    fn with_all_keys() -> String {
+        let is_key = |line: &&str| {
+            let word = line.trim_start_matches("# ").split(' ').next().unwrap_or_default();
+            line.starts_with("# ") && line.contains(&format!("# {word} = "))
+        };
+        template("cats", "pictures")
+            .lines()
+            .map(|line| if is_key(&line) { &line[2..] } else { line })
+            .fold(String::new(), |text, line| text + line + "\n")
+    }
+
+    fn show(errors: &ManifestErrors) -> String {
+        errors.errors.iter().map(|error| format!("{error}\n")).collect()
+    }
+
+    #[test]
+    fn it_is_a_manifest_also_with_an_awkward_name() {
+        for name in ["cats", "my \"best\" cats", "Katzen ☂"] {
+            let text = template(name, "pictures");
+            let manifest = Manifest::parse(Path::new("p/project.toml"), &text).unwrap();
+            assert_eq!(manifest.project.name, name);
+            assert_eq!(manifest.stages.len(), Kind::ALL.len());
+        }
+    }
+
+    #[test]
+    fn it_shows_every_key_with_its_default() {
+        let text = with_all_keys();
+        let all: toml::Table = text.parse().unwrap();
+        let places = [
+            ("project", &all["project"]),
+            ("models", &all["models"]),
+            ("dataset", &all["dataset"][0]),
+        ];
+        let stages = all["stages"].as_table().unwrap().iter();
+        let stages = stages.map(|(name, table)| (name.as_str(), table));
+        for ((name, table), (words, schema)) in
+            places.into_iter().chain(stages).map(|(name, table)| {
+                let found = schema::tables()
+                    .into_iter()
+                    .find(|(words, _)| words.trim_matches(['[', ']']).ends_with(name));
+                ((name, table), found.unwrap())
+            })
+        {
+            for (key, field) in schema["properties"].as_object().unwrap() {
+                let shown = table.get(key).unwrap_or_else(|| panic!("{words} lacks {key}"));
+                let default: &Json = &field["default"];
+                if !default.is_null() {
+                    let shown = serde_json::to_value(shown).unwrap();
+                    assert_eq!(&shown, default, "{key} of {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_that_it_shows_can_be_switched_on() {
+        let errors = Manifest::parse(Path::new("project.toml"), &with_all_keys()).unwrap_err();
+        // `thresh` has no effect beside both thresholds, and a constant rate has no warm-up of 0.
+        let codes: Vec<_> = errors.errors.iter().map(|error| error.to_string()).collect();
+        assert_eq!(codes.len(), 1, "{}", show(&errors));
+        assert!(codes[0].contains("stages.tag.thresh"), "{}", show(&errors));
+    }
+}

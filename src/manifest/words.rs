@@ -1,0 +1,71 @@
+//! What a schema says, in words for a person.
+
+use serde_json::Value as Json;
+
+use super::tree::{Content, Node};
+
+/// The words that a value is one of, if it is one of several words.
+pub(super) fn words(schema: &Json) -> Option<Vec<&str>> {
+    if let Some(words) = schema["enum"].as_array() {
+        return words.iter().map(Json::as_str).collect();
+    }
+    let choices = schema["oneOf"].as_array()?;
+    choices.iter().map(|choice| choice["const"].as_str()).collect()
+}
+
+/// The type that a schema asks for.
+pub(super) fn expected(schema: &Json) -> String {
+    if let Some(choices) = schema["anyOf"].as_array() {
+        return choices.iter().map(expected).collect::<Vec<_>>().join(" or ");
+    }
+    if let Some(words) = words(schema) {
+        let all: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+        return all.join(" or ");
+    }
+    let name = match schema["type"].as_str() {
+        Some("object") => "a table",
+        Some("array") => match (schema["items"]["type"].as_str(), schema["maxItems"].as_u64()) {
+            (Some("integer"), Some(count)) => return format!("a list of {count} whole numbers"),
+            (Some("string"), _) => "a list of texts",
+            _ => "a list",
+        },
+        Some("string") => "a text",
+        Some("boolean") => "true or false",
+        Some("integer") => "a whole number",
+        _ => "a number",
+    };
+    name.to_owned()
+}
+
+/// How a value of the wrong type would be written rightly, where that can be seen; else what its key
+/// means.
+pub(super) fn rewritten(node: &Node, schema: &Json, path: &str) -> String {
+    let key = path.rsplit('.').next().unwrap_or(path);
+    let written = node.place.written().trim();
+    let bare = written.trim_matches(['"', '\'']);
+    match (&node.content, schema["type"].as_str()) {
+        (Content::Scalar(Json::String(_)), Some("integer" | "number" | "boolean")) => {
+            let right: Option<Json> = serde_json::from_str(bare).ok();
+            if right.is_some_and(|value| value.is_number() || value.is_boolean()) {
+                return format!("write it without quotes: `{key} = {bare}`");
+            }
+        }
+        (Content::Scalar(_), Some("string")) => return format!("write `{key} = \"{bare}\"`"),
+        (Content::Scalar(Json::String(_)), Some("array")) => {
+            return format!("write `{key} = [{written}]`");
+        }
+        (Content::Table(_), Some("array")) => return format!("write `[[{key}]]`"),
+        _ => {}
+    }
+    about(schema)
+}
+
+/// What a key means, from its own documentation, with its default.
+pub(super) fn about(schema: &Json) -> String {
+    let description = schema["description"].as_str().unwrap_or_default().replace('\n', " ");
+    match &schema["default"] {
+        Json::Null if description.is_empty() => "correct the value".to_owned(),
+        Json::Null => description,
+        default => format!("{description} The default is {default}.").trim().to_owned(),
+    }
+}

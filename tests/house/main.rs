@@ -1,0 +1,6 @@
+//! The rules of the house: which module may know which, schemas that are up to date, and the words
+//! of every diagnostic.
+
+mod diagnostics;
+mod layers;
+mod schemas;
