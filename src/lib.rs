@@ -14,5 +14,13 @@
 //! | 0 | [`base`] | digests, canonical encoding, atomic files, locks, random streams |
 
 pub mod base;
+pub mod cli;
+pub mod dataset;
+pub mod device;
 pub mod manifest;
+pub mod models;
+pub mod pipeline;
+pub mod report;
+pub mod stages;
+pub mod train;
 pub mod weights;

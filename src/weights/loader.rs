@@ -4,14 +4,14 @@
 //! is noted, not fatal at once, so that [`Loader::finish`] reports every problem of the file in one
 //! go. Until then the network holds zeros in those places and must not be used.
 
-use std::{cell::RefCell, collections::BTreeSet, fmt::Display, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, fmt::Display, path::Path, rc::Rc};
 
 use burn::{
     module::Param,
     tensor::{DType, Device, FloatDType, Tensor, TensorData},
 };
 
-use super::{Checkpoint, Dtype, Problem, WeightsError};
+use super::{Checkpoint, Dtype, Problem, TensorInfo, WeightsError};
 
 /// A place in a checkpoint, such as `double_blocks.0.img_attn`, from which tensors are taken.
 pub struct Loader<'a> {
@@ -50,6 +50,12 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn at(&self, segment: impl Display) -> Self {
         Self { shared: self.shared.clone(), prefix: format!("{}{segment}.", self.prefix) }
+    }
+
+    /// Where the checkpoint was opened from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.checkpoint.path()
     }
 
     /// The device that tensors arrive on.
@@ -104,6 +110,12 @@ impl<'a> Loader<'a> {
         Param::from_tensor(self.tensor(name, shape))
     }
 
+    /// Notes whether the tensor `name` is there with exactly this `shape`, without reading it: the
+    /// audit of a network that is read layer by layer.
+    pub fn expect(&self, name: &str, shape: &[usize]) {
+        self.audited(&format!("{}{name}", self.prefix), shape);
+    }
+
     /// Declares that the tensor `name` is known and not needed.
     pub fn ignore(&self, name: &str) {
         self.shared.used.borrow_mut().insert(format!("{}{name}", self.prefix));
@@ -143,10 +155,10 @@ impl<'a> Loader<'a> {
         Err(WeightsError::Audit { path, network: network.to_owned(), problems })
     }
 
-    fn data(&self, full: &str, shape: &[usize]) -> Option<TensorData> {
-        let checkpoint = self.shared.checkpoint;
+    /// Marks the tensor as used; `None`, and a problem noted, unless it is there with this shape.
+    fn audited(&self, full: &str, shape: &[usize]) -> Option<&TensorInfo> {
         self.shared.used.borrow_mut().insert(full.to_owned());
-        let Some(info) = checkpoint.info(full) else {
+        let Some(info) = self.shared.checkpoint.info(full) else {
             self.shared.problems.borrow_mut().push(Problem::Missing(full.to_owned()));
             return None;
         };
@@ -158,6 +170,12 @@ impl<'a> Loader<'a> {
             });
             return None;
         }
+        Some(info)
+    }
+
+    fn data(&self, full: &str, shape: &[usize]) -> Option<TensorData> {
+        let checkpoint = self.shared.checkpoint;
+        let info = self.audited(full, shape)?;
         let same_type = matches!(
             (info.dtype, self.shared.dtype),
             (Dtype::F32, FloatDType::F32)

@@ -1,0 +1,68 @@
+//! What can be wrong with a command itself.
+
+use std::{io, path::PathBuf};
+
+use miette::Diagnostic;
+
+/// Why a command cannot do what it was asked to.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum CliError {
+    /// `init` would overwrite a manifest.
+    #[error("{} is there already", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::exists),
+        help("edit it, name another folder, or move it away first")
+    )]
+    Exists {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// A file of the command cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    #[diagnostic(code(fluxpipe::cli::write), help("check that the folder is there and that you may write to it"))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Stdout takes no more.
+    #[error("cannot write to stdout: {0}")]
+    #[diagnostic(code(fluxpipe::cli::write), help("stdout goes to a file or program: is its disk full?"))]
+    Stdout(io::Error),
+    /// A stage that the manifest does not have.
+    #[error("there is no stage `{name}` in {}", manifest.display())]
+    #[diagnostic(code(fluxpipe::cli::unknown_stage))]
+    UnknownStage {
+        /// What was asked for.
+        name: String,
+        /// The manifest.
+        manifest: PathBuf,
+        /// A near name, or the names that there are.
+        #[help]
+        help: String,
+    },
+    /// An item that the stage does not have.
+    #[error("`{stage}` has no item `{item}`")]
+    #[diagnostic(code(fluxpipe::cli::unknown_item))]
+    UnknownItem {
+        /// The stage.
+        stage: String,
+        /// What was asked for.
+        item: String,
+        /// A near name, or some that there are.
+        #[help]
+        help: String,
+    },
+    /// Nothing can be done about signals.
+    #[error("cannot listen for Ctrl-C: {0}")]
+    #[diagnostic(code(fluxpipe::cli::signal), help("another handler is in the way: report this"))]
+    Signal(ctrlc::Error),
+    /// A file that `inspect` has no reader for.
+    #[error("there is no {}", path.display())]
+    #[diagnostic(code(fluxpipe::cli::missing), help("check the path"))]
+    NoFile {
+        /// The path.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,69 @@
+//! `fluxpipe init DIR`: a manifest to start from.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use super::{CliError, Exit, Outcome};
+use crate::{manifest, report};
+
+/// Write a commented manifest beside your pictures
+///
+/// Makes DIR where it is missing and writes DIR/project.toml, with every setting explained. A folder
+/// of pictures inside DIR is found and named in it. An existing manifest is never overwritten.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fluxpipe init my-project
+  fluxpipe init .")]
+pub struct Init {
+    /// The project's folder
+    dir: PathBuf,
+}
+
+/// What the folder of pictures is called where there is none yet.
+const PICTURES: &str = "pictures";
+
+impl Init {
+    pub(super) fn run(self) -> Outcome {
+        let path = self.dir.join("project.toml");
+        let unwritable = |path: &Path, source| CliError::Write { path: path.to_owned(), source };
+        fs::create_dir_all(&self.dir).map_err(|error| unwritable(&self.dir, error))?;
+        let found = folder_of_pictures(&self.dir);
+        let folder = found.clone().unwrap_or_else(|| PICTURES.to_owned());
+        match fs::File::create_new(&path) {
+            Ok(mut file) => file
+                .write_all(manifest::template(&folder).as_bytes())
+                .map_err(|error| unwritable(&path, error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(CliError::Exists { path }.into());
+            }
+            Err(error) => return Err(unwritable(&path, error).into()),
+        }
+        super::print(&report::initialised(&path, &self.dir.join(&folder), found.is_some()))?;
+        Ok(Exit::Done)
+    }
+}
+
+/// The folder inside `dir` with the most pictures, or `dir` itself (`.`) if they lie there.
+fn folder_of_pictures(dir: &Path) -> Option<String> {
+    let entries = fs::read_dir(dir).ok()?.flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut names = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();
+    names.sort();
+    names.push(".".to_owned());
+    let counted = names.into_iter().map(|name| (pictures_in(&dir.join(&name)), name));
+    // Of equals the first: `max_by_key` would take the last.
+    let best = counted.rev().max_by_key(|(count, _)| *count)?;
+    (best.0 > 0).then_some(best.1)
+}
+
+fn pictures_in(folder: &Path) -> usize {
+    let is_picture = |entry: &fs::DirEntry| {
+        let extension = entry.path().extension().map(|e| e.to_ascii_lowercase());
+        let extension = extension.as_deref().and_then(|e| e.to_str());
+        matches!(extension, Some("png" | "jpg" | "jpeg" | "webp" | "bmp" | "gif" | "tif" | "tiff"))
+    };
+    fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count())
+}

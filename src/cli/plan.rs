@@ -1,0 +1,57 @@
+//! `fluxpipe plan MANIFEST`: what a run would do, and why.
+
+use super::{
+    Exit, Outcome, Project,
+    project::{ManifestArgs, SelectionArgs},
+};
+use crate::{
+    pipeline::{self, RunOptions},
+    report,
+};
+
+/// Show what a run would do, and why
+///
+/// Shows per stage how many items are reused and how many run, and the reason: the line of the
+/// manifest, the picture, caption or weight file that changed. Runs nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fluxpipe plan my-project/project.toml
+  fluxpipe plan my-project/project.toml --set stages.finetune.learning_rate=1e-4
+  fluxpipe plan my-project/project.toml --json
+  fluxpipe plan my-project/project.toml --exit-code   # 4 if there is work, 0 if not")]
+pub struct Plan {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
+
+    /// Print one JSON object instead of text (schemas/plan.schema.json)
+    #[arg(long)]
+    json: bool,
+
+    /// Exit with 4 if there is work to do
+    #[arg(long)]
+    exit_code: bool,
+}
+
+impl Plan {
+    pub(super) fn run(self) -> Outcome {
+        let project = self.manifest.open()?;
+        let options = self.selection.options(&project.manifest);
+        let has_work = show(&project, &options, self.json)?;
+        Ok(if has_work && self.exit_code { Exit::Work } else { Exit::Done })
+    }
+}
+
+/// Prints the plan and tells whether there is work; `run --dry-run` prints the same.
+pub(super) fn show(project: &Project, options: &RunOptions, json: bool) -> miette::Result<bool> {
+    let mut plan = pipeline::plan(&project.graph, &project.store, options)?;
+    plan.manifest = project.manifest.source.path.display().to_string();
+    if json {
+        super::print_json(&plan)?;
+    } else {
+        super::print(&report::plan(&plan, project.places()))?;
+    }
+    Ok(report::has_work(&plan))
+}

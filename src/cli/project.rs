@@ -1,0 +1,121 @@
+//! From a manifest's path to everything that the commands work on.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::{
+    manifest::{Manifest, OnBadImage},
+    pipeline::{Graph, RunOptions, Store},
+    report::Places,
+    stages,
+};
+
+/// A manifest, opened.
+pub struct Project {
+    /// What the user wrote.
+    pub manifest: Manifest,
+    /// What the command line set instead.
+    pub set: Vec<(String, String)>,
+    /// What was made before.
+    pub store: Arc<Store>,
+    /// The stages.
+    pub graph: Graph,
+}
+
+/// The folder of the store inside the output folder.
+const STORE: &str = "store";
+
+/// What a manifest is called where only its folder is named.
+pub(super) const USUAL_NAME: &str = "project.toml";
+
+/// Reads the manifest, with `set` instead of what it says, and makes its stages ready. No network is
+/// loaded and no device opened.
+///
+/// # Errors
+/// The manifest is wrong, a file that it names is not there, or the store cannot be opened.
+pub fn open(path: &Path, set: &[(String, String)]) -> miette::Result<Project> {
+    let manifest = read(path, set)?;
+    manifest.check_files()?;
+    let store = Arc::new(Store::open(&manifest.output().join(STORE))?);
+    let graph = stages::build(&manifest, &store)?;
+    Ok(Project { manifest, set: set.to_vec(), store, graph })
+}
+
+/// Reads the manifest alone.
+pub(super) fn read(path: &Path, set: &[(String, String)]) -> miette::Result<Manifest> {
+    let path = if path.is_dir() { path.join(USUAL_NAME) } else { path.to_owned() };
+    // Whatever is wrong with reading it, the manifest's own reader says it best.
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !set.is_empty() => Ok(Manifest::with_overrides(&path, &text, set)?),
+        _ => Ok(Manifest::read(&path)?),
+    }
+}
+
+impl Project {
+    /// For naming places in reports.
+    #[must_use]
+    pub fn places(&self) -> Places<'_> {
+        Places { manifest: &self.manifest.source, set: &self.set }
+    }
+}
+
+/// The manifest, and what the command line says instead of it.
+#[derive(Debug, clap::Args)]
+pub(super) struct ManifestArgs {
+    /// The manifest, or a folder with a project.toml
+    pub manifest: PathBuf,
+
+    /// Use VALUE (as in TOML) for one setting, as in stages.finetune.learning_rate=1e-4
+    #[arg(long, value_name = "PATH=VALUE", value_parser = path_and_value)]
+    pub set: Vec<(String, String)>,
+}
+
+fn path_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() => {
+            Ok((path.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write it as PATH=VALUE, such as stages.label.num_beams=4".to_owned()),
+    }
+}
+
+impl ManifestArgs {
+    pub(super) fn open(&self) -> miette::Result<Project> {
+        open(&self.manifest, &self.set)
+    }
+}
+
+/// Which stages a command is about.
+#[derive(Debug, clap::Args)]
+pub(super) struct SelectionArgs {
+    /// Only this stage; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+
+    /// This stage and all that need it
+    #[arg(long, value_name = "STAGE", conflicts_with = "only")]
+    from: Option<String>,
+
+    /// This stage and all that it needs
+    #[arg(long, value_name = "STAGE", conflicts_with = "only")]
+    until: Option<String>,
+
+    /// Run every item of this stage, made before or not; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+}
+
+impl SelectionArgs {
+    pub(super) fn options(self, manifest: &Manifest) -> RunOptions {
+        RunOptions {
+            only: self.only,
+            from: self.from,
+            until: self.until,
+            force: self.force,
+            keep_going: false,
+            fail_fast: manifest.project.on_bad_image == OnBadImage::Fail,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `fluxpipe run MANIFEST`: do what is to be done.
+
+use std::io;
+
+use super::{
+    CliError, Exit, Outcome, Project, interrupt,
+    project::{ManifestArgs, SelectionArgs},
+};
+use crate::{
+    pipeline::{self, Event, RunError, RunOptions},
+    report::{self, Gathered, Look, Progress},
+};
+
+/// Run the stages: whatever is not up to date
+///
+/// What was made before is reused, so running again after an edit costs only what the edit touches,
+/// and a run that was killed goes on where it was. Captions and tags that you edit are kept.
+/// Ctrl-C finishes the batch in hand and stops; a second Ctrl-C stops at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fluxpipe run my-project/project.toml
+  fluxpipe run my-project/project.toml --dry-run       # the same as `fluxpipe plan`
+  fluxpipe run my-project/project.toml --until merge   # captions and tags only
+  fluxpipe run my-project/project.toml --force label   # caption every picture again
+  fluxpipe run my-project/project.toml --device cpu")]
+pub struct Run {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    #[command(flatten)]
+    selection: SelectionArgs,
+
+    /// After a failed stage, go on with those that do not need it
+    #[arg(long)]
+    keep_going: bool,
+
+    /// Where networks run: auto, cpu, cuda or cuda:N; instead of the manifest's `device`
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+
+    /// Print events as JSON lines on stdout, and nothing else (schemas/event.schema.json)
+    #[arg(long)]
+    json: bool,
+
+    /// Show what would run, as `fluxpipe plan` does, and run nothing
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+impl Run {
+    pub(super) fn run(mut self) -> Outcome {
+        if let Some(device) = &self.device {
+            self.manifest.set.push(("project.device".to_owned(), device.clone()));
+        }
+        let project = self.manifest.open()?;
+        let mut options = self.selection.options(&project.manifest);
+        options.keep_going = self.keep_going;
+        if self.dry_run {
+            super::plan::show(&project, &options, self.json)?;
+            return Ok(Exit::Done);
+        }
+        if self.json { events(&project, &options) } else { watched(&project, &options) }
+    }
+}
+
+/// Bars or lines while it goes on, and a summary at the end, also of a run that ended early.
+fn watched(project: &Project, options: &RunOptions) -> Outcome {
+    let mut progress = Progress::new(Look::stderr());
+    let mut gathered = Gathered::default();
+    let ended = run(project, options, &mut |event| {
+        progress.show(&event);
+        gathered.note(&event);
+    });
+    drop(progress);
+    if gathered.finished() {
+        super::print(&gathered.text(project.places()))?;
+    }
+    ended
+}
+
+/// One line of JSON per event.
+fn events(project: &Project, options: &RunOptions) -> Outcome {
+    let mut unwritten = None;
+    let ended = run(project, options, &mut |event| {
+        let written = report::json_line(&event)
+            .map_err(io::Error::from)
+            .and_then(|line| report::stdout(&line));
+        // The work goes on: it is worth more than its log.
+        unwritten = unwritten.take().or(written.err());
+    });
+    match (ended, unwritten) {
+        (Ok(_), Some(error)) => Err(CliError::Stdout(error).into()),
+        (ended, _) => ended,
+    }
+}
+
+fn run(project: &Project, options: &RunOptions, tell: &mut dyn FnMut(Event)) -> Outcome {
+    let cancel = interrupt::listen()?;
+    match pipeline::run(&project.graph, &project.store, options, tell, cancel) {
+        Ok(_) => Ok(Exit::Done),
+        Err(RunError::Cancelled) => Ok(Exit::Interrupted),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,26 @@
+//! Floor 1: where tensors live. The one place that names a Burn backend.
+//!
+//! One binary serves the CPU and CUDA. Nothing of CUDA is linked: the driver, the kernel compiler
+//! (NVRTC) and its headers are looked for when the program runs, and what is missing is said in words
+//! before Burn would panic over it. Does not know what the tensors mean.
+
+mod choice;
+mod cuda;
+mod report;
+
+pub use choice::{Chosen, DeviceError, choose};
+pub use cuda::Toolkit;
+pub use report::{CudaDevice, DeviceReport, disk_free, report};
+
+use burn::tensor::{Device, DeviceType};
+
+/// The CPU: Burn's Flex backend.
+#[must_use]
+pub fn cpu() -> Device {
+    Device::flex()
+}
+
+/// All CUDA devices. Empty without a driver.
+fn cuda_devices() -> Vec<Device> {
+    Device::enumerate(DeviceType::Cuda).into_iter().collect()
+}

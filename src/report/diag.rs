@@ -1,0 +1,51 @@
+//! Diagnostics as a person reads them: the place, what is wrong, what to do.
+
+use std::fmt;
+
+use miette::{Diagnostic, MietteHandler, MietteHandlerOpts, ReportHandler};
+
+use super::Look;
+use crate::{base::plural, manifest::ManifestErrors};
+
+/// The text of one diagnostic.
+#[must_use]
+pub fn diagnostic(diagnostic: &dyn Diagnostic, look: Look) -> String {
+    let options = MietteHandlerOpts::new()
+        .force_graphical(true)
+        .terminal_links(false)
+        .color(look.colour)
+        .unicode(look.terminal)
+        .context_lines(1);
+    // A log is read by programs too: a path must not be broken in two there.
+    let options = if look.terminal { options } else { options.wrap_lines(false).width(UNWRAPPED) };
+    let handler = options.build();
+    tidy(&Shown { handler: &handler, diagnostic }.to_string())
+}
+
+/// All mistakes of a manifest, with a closing line: `5 errors in project.toml`.
+#[must_use]
+pub fn manifest_errors(errors: &ManifestErrors, look: Look) -> String {
+    let each = errors.errors.iter().map(|error| diagnostic(error, look) + "\n");
+    let count = plural(errors.errors.len(), "error");
+    format!("{}{count} in {}\n", each.collect::<String>(), errors.path.display())
+}
+
+/// Wider than any line, so that nothing is wrapped.
+const UNWRAPPED: usize = 100_000;
+
+struct Shown<'a> {
+    handler: &'a MietteHandler,
+    diagnostic: &'a dyn Diagnostic,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.handler.debug(self.diagnostic, f)
+    }
+}
+
+/// No blanks at the ends of lines, no empty lines around, one newline at the end.
+fn tidy(text: &str) -> String {
+    let lines = text.lines().map(str::trim_end).collect::<Vec<_>>();
+    lines.join("\n").trim_matches('\n').to_owned() + "\n"
+}

@@ -1,0 +1,110 @@
+//! What a file is, as a person or a program reads it.
+
+use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
+
+use serde::Serialize;
+
+use super::{theme, words};
+
+/// What a weight file is.
+#[derive(Clone, Debug, Serialize)]
+pub struct WeightFile {
+    /// The file.
+    pub path: PathBuf,
+    /// `safetensors`, `.pth`, `ONNX`.
+    pub format: &'static str,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The network, in words; `None` if it is none that fluxpipe knows.
+    pub network: Option<String>,
+    /// Its size, in words.
+    pub size: Option<String>,
+    /// Whose tensor names it has.
+    pub names: Option<String>,
+    /// Number of tensors by element type.
+    pub dtypes: BTreeMap<String, usize>,
+    /// Number of elements in all tensors.
+    pub parameters: u64,
+    /// The biggest tensors, biggest first.
+    pub biggest: Vec<Tensor>,
+    /// Operators of a graph and how often each is there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub operators: BTreeMap<String, usize>,
+    /// Inputs and outputs of a graph, as `name [shape]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
+    /// Free texts of the header.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One tensor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tensor {
+    /// Checkpoint name.
+    pub name: String,
+    /// Element type.
+    pub dtype: String,
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// Lines of the header that a person can take in.
+const METADATA_WIDTH: usize = 100;
+
+impl WeightFile {
+    /// For a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = format!("{}\n", theme::strong(self.path.display()));
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<11}{value}");
+        };
+        line("network", self.network.clone().unwrap_or_else(|| "not one that fluxpipe knows".to_owned()));
+        if let Some(size) = &self.size {
+            line("size", size.clone());
+        }
+        if let Some(names) = &self.names {
+            line("names", names.clone());
+        }
+        line("format", format!("{}, {}", self.format, words::bytes(self.bytes)));
+        let tensors = self.dtypes.values().sum::<usize>() as u64;
+        if tensors > 0 {
+            let (tensors, parameters) = (words::grouped(tensors), words::grouped(self.parameters));
+            line("tensors", format!("{tensors}, {parameters} parameters"));
+            line("types", counted(&self.dtypes));
+        }
+        for (index, tensor) in self.biggest.iter().enumerate() {
+            let name = if index == 0 { "biggest" } else { "" };
+            let size = words::bytes(tensor.bytes);
+            line(name, format!("{} {:?} {}, {size}", tensor.name, tensor.shape, tensor.dtype));
+        }
+        for (index, port) in self.ports.iter().enumerate() {
+            line(if index == 0 { "ports" } else { "" }, port.clone());
+        }
+        if !self.operators.is_empty() {
+            line("operators", counted(&self.operators));
+        }
+        for (index, (key, value)) in self.metadata.iter().enumerate() {
+            let name = if index == 0 { "metadata" } else { "" };
+            line(name, format!("{key} = {}", shortened(value)));
+        }
+        text
+    }
+}
+
+fn counted(counts: &BTreeMap<String, usize>) -> String {
+    let counts = counts.iter().map(|(name, count)| format!("{name} × {count}"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+/// Header texts may hold whole workflows.
+fn shortened(text: &str) -> String {
+    let one_line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if one_line.chars().count() <= METADATA_WIDTH {
+        return one_line;
+    }
+    let start = one_line.chars().take(METADATA_WIDTH - 1).collect::<String>();
+    format!("{start}… ({} in all; --json shows it)", words::bytes(text.len() as u64))
+}

@@ -1,0 +1,35 @@
+//! Floor 5: what people and programs see. The only place that prints.
+//!
+//! Each module turns what the floors below say (a plan, events, diagnostics) into text; [`screen`]
+//! alone writes it. Knows no stage's insides and decides nothing: what it shows was decided before.
+
+mod diag;
+mod events;
+mod graph;
+mod inspect;
+mod machine;
+pub mod panic;
+mod places;
+mod plan;
+mod progress;
+mod project;
+mod schema;
+pub mod screen;
+mod summary;
+mod theme;
+mod why;
+mod words;
+
+pub use diag::{diagnostic, manifest_errors};
+pub use events::json_line;
+pub use graph::{Drawing, Node, Standing};
+pub use inspect::{Tensor, WeightFile};
+pub use machine::{Machine, machine};
+pub use places::Places;
+pub use plan::{has_work, plan};
+pub use progress::{Progress, above_bars};
+pub use project::{checked, initialised};
+pub use schema::{EVENT_SCHEMA, PLAN_SCHEMA, event_schema, plan_schema};
+pub use screen::{Look, stderr, stdout};
+pub use summary::Gathered;
+pub use why::{why_item, why_stage};

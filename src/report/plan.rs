@@ -1,0 +1,178 @@
+//! A plan as a table: what would run, and why.
+
+use super::{Places, theme};
+use crate::{
+    base::{Value, plural},
+    pipeline::{Cause, Origin, Plan, Reason, StagePlan, StageState},
+};
+
+/// Whether a run would do anything.
+#[must_use]
+pub fn has_work(plan: &Plan) -> bool {
+    selected(plan).any(|stage| stage.counts.run > 0 || stage.publishes > 0)
+}
+
+/// The table: a line per stage, its reasons below, and what a run would do at the end.
+#[must_use]
+pub fn plan(plan: &Plan, places: Places<'_>) -> String {
+    let column = |text: fn(&StagePlan) -> &str| {
+        plan.stages.iter().map(|stage| text(stage).chars().count()).max().unwrap_or(0)
+    };
+    let names = column(|stage| &stage.name);
+    // Where every stage is called after its kind, a second column would say nothing.
+    let kinds = if plan.stages.iter().any(|stage| stage.kind != stage.name) {
+        column(|stage| &stage.kind)
+    } else {
+        0
+    };
+    let mut text = String::new();
+    for stage in &plan.stages {
+        let name = theme::strong(format!("{:<names$}", stage.name));
+        let kind = if kinds > 0 { format!("  {:<kinds$}", stage.kind) } else { String::new() };
+        let word = word(stage.state);
+        let state = theme::state(word, format!("{word:<7}"));
+        let line = format!("{name}{kind}  {state}  {}", counts(stage));
+        text += line.trim_end();
+        text.push('\n');
+        for reason in reasons(stage, places) {
+            text += &format!("    {reason}\n");
+        }
+    }
+    text + "\n" + &closing(plan, places) + "\n"
+}
+
+fn selected(plan: &Plan) -> impl Iterator<Item = &StagePlan> {
+    plan.stages.iter().filter(|stage| stage.selected)
+}
+
+/// The state's word, as in `plan --json`.
+pub(super) fn word(state: StageState) -> &'static str {
+    match state {
+        StageState::Fresh => "fresh",
+        StageState::Partial => "partial",
+        StageState::Stale => "stale",
+        StageState::New => "new",
+    }
+}
+
+/// `reuse 11 · run 1 · kept 1 (edited by hand)`.
+fn counts(stage: &StagePlan) -> String {
+    let counts = stage.counts;
+    let said = [
+        (counts.reuse, format!("reuse {}", counts.reuse)),
+        (counts.run, theme::busy(format!("run {}", counts.run))),
+        (counts.kept, format!("kept {} ({})", counts.kept, kept_why(stage))),
+        (counts.failed, theme::bad(format!("failed {} (left out)", counts.failed))),
+        (stage.publishes, theme::busy(format!("writes {}", plural(stage.publishes, "file")))),
+    ];
+    let said = said.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text);
+    let mut said = said.collect::<Vec<_>>();
+    if said.is_empty() {
+        said.push("no items".to_owned());
+    }
+    if !stage.selected {
+        said.push(theme::faint("not selected"));
+    }
+    said.join(" · ")
+}
+
+/// The stage's own words for it, where its kept items agree.
+fn kept_why(stage: &StagePlan) -> &str {
+    let mut given = stage.decisions.iter().filter_map(|decision| decision.spec.given.as_ref());
+    let first = given.next().map_or("given by hand", |given| given.why);
+    let word = if given.all(|given| given.why == first) { first } else { "given by hand" };
+    word.trim_end_matches(", kept")
+}
+
+/// One line per reason: root causes first, then what merely follows.
+fn reasons(stage: &StagePlan, places: Places<'_>) -> Vec<String> {
+    if !stage.selected {
+        return Vec::new();
+    }
+    let follows = |reason: &&Reason| reason.origin == Cause::Follows;
+    let roots = stage.reasons.iter().filter(|reason| !follows(reason));
+    let roots = roots.filter_map(|reason| root(stage, reason, places));
+    let mut lines = roots.collect::<Vec<_>>();
+    let mut followed = Vec::new();
+    for reason in stage.reasons.iter().filter(follows) {
+        if let Some(Origin::Upstream { stage, .. }) = &reason.at
+            && !followed.contains(stage)
+        {
+            followed.push(stage.clone());
+        }
+    }
+    if !followed.is_empty() {
+        lines.push(theme::faint(format!("follows {}", followed.join(", "))));
+    }
+    if stage.more_reasons > 0 {
+        lines.push(theme::faint(format!("and {}", plural(stage.more_reasons, "more reason"))));
+    }
+    lines
+}
+
+/// `None` where the state's word says it already.
+fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String> {
+    let at = reason.at.as_ref().map(|origin| places.of(origin)).unwrap_or_default();
+    let changed = change(&reason.part, reason.old.as_ref(), reason.new.as_ref());
+    let (text, names_items) = match reason.origin {
+        Cause::New if stage.state == StageState::New => return None,
+        Cause::New => (format!("+ {}", examples(reason)), true),
+        Cause::Lost => (format!("gone from the store: {}", examples(reason)), true),
+        Cause::Forced => ("--force".to_owned(), false),
+        Cause::Manifest => (format!("{at} {changed}"), false),
+        Cause::File if reason.items == 1 => (format!("~ {at}"), true),
+        Cause::File => (format!("~ {} ({})", examples(reason), reason.part), true),
+        Cause::Model => (format!("~ {at} is another file ({})", reason.part), false),
+        Cause::Code => (format!("{at}: {changed}{}", code_reason(reason)), false),
+        Cause::Upstream => (format!("{at} made another {} for {}", reason.part, examples(reason)), true),
+        Cause::Follows => return None,
+    };
+    let all = names_items || reason.items == stage.counts.run;
+    let count = if all { String::new() } else { format!(" · {}", plural(reason.items, "item")) };
+    Some(text + &count)
+}
+
+/// `learning_rate 5e-5 → 1e-4`.
+pub(super) fn change(part: &str, old: Option<&Value>, new: Option<&Value>) -> String {
+    let said = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    match (old, new) {
+        // The items differ among themselves, so there is no one value.
+        (None, None) => part.to_owned(),
+        _ => format!("{part} {} → {}", said(old), said(new)),
+    }
+}
+
+fn code_reason(reason: &Reason) -> String {
+    match &reason.at {
+        Some(Origin::Code(why)) if !why.is_empty() => format!(" ({why})"),
+        _ => String::new(),
+    }
+}
+
+/// `a.jpg, b.jpg and 10 more`.
+fn examples(reason: &Reason) -> String {
+    /// More would make a line that nobody reads.
+    const SHOWN: usize = 3;
+    let shown = reason.examples.iter().take(SHOWN).cloned().collect::<Vec<_>>();
+    let more = reason.items.saturating_sub(shown.len());
+    match more {
+        0 => shown.join(", "),
+        _ => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// What `fluxpipe run` would do.
+fn closing(plan: &Plan, places: Places<'_>) -> String {
+    let runs = selected(plan).filter(|stage| stage.counts.run > 0);
+    let runs = runs.map(|stage| format!("{} {}", stage.name, stage.counts.run)).collect::<Vec<_>>();
+    let files = selected(plan).map(|stage| stage.publishes).sum::<usize>();
+    let manifest = places.manifest.path.display();
+    match (runs.is_empty(), files) {
+        (true, 0) => theme::good("nothing to do: everything is up to date"),
+        (true, _) => format!("`fluxpipe run {manifest}` would write {}", plural(files, "file")),
+        (false, _) => {
+            let total = selected(plan).map(|stage| stage.counts.run).sum::<usize>();
+            format!("`fluxpipe run {manifest}` would run {}: {}", plural(total, "item"), runs.join(", "))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A run as it goes on: bars on a terminal, plain lines elsewhere. All of it goes to stderr.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
+
+use super::{Look, screen, summary, theme, words};
+use crate::pipeline::{Counts, Event, ItemFailure};
+
+/// All bars of the program: there is one screen.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Writes a line to stderr without tearing the bars.
+pub fn above_bars(text: &str) {
+    BARS.suspend(|| screen::stderr(text));
+}
+
+/// Between two plain lines about one stage, so that a log of a long run can still be read.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How often a bar's spinner turns while nothing else happens.
+const TICK: Duration = Duration::from_millis(120);
+
+/// Shows events as they come.
+pub struct Progress {
+    terminal: bool,
+    names: usize,
+    stages: BTreeMap<String, Shown>,
+}
+
+/// What is on the screen for one stage.
+struct Shown {
+    bar: Option<ProgressBar>,
+    /// Items to run.
+    run: usize,
+    /// Items that are done, or left out.
+    done: usize,
+    last_line: Instant,
+}
+
+impl Progress {
+    /// For a stream that looks like this.
+    #[must_use]
+    pub fn new(look: Look) -> Self {
+        Self { terminal: look.terminal, names: 0, stages: BTreeMap::new() }
+    }
+
+    /// Shows one event. Steps come often, and most of them cost nothing here.
+    pub fn show(&mut self, event: &Event) {
+        match event {
+            Event::Started { stages, .. } => {
+                self.names = stages.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+            }
+            Event::Waiting { stage, pid } => {
+                let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
+                above_bars(&format!("{stage}: waiting for another run of this project{who}"));
+            }
+            Event::StageStarted { stage, items, .. } => self.begin(stage, items),
+            Event::Kept { .. } | Event::Published { .. } => {}
+            Event::Step { stage, done, total, note, .. } => self.step(stage, *done, *total, note),
+            Event::ItemFinished { stage, .. } => self.item(stage),
+            Event::ItemFailed { stage, item, failure, remembered } => {
+                self.failed(stage, item, failure, *remembered);
+            }
+            Event::StageFinished { stage, items, seconds, .. } => {
+                let tally = summary::tally(items, *seconds);
+                if items.run > 0 && !self.terminal {
+                    above_bars(&format!("{stage}: {tally}"));
+                }
+                self.end(stage, &tally);
+            }
+            Event::StageFailed { stage, .. } => self.end(stage, "failed"),
+            Event::StageSkipped { stage, because } => {
+                above_bars(&format!("{stage}: skipped, since {because} failed"));
+            }
+            Event::Finished { .. } => self.clear(),
+        }
+    }
+
+    fn begin(&mut self, stage: &str, items: &Counts) {
+        // A stage that has nothing to do says nothing.
+        if items.run == 0 {
+            return;
+        }
+        let bar = self.terminal.then(|| self.bar(stage, items.run));
+        if bar.is_none() {
+            above_bars(&format!("{stage}: {} of {} to run", items.run, items.total));
+        }
+        let shown = Shown { bar, run: items.run, done: 0, last_line: Instant::now() };
+        self.stages.insert(stage.to_owned(), shown);
+    }
+
+    fn bar(&self, stage: &str, items: usize) -> ProgressBar {
+        let bar = BARS.add(ProgressBar::new(items as u64));
+        bar.set_style(running());
+        bar.set_prefix(format!("{stage:<width$}", width = self.names));
+        bar.enable_steady_tick(TICK);
+        bar
+    }
+
+    fn item(&mut self, stage: &str) {
+        let Some(shown) = self.stages.get_mut(stage) else { return };
+        shown.done += 1;
+        let (done, run) = (shown.done, shown.run);
+        match &shown.bar {
+            // The bar of a stage of one item shows that item's steps.
+            Some(bar) if run > 1 => bar.set_position(done as u64),
+            Some(_) => {}
+            None if done < run => shown.line(|| format!("{stage}: {done} of {run}")),
+            None => {}
+        }
+    }
+
+    fn step(&mut self, stage: &str, done: u64, total: u64, note: &str) {
+        let Some(shown) = self.stages.get_mut(stage) else { return };
+        match &shown.bar {
+            Some(bar) if shown.run == 1 => {
+                if bar.length() != Some(total) {
+                    // A resumed item starts in the middle: what was done before tells no rate.
+                    bar.set_length(total);
+                    bar.set_position(done);
+                    bar.reset_eta();
+                }
+                bar.set_position(done);
+                bar.set_message(note.to_owned());
+            }
+            Some(bar) => bar.set_message(format!("step {done} of {total} {note}")),
+            None => {
+                let note = if note.is_empty() { String::new() } else { format!(", {note}") };
+                shown.line(|| format!("{stage}: step {done} of {total}{note}"));
+            }
+        }
+    }
+
+    fn failed(&mut self, stage: &str, item: &str, failure: &ItemFailure, remembered: bool) {
+        if !remembered {
+            above_bars(&format!("{} {item} left out: {}", theme::bad(stage), failure.message));
+            self.item(stage);
+        }
+    }
+
+    fn end(&mut self, stage: &str, word: &str) {
+        let Some(bar) = self.stages.get(stage).and_then(|shown| shown.bar.as_ref()) else { return };
+        // It stays, as a line, while later stages run.
+        bar.set_style(ended());
+        bar.finish_with_message(anstream::adapter::strip_str(word).to_string());
+    }
+
+    fn clear(&mut self) {
+        for bar in self.stages.values().filter_map(|shown| shown.bar.as_ref()) {
+            bar.finish_and_clear();
+        }
+        self.stages.clear();
+    }
+}
+
+impl Drop for Progress {
+    /// An error may end a run before its last event; no half bar is left behind.
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Shown {
+    fn line(&mut self, text: impl FnOnce() -> String) {
+        if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            above_bars(&text());
+        }
+    }
+}
+
+fn running() -> ProgressStyle {
+    let rate = |state: &ProgressState, out: &mut dyn Write| {
+        let _ = out.write_str(&rate(state.per_sec()));
+    };
+    let left = |state: &ProgressState, out: &mut dyn Write| {
+        // Before the first is done nothing can be said of the rest.
+        if state.pos() > 0 {
+            let _ = write!(out, "{} left", words::seconds(state.eta().as_secs_f64()));
+        }
+    };
+    styled("{spinner} {prefix} {bar:24} {pos}/{len} {rate} {left} {wide_msg}")
+        .with_key("rate", rate)
+        .with_key("left", left)
+        .progress_chars("█▉▊▋▌▍▎▏ ")
+}
+
+fn ended() -> ProgressStyle {
+    styled("  {prefix} {wide_msg}")
+}
+
+fn styled(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Slow work is easier to read the other way round.
+fn rate(per_second: f64) -> String {
+    match per_second {
+        none if none <= 0.0 || !none.is_finite() => String::new(),
+        slow if slow < 0.5 => format!("{} each", words::seconds(1.0 / slow)),
+        fast => format!("{fast:.1}/s"),
+    }
+}

@@ -1,0 +1,38 @@
+//! The short answers of `init` and `check`.
+
+use std::path::Path;
+
+use super::theme;
+use crate::{base::plural, manifest::Manifest, pipeline::Plan};
+
+/// After `init`: what was written, and what to do next.
+#[must_use]
+pub fn initialised(manifest: &Path, pictures: &Path, found: bool) -> String {
+    let (path, folder) = (manifest.display(), pictures.display());
+    let first = if found {
+        format!("It uses the pictures in {folder}.")
+    } else {
+        format!("Put your pictures into {folder}.")
+    };
+    format!(
+        "{} {path}\n\n{first} Then:\n\
+         \x20 1. name your weight files under [models] in {path}\n\
+         \x20 2. fluxpipe check {path}\n\
+         \x20 3. fluxpipe run {path}\n",
+        theme::good("wrote"),
+    )
+}
+
+/// After a `check` that found nothing wrong.
+#[must_use]
+pub fn checked(manifest: &Manifest, plan: &Plan, device: &str) -> String {
+    let stages = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
+    format!(
+        "{} {}: {} ({}), {}, device {device}\n",
+        theme::good("ok"),
+        manifest.source.path.display(),
+        plural(stages.len(), "stage"),
+        stages.join(", "),
+        plural(manifest.dataset.len(), "dataset"),
+    )
+}

@@ -1,0 +1,28 @@
+//! JSON Schemas (draft-07) of what `plan --json` and `run --json` print, made from the types that are
+//! printed.
+
+use schemars::{JsonSchema, generate::SchemaSettings};
+
+use crate::pipeline::{Event, Plan};
+
+/// File name of [`plan_schema`] below `schemas/`.
+pub const PLAN_SCHEMA: &str = "plan.schema.json";
+/// File name of [`event_schema`] below `schemas/`.
+pub const EVENT_SCHEMA: &str = "event.schema.json";
+
+/// The schema of the object that `plan --json` prints.
+#[must_use]
+pub fn plan_schema() -> serde_json::Value {
+    schema_of::<Plan>()
+}
+
+/// The schema of each line that `run --json` prints.
+#[must_use]
+pub fn event_schema() -> serde_json::Value {
+    schema_of::<Event>()
+}
+
+fn schema_of<T: JsonSchema>() -> serde_json::Value {
+    let settings = SchemaSettings::draft07().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>().to_value()
+}

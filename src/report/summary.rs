@@ -1,0 +1,139 @@
+//! What a run did, once it is over.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use super::{Places, theme, words};
+use crate::{
+    base::plural,
+    pipeline::{Event, StageSummary, Stopped, Summary, Tally},
+};
+
+/// Gathers what a run did from its events, so that a run that ended early can be summed up too.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    summary: Summary,
+    stopped: Option<Stopped>,
+    finished: bool,
+}
+
+impl Gathered {
+    /// Takes note of an event.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::ItemFailed { stage, item, failure, .. } => {
+                self.summary.failures.push((stage.clone(), item.clone(), failure.clone()));
+            }
+            Event::Published { path, .. } => self.summary.published.push(path.clone()),
+            Event::Finished { stages, seconds, stopped, .. } => {
+                self.summary.stages.clone_from(stages);
+                self.summary.seconds = *seconds;
+                self.stopped = *stopped;
+                self.finished = true;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the run came to its last event; a run that could not even begin has no summary.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// A line per stage, then what was left out, then where the results lie.
+    #[must_use]
+    pub fn text(&self, places: Places<'_>) -> String {
+        summary(&self.summary, self.stopped, places)
+    }
+}
+
+fn summary(summary: &Summary, stopped: Option<Stopped>, places: Places<'_>) -> String {
+    let took = words::seconds(summary.seconds);
+    let idle = stopped.is_none()
+        && summary.published.is_empty()
+        && summary.stages.iter().all(|stage| stage.items.run == 0 && stage.error.is_none());
+    let mut text = if idle {
+        theme::good(format!("Everything is up to date: nothing to do ({took})")) + "\n"
+    } else {
+        let word = match stopped {
+            None => theme::good("Done in"),
+            Some(Stopped::Failed) => theme::bad("Failed after"),
+            Some(Stopped::Cancelled) => theme::busy("Stopped after"),
+        };
+        stages(&summary.stages) + &format!("\n{word} {took}\n")
+    };
+    text += &left_out(summary);
+    text += &written(&summary.published, places);
+    text
+}
+
+fn stages(stages: &[StageSummary]) -> String {
+    let width = stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
+    let line = |stage: &StageSummary| {
+        let name = theme::strong(format!("{:<width$}", stage.name));
+        format!("{name}  {}\n", tally(&stage.items, stage.seconds))
+    };
+    stages.iter().map(line).collect()
+}
+
+/// `made 11 · reused 1 · kept 1 (edited by hand) · 8.2 s`.
+pub(super) fn tally(items: &Tally, seconds: f64) -> String {
+    let said = [
+        (items.run, theme::good(format!("made {}", items.run))),
+        (items.reused - items.kept.min(items.reused), format!("reused {}", items.reused - items.kept.min(items.reused))),
+        (items.kept, format!("kept {} (edited by hand)", items.kept)),
+        (items.failed, theme::bad(format!("failed {} (left out)", items.failed))),
+        (items.left, theme::busy(format!("not reached {}", items.left))),
+    ];
+    let said = said.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text);
+    let mut said = said.collect::<Vec<_>>();
+    if said.is_empty() {
+        said.push("no items".to_owned());
+    }
+    if items.run > 0 || seconds >= 1.0 {
+        said.push(theme::faint(words::seconds(seconds)));
+    }
+    said.join(" · ")
+}
+
+fn left_out(summary: &Summary) -> String {
+    if summary.failures.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n{} left out:\n", plural(summary.failures.len(), "item"));
+    for (stage, item, failure) in &summary.failures {
+        text += &format!("  {} {item}: {}\n", theme::bad(stage), failure.message);
+        if let Some(help) = &failure.help {
+            text += &format!("    help: {help}\n");
+        }
+    }
+    text
+}
+
+/// Files beside the store, many of a kind in one line.
+fn written(published: &[PathBuf], places: Places<'_>) -> String {
+    if published.is_empty() {
+        return String::new();
+    }
+    let mut groups = BTreeMap::<(String, String), Vec<&Path>>::new();
+    for path in published {
+        let folder = path.parent().map(|folder| places.short(folder)).unwrap_or_default();
+        let extension = path.extension().map(|e| e.to_string_lossy().into_owned());
+        groups.entry((folder, extension.unwrap_or_default())).or_default().push(path);
+    }
+    /// Up to here each file has its own line.
+    const SINGLY: usize = 3;
+    let mut text = "\nWritten:\n".to_owned();
+    for ((folder, extension), files) in groups {
+        if files.len() <= SINGLY {
+            files.iter().for_each(|file| text += &format!("  {}\n", file.display()));
+        } else {
+            let folder = if folder.is_empty() { ".".to_owned() } else { folder };
+            text += &format!("  {folder}/*.{extension} ({})\n", plural(files.len(), "file"));
+        }
+    }
+    text
+}

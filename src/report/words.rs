@@ -1,0 +1,77 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+/// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    // Four digits need no help.
+    if digits.len() < 5 {
+        return digits;
+    }
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `512 B`, `1.5 KiB`, `23.8 GiB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        // Before it would be printed as 1024.0.
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// `0.3 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
+#[must_use]
+pub fn seconds(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// As [`seconds`].
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    seconds(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_read_well_at_their_edges() {
+        assert_eq!(grouped(9999), "9999");
+        assert_eq!(grouped(11_901_408_320), "11 901 408 320");
+        assert_eq!([bytes(1023), bytes(1536), bytes(1 << 20)], ["1023 B", "1.5 KiB", "1.0 MiB"]);
+        assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(bytes(u64::MAX), "16384.0 PiB");
+        assert_eq!([seconds(0.04), seconds(9.96), seconds(59.6)], ["0.0 s", "10 s", "1 min 00 s"]);
+        assert_eq!(seconds(7620.0), "2 h 07 min");
+    }
+}

@@ -1,0 +1,9 @@
+//! The program as its users meet it: the binary, run in folders of its own.
+
+mod errors;
+mod help;
+mod init;
+mod project;
+mod schema;
+
+pub use project::Project;
