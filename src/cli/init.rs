@@ -34,7 +34,7 @@ impl Init {
         let folder = found.clone().unwrap_or_else(|| PICTURES.to_owned());
         match fs::File::create_new(&path) {
             Ok(mut file) => file
-                .write_all(manifest::template(&folder).as_bytes())
+                .write_all(manifest::template(&name(&self.dir), &folder).as_bytes())
                 .map_err(|error| unwritable(&path, error))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(CliError::Exists { path }.into());
@@ -44,6 +44,12 @@ impl Init {
         super::print(&report::initialised(&path, &self.dir.join(&folder), found.is_some()))?;
         Ok(Exit::Done)
     }
+}
+
+/// The project is called after its folder, also where that is `.`.
+fn name(dir: &Path) -> String {
+    let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    full.file_name().map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The folder inside `dir` with the most pictures, or `dir` itself (`.`) if they lie there.

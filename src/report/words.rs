@@ -1,7 +1,5 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
-
 /// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -52,12 +50,6 @@ pub fn seconds(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// As [`seconds`].
-#[must_use]
-pub fn duration(duration: Duration) -> String {
-    seconds(duration.as_secs_f64())
 }
 
 #[cfg(test)]
