@@ -19,7 +19,10 @@ pub enum CliError {
     },
     /// A file of the command cannot be written.
     #[error("cannot write {}: {source}", path.display())]
-    #[diagnostic(code(fluxpipe::cli::write), help("check that the folder is there and that you may write to it"))]
+    #[diagnostic(
+        code(fluxpipe::cli::write),
+        help("check that the folder is there and that you may write to it")
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -28,32 +31,11 @@ pub enum CliError {
     },
     /// Stdout takes no more.
     #[error("cannot write to stdout: {0}")]
-    #[diagnostic(code(fluxpipe::cli::write), help("stdout goes to a file or program: is its disk full?"))]
+    #[diagnostic(
+        code(fluxpipe::cli::write),
+        help("stdout goes to a file or program: is its disk full?")
+    )]
     Stdout(io::Error),
-    /// A stage that the manifest does not have.
-    #[error("there is no stage `{name}` in {}", manifest.display())]
-    #[diagnostic(code(fluxpipe::cli::unknown_stage))]
-    UnknownStage {
-        /// What was asked for.
-        name: String,
-        /// The manifest.
-        manifest: PathBuf,
-        /// A near name, or the names that there are.
-        #[help]
-        help: String,
-    },
-    /// An item that the stage does not have.
-    #[error("`{stage}` has no item `{item}`")]
-    #[diagnostic(code(fluxpipe::cli::unknown_item))]
-    UnknownItem {
-        /// The stage.
-        stage: String,
-        /// What was asked for.
-        item: String,
-        /// A near name, or some that there are.
-        #[help]
-        help: String,
-    },
     /// Nothing can be done about signals.
     #[error("cannot listen for Ctrl-C: {0}")]
     #[diagnostic(code(fluxpipe::cli::signal), help("another handler is in the way: report this"))]

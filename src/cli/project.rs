@@ -46,11 +46,7 @@ pub fn open(path: &Path, set: &[(String, String)]) -> miette::Result<Project> {
 /// Reads the manifest alone.
 pub(super) fn read(path: &Path, set: &[(String, String)]) -> miette::Result<Manifest> {
     let path = if path.is_dir() { path.join(USUAL_NAME) } else { path.to_owned() };
-    // Whatever is wrong with reading it, the manifest's own reader says it best.
-    match std::fs::read_to_string(&path) {
-        Ok(text) if !set.is_empty() => Ok(Manifest::with_overrides(&path, &text, set)?),
-        _ => Ok(Manifest::read(&path)?),
-    }
+    Ok(Manifest::read_with_overrides(&path, set)?)
 }
 
 impl Project {

@@ -32,4 +32,4 @@ pub use project::{checked, initialised};
 pub use schema::{EVENT_SCHEMA, PLAN_SCHEMA, event_schema, plan_schema};
 pub use screen::{Look, stderr, stdout};
 pub use summary::Gathered;
-pub use why::{why_item, why_stage};
+pub use why::why;

@@ -49,7 +49,8 @@ impl Places<'_> {
         }
     }
 
-    fn was_set(&self, path: &str) -> bool {
+    /// Whether the command line set this value.
+    pub(super) fn was_set(&self, path: &str) -> bool {
         self.set.iter().any(|(set, _)| set == path)
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers as people read them.
 
-use std::time::Duration;
+use crate::base::Value;
 
 /// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
 #[must_use]
@@ -40,9 +40,21 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// `0.3 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
+/// A value of a key as its user would write it: `1e-4`, where the plain digits are hard to count.
+#[must_use]
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::Float(number) if *number != 0.0 && number.abs() < 1e-3 => format!("{number:e}"),
+        other => other.to_string(),
+    }
+}
+
+/// `40 ms`, `0.3 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
+    if seconds < 0.0995 {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
@@ -52,12 +64,6 @@ pub fn seconds(seconds: f64) -> String {
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
     }
-}
-
-/// As [`seconds`].
-#[must_use]
-pub fn duration(duration: Duration) -> String {
-    seconds(duration.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -71,7 +77,9 @@ mod tests {
         assert_eq!([bytes(1023), bytes(1536), bytes(1 << 20)], ["1023 B", "1.5 KiB", "1.0 MiB"]);
         assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-        assert_eq!([seconds(0.04), seconds(9.96), seconds(59.6)], ["0.0 s", "10 s", "1 min 00 s"]);
+        assert_eq!([seconds(0.04), seconds(0.1)], ["40 ms", "0.1 s"]);
+        assert_eq!([seconds(9.94), seconds(9.96), seconds(59.6)], ["9.9 s", "10 s", "1 min 00 s"]);
+        assert_eq!([value(&Value::Float(1e-4)), value(&Value::Float(0.35))], ["1e-4", "0.35"]);
         assert_eq!(seconds(7620.0), "2 h 07 min");
     }
 }

@@ -1,0 +1,47 @@
+//! `fluxpipe why MANIFEST STAGE [ITEM]`: what made a stage or an item run.
+
+use super::{Exit, Outcome, project::ManifestArgs};
+use crate::{
+    pipeline::{self, RunOptions},
+    report::{self, Look},
+};
+
+/// Explain why a stage, or one item of it, would run
+///
+/// Follows the reason to its end: the line of the manifest with the value it had in the last run, the
+/// file that changed, the weight file, or the change in fluxpipe itself. For an item that is up to
+/// date it shows everything the item depends on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fluxpipe why my-project/project.toml finetune
+  fluxpipe why my-project/project.toml label cats/01.jpg
+  fluxpipe why my-project/project.toml cache 01 --json")]
+pub struct Why {
+    #[command(flatten)]
+    manifest: ManifestArgs,
+
+    /// The stage
+    stage: String,
+
+    /// One of its items, as `plan` and `run` name it; a part of the name will do
+    item: Option<String>,
+
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+impl Why {
+    pub(super) fn run(self) -> Outcome {
+        let project = self.manifest.open()?;
+        let options = RunOptions::default();
+        let item = self.item.as_deref();
+        let why = pipeline::why(&project.graph, &project.store, &options, &self.stage, item)?;
+        if self.json {
+            super::print_json(&why)?;
+        } else {
+            super::print(&report::why(&why, project.places(), Look::stdout()))?;
+        }
+        Ok(Exit::Done)
+    }
+}
