@@ -15,10 +15,12 @@
 
 pub mod base;
 pub mod cli;
+pub mod dataset;
 pub mod device;
 pub mod manifest;
 pub mod models;
 pub mod pipeline;
 pub mod report;
 pub mod stages;
+pub mod train;
 pub mod weights;

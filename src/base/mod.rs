@@ -2,12 +2,16 @@
 //!
 //! Knows nothing of pictures, networks or pipelines.
 
+pub mod atomic;
 mod canon;
+pub mod clock;
 mod digest;
+mod lock;
 mod random;
 mod text;
 
 pub use canon::Value;
 pub use digest::{Digest, NotADigest};
+pub use lock::Lock;
 pub use random::Stream;
 pub use text::{did_you_mean, plural};

@@ -16,7 +16,7 @@ use super::{
     schema,
     source::Place,
     tree::{Content, Entry, Node, Places, below},
-    words::{about, expected, rewritten, words},
+    words::{about, expected, quoted, rewritten, words},
 };
 use crate::base::did_you_mean;
 
@@ -102,14 +102,22 @@ impl Check {
             table: table.to_owned(),
             help: meant(&entry.name, keys),
         });
-        self.report(&entry.key, "not a key of this table", mistake);
+        let label = match mistake {
+            Mistake::IgnoredFlag { .. } => "changes nothing",
+            _ => "not a key of this table",
+        };
+        self.report(&entry.key, label, mistake);
     }
 
     /// Whether a value fits its schema; what does not is reported.
     pub(super) fn value(&mut self, node: &Node, schema: &Json, path: &str) -> bool {
         let fits = match schema["anyOf"].as_array() {
             Some(choices) => match choices.iter().find(|choice| has_type(node, choice)) {
-                Some(choice) => self.value(node, choice, path),
+                Some(choice) => {
+                    let mut choice = choice.clone();
+                    choice["description"] = schema["description"].clone();
+                    self.value(node, &choice, path)
+                }
                 None => self.wrong_type(node, schema, path),
             },
             None if !has_type(node, schema) => self.wrong_type(node, schema, path),
@@ -138,7 +146,7 @@ impl Check {
         let too_few = schema["minItems"].as_u64().filter(|least| length < *least);
         let too_many = schema["maxItems"].as_u64().filter(|most| length > *most);
         match too_few.or(too_many) {
-            Some(right) => self.out_of_range(node, format!("a list of {right}"), schema, path),
+            Some(_) => self.out_of_range(node, expected(schema), schema, path),
             None => fit,
         }
     }
@@ -189,7 +197,7 @@ impl Check {
     }
 
     fn unknown_value(&mut self, node: &Node, value: &str, words: &[&str], path: &str) -> bool {
-        let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let all = quoted(words);
         let help = match did_you_mean(value, words.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"? It can be {all}"),
             None => format!("it can be {all}"),

@@ -70,6 +70,22 @@ impl ManifestError {
         self
     }
 
+    /// Whether the mistake is one also if other lines of the file are broken: it lies in what is
+    /// there, not in what is missing.
+    pub(super) fn stands_alone(&self) -> bool {
+        use Mistake as M;
+        !matches!(
+            self.mistake,
+            M::MissingKey { .. }
+                | M::MissingStage { .. }
+                | M::MissingModel { .. }
+                | M::UnknownStage { .. }
+                | M::AmbiguousNeeds { .. }
+                | M::NoDataset
+                | M::NoStages
+        )
+    }
+
     /// Where the mistake stands in its text, in bytes.
     #[must_use]
     pub fn span(&self) -> Option<std::ops::Range<usize>> {
@@ -100,25 +116,25 @@ impl Diagnostic for ManifestError {
 pub enum Mistake {
     /// The file cannot be read.
     #[error("cannot read the manifest {}: {reason}", path.display())]
-    #[diagnostic(
-        code(fluxpipe::manifest::read),
-        help("`fluxpipe init DIR` writes a manifest to start from")
-    )]
+    #[diagnostic(code(fluxpipe::manifest::read))]
     Read {
         /// The file.
         path: PathBuf,
         /// What the system said.
         reason: String,
+        /// What to do.
+        #[help]
+        help: &'static str,
     },
     /// The text is not TOML.
     #[error("not valid TOML: {message}")]
-    #[diagnostic(
-        code(fluxpipe::manifest::syntax),
-        help("a line is `key = value`, `[table]` or `# comment`; texts stand in double quotes")
-    )]
+    #[diagnostic(code(fluxpipe::manifest::syntax))]
     Syntax {
         /// What the parser says.
         message: String,
+        /// What a line must look like.
+        #[help]
+        help: &'static str,
     },
     /// A `--set` does not name a value.
     #[error("cannot set `{path}`: {reason}")]

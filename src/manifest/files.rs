@@ -57,11 +57,17 @@ impl Manifest {
 
 /// A file beside the missing one with nearly its name.
 fn neighbour(file: &Path) -> Option<String> {
-    let wanted = file.file_name()?.to_str()?;
+    let wanted = file.file_stem()?.to_str()?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    did_you_mean(wanted, names.iter().map(String::as_str)).map(str::to_owned)
+    // Endings are long and alike: only what stands before them tells files apart.
+    let stem = |name: &String| {
+        Path::new(name).file_stem().and_then(|stem| stem.to_str()).map(str::to_owned)
+    };
+    let stems: Vec<String> = names.iter().filter_map(stem).collect();
+    let near = did_you_mean(wanted, stems.iter().map(String::as_str))?;
+    names.iter().find(|name| stem(name).as_deref() == Some(near)).cloned()
 }

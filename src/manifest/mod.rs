@@ -21,6 +21,7 @@ mod schema;
 mod set;
 mod source;
 mod stage;
+mod syntax;
 mod tag;
 mod template;
 mod tree;

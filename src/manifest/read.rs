@@ -13,6 +13,7 @@ use super::{
     schema,
     set::set,
     source::{Place, Text},
+    syntax::{self, Parsed},
     tree::{Content, Entry, Node, below},
 };
 use crate::base::did_you_mean;
@@ -40,12 +41,17 @@ impl Manifest {
         path: &Path,
         overrides: &[(String, String)],
     ) -> Result<Self, ManifestErrors> {
-        match fs_err::read(path) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Self::with_overrides(path, &text, overrides),
-                Err(_) => Err(unreadable(path, "it is not UTF-8 text".to_owned())),
-            },
-            Err(error) => Err(unreadable(path, reason(&error))),
+        // The message names the path, so the bare words of the system are wanted here.
+        match std::fs::read(path).map(String::from_utf8) {
+            Ok(Ok(text)) => Self::with_overrides(path, &text, overrides),
+            Ok(Err(_)) => {
+                let reason = "it is not UTF-8 text".to_owned();
+                Err(unreadable(path, reason, "save it as UTF-8 in your editor"))
+            }
+            Err(error) => {
+                let help = "check the path; `fluxpipe init DIR` writes a manifest to start from";
+                Err(unreadable(path, error.to_string(), help))
+            }
         }
     }
 
@@ -71,30 +77,27 @@ impl Manifest {
         let source = Source { path: path.to_owned(), text: Arc::from(text) };
         let file: Text =
             Arc::new(NamedSource::new(path.to_string_lossy(), Arc::clone(&source.text)));
-        let (mut root, mut errors) = Node::parse(&file);
-        // What a broken line was meant to say is not known, so nothing more can be said of the rest.
-        if errors.is_empty() {
-            for (path, value) in overrides {
-                errors.extend(set(&mut root, path, value).err());
-            }
-            match typed(&source, &file, &root) {
-                Ok(manifest) if errors.is_empty() => return Ok(manifest),
-                Ok(_) => {}
-                Err(mistakes) => errors.extend(mistakes),
-            }
+        let Parsed { mut root, mut errors, unsure } = syntax::parse(&file);
+        for (path, value) in overrides {
+            errors.extend(set(&mut root, path, value).err().map(|error| *error));
+        }
+        match typed(&source, &file, &root) {
+            Ok(manifest) if errors.is_empty() => return Ok(manifest),
+            Ok(_) => {}
+            // Neither a broken line nor what may be missing because of it is spoken of again.
+            Err(mistakes) => errors.extend(mistakes.into_iter().filter(|error| {
+                let start = error.span().map_or(0, |span| span.start);
+                unsure.is_empty()
+                    || error.stands_alone() && !unsure.iter().any(|range| range.contains(&start))
+            })),
         }
         Err(ManifestErrors::in_order(&source, errors))
     }
 }
 
-fn unreadable(path: &Path, reason: String) -> ManifestErrors {
-    let mistake = Mistake::Read { path: path.to_owned(), reason };
+fn unreadable(path: &Path, reason: String, help: &'static str) -> ManifestErrors {
+    let mistake = Mistake::Read { path: path.to_owned(), reason, help };
     ManifestErrors { path: path.to_owned(), errors: vec![ManifestError::nowhere(mistake)] }
-}
-
-/// The system's words alone: the path stands in the message already.
-fn reason(error: &std::io::Error) -> String {
-    std::io::Error::from(error.kind()).to_string()
 }
 
 fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<ManifestError>> {
@@ -104,7 +107,7 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
             top_level(&mut check, entry);
         }
     }
-    let project = match root.get("project") {
+    let project = match top(root, "project") {
         Some(node) => one_table(&mut check, node, "project"),
         None => {
             let mistake = Mistake::MissingKey {
@@ -116,10 +119,10 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
             super::Project::default()
         }
     };
-    if let Some(node) = root.get("project") {
+    if let Some(node) = top(root, "project") {
         rules(&mut check, node, "project").project(&project);
     }
-    let models = match root.get("models") {
+    let models = match top(root, "models") {
         Some(node) => one_table(&mut check, node, "models"),
         None => super::Models::default(),
     };
@@ -144,6 +147,16 @@ fn rules<'a>(check: &'a mut Check, node: &Node, path: &str) -> Rules<'a> {
     Rules { check, path: path.to_owned(), place: node.place.clone() }
 }
 
+/// One of the manifest's own tables. A misspelt one is reported as an unknown key, and stands in here,
+/// so that nothing is reported as missing because of it.
+fn top<'a>(root: &'a Node, name: &str) -> Option<&'a Node> {
+    let misspelt = |entry: &&Entry| {
+        !TABLES.contains(&entry.name.as_str()) && did_you_mean(&entry.name, TABLES) == Some(name)
+    };
+    let stand_in = || root.entries()?.iter().find(misspelt).map(|entry| &entry.value);
+    root.get(name).or_else(stand_in)
+}
+
 /// A table or key that the manifest itself does not have.
 fn top_level(check: &mut Check, entry: &Entry) {
     if Kind::named(&entry.name).is_some() && matches!(entry.value.content, Content::Table(_)) {
@@ -159,7 +172,7 @@ fn top_level(check: &mut Check, entry: &Entry) {
 }
 
 fn datasets(check: &mut Check, root: &Node) -> Vec<Dataset> {
-    let nodes = match root.get("dataset") {
+    let nodes = match top(root, "dataset") {
         Some(Node { content: Content::List(nodes), .. }) if !nodes.is_empty() => nodes,
         Some(node) if !matches!(node.content, Content::List(_)) => {
             let schema = schema::schema();
@@ -190,7 +203,7 @@ struct Read {
 }
 
 fn stages(check: &mut Check, root: &Node, models: &super::Models) -> Vec<StageDecl> {
-    let node = root.get("stages");
+    let node = top(root, "stages");
     let entries = match node.map(|node| (node, node.entries())) {
         Some((_, Some(entries))) if !entries.is_empty() => entries,
         Some((node, None)) => {
@@ -266,13 +279,15 @@ fn config(check: &mut Check, kind: Kind, table: &Table<'_>) -> StageConfig {
     }
 }
 
-/// The kind of a stage: as stated, or by its name.
+/// The kind of a stage: as stated, or by its name. Where that is a mistake it is reported, and the
+/// likeliest kind is taken to check the rest.
 fn kind(check: &mut Check, entry: &Entry) -> Option<Kind> {
     let all = Kind::ALL.map(Kind::as_str);
     let by_name = Kind::named(&entry.name);
+    let near_kind = |word: &str| did_you_mean(word, all).and_then(Kind::named);
     let Some(stated) = entry.value.get("kind") else {
         if by_name.is_none() {
-            let help = match did_you_mean(&entry.name, all) {
+            let help = match near_kind(&entry.name) {
                 Some(near) => format!("did you mean `[stages.{near}]`? If not, add `kind = \"…\"`"),
                 None => format!("add `kind = \"…\"`: {}", all.join(", ")),
             };
@@ -284,7 +299,7 @@ fn kind(check: &mut Check, entry: &Entry) -> Option<Kind> {
                 Mistake::UnknownKind { reason, help },
             );
         }
-        return by_name;
+        return by_name.or_else(|| near_kind(&entry.name));
     };
     let Content::Scalar(serde_json::Value::String(word)) = &stated.content else {
         let schema = serde_json::json!({ "enum": all });
@@ -294,7 +309,7 @@ fn kind(check: &mut Check, entry: &Entry) -> Option<Kind> {
     let stated_kind = Kind::named(word);
     let (reason, help) = match (stated_kind, by_name) {
         (None, _) => {
-            let help = match did_you_mean(word, all) {
+            let help = match near_kind(word) {
                 Some(near) => format!("did you mean \"{near}\"?"),
                 None => format!("the kinds are {}", all.join(", ")),
             };
@@ -307,7 +322,7 @@ fn kind(check: &mut Check, entry: &Entry) -> Option<Kind> {
         _ => return stated_kind,
     };
     check.report(&stated.place, "this kind", Mistake::UnknownKind { reason, help });
-    stated_kind.or(by_name)
+    by_name.or_else(|| near_kind(word))
 }
 
 fn stated_needs(check: &mut Check, node: &Node, path: &str) -> Option<Stated> {

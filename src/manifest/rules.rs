@@ -172,19 +172,9 @@ impl Rules<'_> {
                 );
             }
         }
-        for placeholder in placeholders(&merge.template) {
-            if !Merge::PLACEHOLDERS.contains(&placeholder) {
-                let help = match did_you_mean(placeholder, Merge::PLACEHOLDERS) {
-                    Some(near) => format!("did you mean {{{near}}}?"),
-                    None => "write {caption} or {tags}, and no other braces".to_owned(),
-                };
-                let mistake = Mistake::UnknownValue {
-                    path: self.of("template"),
-                    value: format!("{{{placeholder}}}"),
-                    help,
-                };
-                self.broken(&["template"], &["names something unknown"], mistake);
-            }
+        if let Some((value, help)) = bad_placeholder(&merge.template) {
+            let mistake = Mistake::UnknownValue { path: self.of("template"), value, help };
+            self.broken(&["template"], &["look at the braces"], mistake);
         }
         let inside = merge.out_json.components().all(|part| matches!(part, Component::Normal(_)));
         if !inside || merge.out_json.extension().is_none_or(|ending| ending != "json") {
@@ -255,9 +245,25 @@ fn is_device(device: &str) -> bool {
     }
 }
 
-/// What stands in braces; an open brace without its end counts to the end of the text.
-fn placeholders(template: &str) -> impl Iterator<Item = &str> {
-    template.split('{').skip(1).map(|rest| rest.split('}').next().unwrap_or(rest))
+/// The first brace of a template that is none of the known placeholders, and what to do about it.
+fn bad_placeholder(template: &str) -> Option<(String, String)> {
+    let mut rest = template;
+    while let Some(at) = rest.find(['{', '}']) {
+        let name = rest[at..].strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let Some((name, after)) = name.filter(|(name, _)| !name.contains('{')) else {
+            let help = "write {caption} or {tags}, each with both braces".to_owned();
+            return Some((rest[at..].to_owned(), help));
+        };
+        if !Merge::PLACEHOLDERS.contains(&name) {
+            let help = match did_you_mean(name, Merge::PLACEHOLDERS) {
+                Some(near) => format!("did you mean {{{near}}}?"),
+                None => "write {caption} or {tags}, and no other braces".to_owned(),
+            };
+            return Some((format!("{{{name}}}"), help));
+        }
+        rest = after;
+    }
+    None
 }
 
 /// The networks that stages use are named.

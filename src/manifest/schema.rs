@@ -115,14 +115,18 @@ pub(super) fn table<T: JsonSchema>() -> Json {
     for name in required {
         schema["properties"][name].as_object_mut().map(|fields| fields.remove("default"));
     }
-    without_null(&mut schema);
+    tidy(&mut schema);
     schema
 }
 
 /// TOML has no null: a key that is not set is left out.
-fn without_null(schema: &mut Json) {
+fn tidy(schema: &mut Json) {
     match schema {
         Json::Object(fields) => {
+            // Docs are wrapped for the source, and an editor wraps them for itself.
+            if let Some(Json::String(text)) = fields.get_mut("description") {
+                *text = text.replace('\n', " ");
+            }
             fields.retain(|name, value| !(name == "default" && value.is_null()));
             if let Some(Json::Array(types)) = fields.get_mut("type") {
                 types.retain(|name| name != "null");
@@ -139,9 +143,9 @@ fn without_null(schema: &mut Json) {
                     fields.extend(only.into_iter().filter(|(name, _)| name != "description"));
                 }
             }
-            fields.values_mut().for_each(without_null);
+            fields.values_mut().for_each(tidy);
         }
-        Json::Array(values) => values.iter_mut().for_each(without_null),
+        Json::Array(values) => values.iter_mut().for_each(tidy),
         _ => {}
     }
 }

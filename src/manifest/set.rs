@@ -10,29 +10,36 @@ use super::{
     source::{Place, Text},
     tree::{Content, Entry, Node},
 };
-use crate::base::did_you_mean;
+use crate::base::{did_you_mean, plural};
 
 /// Puts `value` in the place of what stands at the dotted `path`.
 ///
 /// The value is TOML. A word that is not is taken as a text, so that `project.device=cpu` needs no
 /// quotes inside quotes.
-pub(super) fn set(root: &mut Node, path: &str, value: &str) -> Result<(), ManifestError> {
+pub(super) fn set(root: &mut Node, path: &str, value: &str) -> Result<(), Box<ManifestError>> {
     let head = format!("--set {path}=");
     let text: Text =
         Arc::new(NamedSource::new("command line", Arc::from(format!("{head}{value}"))));
     let key = Place::new(&text, "--set ".len()..head.len() - 1);
-    let node = parse(value, &text, head.len());
+    let node = parse(path, value, &text, head.len())?;
     descend(root, path, &key)?.assign(node, &key);
     Ok(())
 }
 
-fn parse(value: &str, text: &Text, from: usize) -> Node {
+fn parse(path: &str, value: &str, text: &Text, from: usize) -> Result<Node, Box<ManifestError>> {
+    let place = Place::new(text, from..from + value.len());
     match DeValue::parse(value) {
-        Ok(parsed) => Node::from_value(parsed.get_ref(), parsed.span(), text, from),
-        Err(_) => Node {
-            place: Place::new(text, from..from + value.len()),
-            content: Content::Scalar(value.into()),
-        },
+        Ok(parsed) => Ok(Node::from_value(parsed.get_ref(), parsed.span(), text, from)),
+        Err(error) if value.starts_with(['"', '\'', '[', '{']) => {
+            let mistake = Mistake::Set {
+                path: path.to_owned(),
+                reason: format!("the value is not TOML: {}", error.message()),
+                help: "put the whole argument in single quotes: --set 'KEY=[\"a\", \"b\"]'"
+                    .to_owned(),
+            };
+            Err(Box::new(ManifestError::at(&place, "this value", mistake)))
+        }
+        Err(_) => Ok(Node { place, content: Content::Scalar(value.into()) }),
     }
 }
 
@@ -51,7 +58,11 @@ impl Slot<'_> {
     }
 }
 
-fn descend<'a>(root: &'a mut Node, path: &str, key: &Place) -> Result<Slot<'a>, ManifestError> {
+fn descend<'a>(
+    root: &'a mut Node,
+    path: &str,
+    key: &Place,
+) -> Result<Slot<'a>, Box<ManifestError>> {
     let mut node = root;
     let mut done = String::new();
     let mut names = path.split('.').peekable();
@@ -102,7 +113,10 @@ fn missing(node: &Node, done: &str, name: &str) -> (String, String) {
         }
         Content::List(nodes) => (
             format!("there is no `{name}` in {here}"),
-            format!("it is a list: name one of its {} values by its number, from 0", nodes.len()),
+            format!(
+                "it is a list of {}: name one by its number, from 0",
+                plural(nodes.len(), "value")
+            ),
         ),
         Content::Scalar(_) | Content::Foreign(_) => (
             format!("{here} is {} and has no `{name}`", node.words()),
@@ -111,6 +125,7 @@ fn missing(node: &Node, done: &str, name: &str) -> (String, String) {
     }
 }
 
-fn cannot(path: &str, key: &Place, (reason, help): (String, String)) -> ManifestError {
-    ManifestError::at(key, "this path", Mistake::Set { path: path.to_owned(), reason, help })
+fn cannot(path: &str, key: &Place, (reason, help): (String, String)) -> Box<ManifestError> {
+    let mistake = Mistake::Set { path: path.to_owned(), reason, help };
+    Box::new(ManifestError::at(key, "this path", mistake))
 }

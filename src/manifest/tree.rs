@@ -5,10 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use serde_json::Value as Json;
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
-use super::{
-    error::{ManifestError, Mistake},
-    source::{Place, Spans, Text},
-};
+use super::source::{Place, Spans, Text};
 
 /// A value and where it stands. A table stands where its header stands.
 #[derive(Debug)]
@@ -36,13 +33,9 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// Reads a whole manifest. What could be read beside syntax errors is in the tree.
-    pub(super) fn parse(text: &Text) -> (Self, Vec<ManifestError>) {
-        let source = text.inner();
-        let (root, errors) = DeTable::parse_recoverable(source);
-        let errors = errors.iter().map(|error| syntax(text, error)).collect();
-        let content = table(root.get_ref(), text, 0);
-        (Self { place: Place::new(text, 0..0), content }, errors)
+    /// The tree of `toml`, which is `text` or a copy of the same length.
+    pub(super) fn of_table(toml: &DeTable<'_>, text: &Text) -> Self {
+        Self { place: Place::new(text, 0..0), content: table(toml, text, 0) }
     }
 
     /// A value whose text starts at byte `from` of `text`.
@@ -100,7 +93,8 @@ impl Node {
             Content::Table(_) => "a table",
             Content::List(_) => "a list",
             Content::Foreign(what) => what,
-            Content::Scalar(Json::Bool(_)) => "true or false",
+            Content::Scalar(Json::Bool(true)) => "true",
+            Content::Scalar(Json::Bool(false)) => "false",
             Content::Scalar(Json::Number(number)) if number.is_f64() => "a fraction",
             Content::Scalar(Json::Number(_)) => "a whole number",
             Content::Scalar(_) => "a text",
@@ -132,15 +126,8 @@ fn integer(number: &DeInteger<'_>) -> Content {
 fn float(number: &DeFloat<'_>) -> Content {
     match number.as_str().parse::<f64>() {
         Ok(value) if value.is_finite() => Content::Scalar(value.into()),
-        _ => Content::Foreign("not a finite number"),
+        _ => Content::Foreign("infinite or not a number"),
     }
-}
-
-fn syntax(text: &Text, error: &toml::de::Error) -> ManifestError {
-    let end = text.inner().len();
-    let span = error.span().unwrap_or(end..end);
-    let place = Place::new(text, span.start.min(end)..span.end.min(end));
-    ManifestError::at(&place, "here", Mistake::Syntax { message: error.message().to_owned() })
 }
 
 /// The place of every value by its dotted path.

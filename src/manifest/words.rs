@@ -13,20 +13,32 @@ pub(super) fn words(schema: &Json) -> Option<Vec<&str>> {
     choices.iter().map(|choice| choice["const"].as_str()).collect()
 }
 
+/// `"a", "b" or "c"`.
+pub(super) fn quoted(words: &[&str]) -> String {
+    one_of(&words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>())
+}
+
+fn one_of(choices: &[String]) -> String {
+    match choices.split_last() {
+        Some((last, first)) if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        _ => choices.concat(),
+    }
+}
+
 /// The type that a schema asks for.
 pub(super) fn expected(schema: &Json) -> String {
     if let Some(choices) = schema["anyOf"].as_array() {
-        return choices.iter().map(expected).collect::<Vec<_>>().join(" or ");
+        return one_of(&choices.iter().map(expected).collect::<Vec<_>>());
     }
     if let Some(words) = words(schema) {
-        let all: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
-        return all.join(" or ");
+        return quoted(&words);
     }
     let name = match schema["type"].as_str() {
         Some("object") => "a table",
         Some("array") => match (schema["items"]["type"].as_str(), schema["maxItems"].as_u64()) {
             (Some("integer"), Some(count)) => return format!("a list of {count} whole numbers"),
             (Some("string"), _) => "a list of texts",
+            (Some("object"), _) => "a list of tables",
             _ => "a list",
         },
         Some("string") => "a text",
@@ -43,7 +55,8 @@ pub(super) fn rewritten(node: &Node, schema: &Json, path: &str) -> String {
     let key = path.rsplit('.').next().unwrap_or(path);
     let written = node.place.written().trim();
     let bare = written.trim_matches(['"', '\'']);
-    match (&node.content, schema["type"].as_str()) {
+    let schema_type = schema["anyOf"][0]["type"].as_str().or(schema["type"].as_str());
+    match (&node.content, schema_type) {
         (Content::Scalar(Json::String(_)), Some("integer" | "number" | "boolean")) => {
             let right: Option<Json> = serde_json::from_str(bare).ok();
             if right.is_some_and(|value| value.is_number() || value.is_boolean()) {

@@ -4,6 +4,10 @@
 //! and does not know files, manifests, captions or devices by name.
 
 pub mod autoencoder;
+pub mod blip;
 pub mod clip;
+pub mod flux;
+pub mod random;
 pub mod t5;
+pub mod tagger;
 pub mod tokenizer;

@@ -40,7 +40,11 @@ pub trait Stage: Send + Sync {
     ///
     /// # Errors
     /// An output cannot be read.
-    fn publications(&self, finished: &[Finished<'_>], store: &Store) -> Result<Vec<Publication>, StageError> {
+    fn publications(
+        &self,
+        finished: &[Finished<'_>],
+        store: &Store,
+    ) -> Result<Vec<Publication>, StageError> {
         let _ = (finished, store);
         Ok(Vec::new())
     }
@@ -78,9 +82,51 @@ pub struct Given {
     pub why: &'static str,
 }
 
-/// What the needed stages made.
+/// What the needed stages made, in the order of the stage's `needs`.
+#[derive(Default)]
 pub struct Upstream<'a> {
-    pub(super) stages: Vec<(&'a str, &'a str, &'a [super::Decision])>,
+    pub(super) stages: Vec<UpstreamStage<'a>>,
+}
+
+/// One needed stage.
+#[derive(Clone, Copy)]
+pub(super) struct UpstreamStage<'a> {
+    pub name: &'a str,
+    pub kind: &'a str,
+    pub recipes: &'a [&'static str],
+    pub decisions: &'a [super::Decision],
+}
+
+impl<'a> Upstream<'a> {
+    /// All items that have an output or will have one, stage by stage, each in its stage's order.
+    pub fn items(&self) -> impl Iterator<Item = UpstreamItem<'a>> {
+        self.stages.iter().flat_map(|stage| stage.items())
+    }
+
+    /// The items of the stages of this kind.
+    pub fn of_kind(&self, kind: &str) -> impl Iterator<Item = UpstreamItem<'a>> {
+        self.stages.iter().filter(move |stage| stage.kind == kind).flat_map(|stage| stage.items())
+    }
+
+    /// Name and kind of each needed stage.
+    pub fn stages(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.stages.iter().map(|stage| (stage.name, stage.kind))
+    }
+}
+
+impl<'a> UpstreamStage<'a> {
+    fn items(self) -> impl Iterator<Item = UpstreamItem<'a>> {
+        let left_out = |state: &super::ItemState| matches!(state, super::ItemState::Failed(_));
+        self.decisions.iter().filter(move |decision| !left_out(&decision.state)).map(
+            move |decision| UpstreamItem {
+                stage: self.name,
+                kind: self.kind,
+                id: &decision.spec.id,
+                recipe: self.recipes.get(decision.spec.recipe).copied().unwrap_or_default(),
+                output: decision.output(),
+            },
+        )
+    }
 }
 
 /// An upstream item as a later stage sees it.

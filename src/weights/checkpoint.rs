@@ -10,7 +10,10 @@ use std::{
 use memmap2::Mmap;
 use pytorch_reader::PytorchReader;
 
-use super::{Dtype, WeightsError};
+use super::{
+    Dtype, WeightsError, archive,
+    pickle::{self, Survey},
+};
 
 /// What a stored tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +33,8 @@ impl TensorInfo {
 }
 
 enum Place {
-    /// Bytes `from..to` of a mapped file.
-    Mapped { file: Arc<Mmap>, from: usize, to: usize },
+    /// Bytes `from..to` of a file, mapped or held in memory.
+    Mapped { file: Arc<dyn AsRef<[u8]> + Send + Sync>, from: usize, to: usize },
     /// An entry of a `.pth` file, read when asked for.
     Pickled(pytorch_reader::Tensor),
 }
@@ -59,6 +62,17 @@ impl Checkpoint {
         } else {
             checkpoint.add_safetensors(path)?;
         }
+        Ok(checkpoint)
+    }
+
+    /// Reads a safetensors file that is in memory; `name` stands for its path in errors.
+    ///
+    /// # Errors
+    /// The bytes are not of the format.
+    pub fn from_bytes(name: &Path, bytes: Vec<u8>) -> Result<Self, WeightsError> {
+        let mut checkpoint =
+            Self { path: name.to_owned(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        checkpoint.add_bytes(name, Arc::new(bytes))?;
         Ok(checkpoint)
     }
 
@@ -93,7 +107,7 @@ impl Checkpoint {
         let missing = || self.malformed("weight", format!("it has no tensor `{name}`"));
         let (_, place) = self.tensors.get(name).ok_or_else(missing)?;
         match place {
-            Place::Mapped { file, from, to } => Ok(Cow::Borrowed(&file[*from..*to])),
+            Place::Mapped { file, from, to } => Ok(Cow::Borrowed(&(**file).as_ref()[*from..*to])),
             Place::Pickled(tensor) => match tensor.read() {
                 Ok(bytes) => Ok(Cow::Owned(bytes)),
                 Err(error) => Err(self.malformed(".pth", format!("tensor `{name}`: {error}"))),
@@ -150,7 +164,18 @@ impl Checkpoint {
         // ends the process; published weight files are not edited in place.
         #[expect(unsafe_code, reason = "memory maps are how 24 GB files are read without copying")]
         let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(unreadable)?);
-        let (header, metadata) = safetensors::SafeTensors::read_metadata(&map)
+        self.add_bytes(path, map)
+    }
+
+    fn add_bytes(
+        &mut self,
+        path: &Path,
+        file: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    ) -> Result<(), WeightsError> {
+        let wrong =
+            |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
+        let bytes = (*file).as_ref();
+        let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes)
             .map_err(|error| wrong(format!("{error}")))?;
         let start = header + 8;
         for name in metadata.offset_keys() {
@@ -159,10 +184,10 @@ impl Checkpoint {
                 return Err(wrong(format!("tensor `{name}` has the type {:?}", info.dtype)));
             };
             let (from, to) = (start + info.data_offsets.0, start + info.data_offsets.1);
-            if to > map.len() {
+            if to > bytes.len() {
                 return Err(wrong(format!("tensor `{name}` ends beyond the end of the file")));
             }
-            let place = Place::Mapped { file: map.clone(), from, to };
+            let place = Place::Mapped { file: file.clone(), from, to };
             self.tensors.insert(name, (TensorInfo { dtype, shape: info.shape.clone() }, place));
         }
         self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
@@ -170,12 +195,19 @@ impl Checkpoint {
     }
 
     fn add_pickle(&mut self) -> Result<(), WeightsError> {
-        let plain = PytorchReader::new(&self.path);
-        // The published captioner nests its weights under `model`.
-        let reader = match PytorchReader::with_top_level_key(&self.path, "model") {
-            Ok(nested) => nested,
-            Err(_) => plain.map_err(|error| self.malformed(".pth", format!("{error}")))?,
+        let survey = self.survey_pickles()?;
+        let plain = || PytorchReader::new(&self.path);
+        // The published captioner nests its weights under `model`; other files may have a tensor or
+        // a setting of that name.
+        let reader = if survey.says_model {
+            PytorchReader::with_top_level_key(&self.path, "model").or_else(|_| plain())
+        } else {
+            plain()
         };
+        let reader = reader.map_err(|error| self.malformed(".pth", format!("{error}")))?;
+        if reader.is_empty() {
+            return Err(self.malformed(".pth", "it holds no tensors".to_owned()));
+        }
         for (name, tensor) in reader.into_tensors() {
             let info = pickled_info(&tensor).ok_or_else(|| {
                 self.malformed(".pth", format!("tensor `{name}` has an unknown type"))
@@ -183,6 +215,24 @@ impl Checkpoint {
             self.tensors.insert(name, (info, Place::Pickled(tensor)));
         }
         Ok(())
+    }
+
+    /// Looks through the file's pickles before anything is built from them.
+    fn survey_pickles(&self) -> Result<Survey, WeightsError> {
+        let unreadable = |source| WeightsError::Read { path: self.path.clone(), source };
+        let file = std::fs::File::open(&self.path).map_err(unreadable)?;
+        if file.metadata().map_err(unreadable)?.len() == 0 {
+            return Err(self.malformed(".pth", "it is empty".to_owned()));
+        }
+        // SAFETY: as in `add_safetensors`; the map ends with this function.
+        #[expect(
+            unsafe_code,
+            reason = "only the directory and the pickle of a large file are touched"
+        )]
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        archive::pickles(&map)
+            .and_then(pickle::survey)
+            .map_err(|reason| self.malformed(".pth", reason))
     }
 
     fn malformed(&self, format: &'static str, reason: String) -> WeightsError {

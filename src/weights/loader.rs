@@ -4,7 +4,7 @@
 //! is noted, not fatal at once, so that [`Loader::finish`] reports every problem of the file in one
 //! go. Until then the network holds zeros in those places and must not be used.
 
-use std::{cell::RefCell, collections::BTreeSet, fmt::Display, rc::Rc};
+use std::{cell::RefCell, collections::BTreeSet, fmt::Display, path::Path, rc::Rc};
 
 use burn::{
     module::Param,
@@ -50,6 +50,12 @@ impl<'a> Loader<'a> {
     #[must_use]
     pub fn at(&self, segment: impl Display) -> Self {
         Self { shared: self.shared.clone(), prefix: format!("{}{segment}.", self.prefix) }
+    }
+
+    /// Where the checkpoint was opened from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.shared.checkpoint.path()
     }
 
     /// The device that tensors arrive on.

@@ -4,10 +4,14 @@
 //! networks by checkpoint name, audits what is missing or misshapen, and writes checkpoints by
 //! streaming. Does not know what any tensor means.
 
+mod archive;
 mod checkpoint;
 mod dtype;
 mod error;
 mod loader;
+mod pickle;
+#[cfg(test)]
+mod pth_tests;
 mod writer;
 
 pub use checkpoint::{Checkpoint, TensorInfo};

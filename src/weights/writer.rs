@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
     io::{self, BufWriter, Write},
 };
 
@@ -26,18 +25,18 @@ impl Entry {
 }
 
 /// A safetensors file in the making: the header is written first, then each tensor in order.
-pub struct Writer {
-    file: BufWriter<File>,
+pub struct Writer<W: Write> {
+    file: BufWriter<W>,
     expected: std::vec::IntoIter<usize>,
 }
 
-impl Writer {
+impl<W: Write> Writer<W> {
     /// Writes the header for `entries`, in this order, with `metadata` as free texts.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn new(
-        file: File,
+        file: W,
         entries: &[Entry],
         metadata: &BTreeMap<String, String>,
     ) -> io::Result<Self> {
@@ -75,11 +74,11 @@ impl Writer {
         self.file.write_all(bytes)
     }
 
-    /// Flushes everything and gives the file back. It is not synced to disk yet.
+    /// Flushes everything and gives the file (or the vector) back. A file is not synced to disk yet.
     ///
     /// # Errors
     /// The file cannot be written, or a tensor is still missing.
-    pub fn finish(mut self) -> io::Result<File> {
+    pub fn finish(mut self) -> io::Result<W> {
         if self.expected.next().is_some() {
             return Err(io::Error::other("a tensor of the header was not written"));
         }
@@ -90,6 +89,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
     use crate::weights::Checkpoint;
 

@@ -117,7 +117,9 @@ fn firsts(code: &str, prefix: &str) -> BTreeSet<String> {
         }
         let rest = &code[at + prefix.len()..];
         match rest.strip_prefix('{') {
-            Some(group) => names.extend(members(group).into_iter().map(name)),
+            Some(group) => {
+                names.extend(members(group).into_iter().map(name).filter(|name| !name.is_empty()))
+            }
             None => names.extend([name(rest)]),
         }
     }

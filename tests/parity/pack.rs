@@ -103,3 +103,12 @@ pub fn assert_close(what: &str, found: &[f32], expected: &[f32], absolute: f64, 
         );
     }
 }
+
+/// The number that stands behind `words` in a text of the pack: tolerances are often given in words.
+#[track_caller]
+pub fn number_after(text: &str, words: &str) -> f64 {
+    let (_, after) = text.split_once(words).unwrap_or_else(|| panic!("no {words:?} in {text:?}"));
+    let end = after.find(|c: char| !c.is_ascii_digit() && c != '.' && c != 'e' && c != '-');
+    let number = after[..end.unwrap_or(after.len())].trim_end_matches('.');
+    number.parse().unwrap_or_else(|_| panic!("no number behind {words:?} in {text:?}"))
+}

@@ -1,0 +1,60 @@
+//! Locks that the operating system holds for a live process, and lets go when it ends in any way. A
+//! lock file that lies about means nothing: only a held handle does.
+
+use std::{
+    fs::TryLockError,
+    io::{self, Seek, Write},
+    path::Path,
+};
+
+use fs_err::{self as fs, File, OpenOptions};
+
+/// A lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock on the file `path`, made if need be; `None` while somebody else holds it.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the file system knows no locks.
+    pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.file().try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Only to tell those who wait whom they wait for.
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{}", std::process::id())?;
+        Ok(Some(Self { _file: file }))
+    }
+
+    /// The process that took the lock last, as it wrote it down.
+    #[must_use]
+    pub fn holder(path: &Path) -> Option<u32> {
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_a_left_file_means_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        fs::write(&path, "4000000").unwrap();
+        let held = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        assert_eq!(Lock::holder(&path), Some(std::process::id()));
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,165 @@
+//! What can be wrong with a dataset.
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+/// Why a folder, a picture or a sidecar cannot be used.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum DatasetError {
+    /// A file or folder cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    #[diagnostic(code(fluxpipe::dataset::read), help("check the path and that you may read it"))]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A folder without a single picture.
+    #[error("{folder} holds no picture")]
+    #[diagnostic(
+        code(fluxpipe::dataset::empty),
+        help(
+            "put pictures there ({}), or set `recursive = true` if they lie in folders below",
+            super::scan::EXTENSIONS.join(", ")
+        )
+    )]
+    Empty {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Two pictures that would share their sidecars.
+    #[error("{first} and {second} differ only in their extension, so they would share one sidecar")]
+    #[diagnostic(
+        code(fluxpipe::dataset::shared_stem),
+        help("rename one of the two pictures, or move it away")
+    )]
+    SharedStem {
+        /// The picture that comes first.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// Two pictures in different folders that would share an entry of `meta_data.json`.
+    #[error("{first} and {second} would both be `{key}` in the metadata")]
+    #[diagnostic(
+        code(fluxpipe::dataset::shared_key),
+        help("set `full_path = true`, so that entries are named by the whole path")
+    )]
+    SharedKey {
+        /// The key.
+        key: String,
+        /// The picture that comes first.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// A file name that is not Unicode.
+    #[error("the name of {path} is not UTF-8")]
+    #[diagnostic(
+        code(fluxpipe::dataset::file_name),
+        help("rename the file: names go into JSON files, which hold only Unicode")
+    )]
+    FileName {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no picture, or a damaged one.
+    #[error("{path} is not a readable picture: {reason}")]
+    #[diagnostic(
+        code(fluxpipe::dataset::not_a_picture),
+        help(
+            "open it in an image viewer; replace it if it is damaged, move it away if it is no picture"
+        )
+    )]
+    NotAPicture {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A picture with more pixels than fluxpipe decodes.
+    #[error(
+        "{path} has {width} × {height} pixels, more than the {} million that are decoded",
+        super::PIXEL_LIMIT / 1_000_000
+    )]
+    #[diagnostic(
+        code(fluxpipe::dataset::too_large),
+        help("reduce it first: training uses a few megapixels at most")
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+    },
+    /// Bucket settings that give no buckets.
+    #[error("no buckets can be made: {reason}")]
+    #[diagnostic(code(fluxpipe::dataset::bucket_settings), help("change {setting}"))]
+    BucketSettings {
+        /// What is wrong.
+        reason: String,
+        /// The settings to change.
+        setting: &'static str,
+    },
+    /// A picture that no bucket fits.
+    #[error("a picture of {width} × {height} pixels fits no bucket: {reason}")]
+    #[diagnostic(code(fluxpipe::dataset::no_bucket), help("{help}"))]
+    NoBucket {
+        /// Width in pixels.
+        width: usize,
+        /// Height in pixels.
+        height: usize,
+        /// Why.
+        reason: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// A sidecar that is not text.
+    #[error("{path} is not UTF-8 text (byte {at} is not part of a character)")]
+    #[diagnostic(
+        code(fluxpipe::dataset::not_text),
+        help("open it in an editor and save it as UTF-8")
+    )]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// Offset of the first wrong byte.
+        at: usize,
+    },
+    /// A sidecar extension under which a picture would be overwritten.
+    #[error("`{extension}` cannot be the extension of a sidecar")]
+    #[diagnostic(
+        code(fluxpipe::dataset::sidecar_extension),
+        help("choose one that no picture has, such as `.caption` or `.txt`")
+    )]
+    SidecarExtension {
+        /// What was asked for.
+        extension: String,
+    },
+    /// A `meta_data.json` that is not what it should be.
+    #[error("{path} is not a metadata file: {reason}")]
+    #[diagnostic(
+        code(fluxpipe::dataset::metadata),
+        help("it must be a JSON object that holds one object for each picture")
+    )]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A caption template with a placeholder that stands for nothing.
+    #[error("`{{{name}}}` in the caption template stands for nothing")]
+    #[diagnostic(
+        code(fluxpipe::dataset::placeholder),
+        help("a template may use {{caption}} and {{tags}}")
+    )]
+    Placeholder {
+        /// The name between the braces.
+        name: String,
+    },
+}

@@ -1,0 +1,256 @@
+//! `meta_data.json`: captions and tags of all pictures in one file, as the merge tools of the
+//! training scripts write it.
+
+use std::{collections::HashMap, fmt, path::Path};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{Error, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::Value;
+
+use super::{DatasetError, PictureFile};
+
+/// Entries in the order in which they were made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metadata(Ordered<Entry>);
+
+/// What is known of one picture: `caption`, `tags`, and whatever else the file held.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entry(Ordered<Value>);
+
+impl Metadata {
+    /// Reads a file, to be carried on.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not a JSON object of objects.
+    pub fn read(path: &Path) -> Result<Self, DatasetError> {
+        let text = std::fs::read(path)
+            .map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses the text of a file; `path` is only named in errors. The order of entries and of their
+    /// fields is kept.
+    ///
+    /// # Errors
+    /// It is not a JSON object of objects.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, DatasetError> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        serde_json::from_slice(text).map_err(|error| DatasetError::Metadata {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The entry `key`; a new, empty one at the end if there is none.
+    pub fn entry(&mut self, key: &str) -> &mut Entry {
+        self.0.entry(key)
+    }
+
+    /// Keys and entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.fields.iter().map(|(key, entry)| (key.as_str(), entry))
+    }
+
+    /// The file's text: two spaces of indent, nothing but ASCII, no line end after the last brace.
+    /// Byte for byte what Python's `json.dumps(…, indent=2)` gives for texts, lists and whole numbers.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let pretty = serde_json::to_string_pretty(self)
+            .expect("invariant: keys are strings and writing to memory cannot fail");
+        let mut ascii = String::with_capacity(pretty.len());
+        // What is left beyond printable ASCII stands inside of strings; control characters are
+        // escaped already, so the line ends are those of the layout.
+        for character in pretty.chars() {
+            if matches!(character, '\n' | ' '..='~') {
+                ascii.push(character);
+            } else {
+                let mut units = [0; 2];
+                for unit in character.encode_utf16(&mut units) {
+                    ascii += &format!("\\u{unit:04x}");
+                }
+            }
+        }
+        ascii
+    }
+}
+
+impl Entry {
+    /// Sets a field; a new field comes last.
+    pub fn set(&mut self, field: &str, text: &str) {
+        *self.0.entry(field) = Value::from(text);
+    }
+
+    /// The text of a field, if it is there and is a text.
+    #[must_use]
+    pub fn text(&self, field: &str) -> Option<&str> {
+        self.0.get(field)?.as_str()
+    }
+}
+
+/// The key of each picture's entry: its whole path, or its file name without extension.
+///
+/// # Errors
+/// A name is not UTF-8; two pictures in different folders have the same file name and `full_path` is
+/// off.
+pub fn metadata_keys(
+    pictures: &[PictureFile],
+    full_path: bool,
+) -> Result<Vec<String>, DatasetError> {
+    let mut owners: HashMap<String, &Path> = HashMap::new();
+    let mut keys = Vec::with_capacity(pictures.len());
+    for PictureFile { path, .. } in pictures {
+        let name = if full_path { Some(path.as_os_str()) } else { path.file_stem() };
+        let name = name.and_then(|name| name.to_str());
+        let key = name.ok_or_else(|| DatasetError::FileName { path: path.clone() })?;
+        if let Some(first) = owners.insert(key.to_owned(), path) {
+            let (key, first, second) = (key.to_owned(), first.to_owned(), path.clone());
+            return Err(DatasetError::SharedKey { key, first, second });
+        }
+        keys.push(key.to_owned());
+    }
+    Ok(keys)
+}
+
+/// A JSON object that keeps the order of its fields.
+#[derive(Clone, Debug, Default)]
+struct Ordered<T> {
+    fields: Vec<(String, T)>,
+    places: HashMap<String, usize>,
+}
+
+impl<T: PartialEq> PartialEq for Ordered<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields
+    }
+}
+
+impl<T: Default> Ordered<T> {
+    fn get(&self, key: &str) -> Option<&T> {
+        Some(&self.fields[*self.places.get(key)?].1)
+    }
+
+    fn entry(&mut self, key: &str) -> &mut T {
+        let place = self.places.get(key).copied().unwrap_or_else(|| {
+            self.places.insert(key.to_owned(), self.fields.len());
+            self.fields.push((key.to_owned(), T::default()));
+            self.fields.len() - 1
+        });
+        &mut self.fields[place].1
+    }
+}
+
+impl<T: Serialize> Serialize for Ordered<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        self.fields.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+        map.end()
+    }
+}
+
+impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Ordered<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(Ordered<T>);
+        impl<'de, T: Default + Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Ordered<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
+                while let Some((key, value)) = map.next_entry::<String, T>()? {
+                    if self.0.places.contains_key(&key) {
+                        return Err(A::Error::custom(format!("`{key}` is there twice")));
+                    }
+                    *self.0.entry(&key) = value;
+                }
+                Ok(self.0)
+            }
+        }
+        deserializer.deserialize_map(Fields(Self::default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Metadata, DatasetError> {
+        Metadata::parse(text.as_bytes(), Path::new("meta_data.json"))
+    }
+
+    #[test]
+    fn the_text_is_what_python_writes() {
+        let mut metadata = Metadata::default();
+        metadata.entry("b").set("tags", "caf\u{e9} \u{1f408}\u{7f}\t\"\\");
+        metadata.entry("a");
+        let expected = r#"{
+  "b": {
+    "tags": "caf\u00e9 \ud83d\udc08\u007f\t\"\\"
+  },
+  "a": {}
+}"#;
+        assert_eq!(metadata.to_json(), expected);
+        assert_eq!(Metadata::default().to_json(), "{}");
+    }
+
+    #[test]
+    fn what_the_file_held_stays_in_its_order() {
+        let text = r#"{
+  "z": {
+    "caption": "old",
+    "train_resolution": [
+      64,
+      128
+    ]
+  },
+  "a": {}
+}"#;
+        let mut metadata = parse(text).unwrap();
+        assert_eq!(metadata.to_json(), text);
+        metadata.entry("z").set("caption", "new");
+        metadata.entry("a").set("tags", "x");
+        let expected = text.replace("old", "new").replace("{}", "{\n    \"tags\": \"x\"\n  }");
+        assert_eq!(metadata.to_json(), expected);
+        assert_eq!(metadata.entry("z").text("caption"), Some("new"));
+        assert_eq!(metadata.entry("z").text("train_resolution"), None);
+    }
+
+    #[test]
+    fn what_is_no_metadata_is_an_error() {
+        for text in ["", "[]", "{\"a\": 1}", "{\"a\": {}, \"a\": {}}", "{\"a\": {}"] {
+            assert!(matches!(parse(text), Err(DatasetError::Metadata { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_are_stems_or_whole_paths() {
+        let picture = |relative: &str| PictureFile {
+            path: Path::new("data").join(relative),
+            relative: relative.to_owned(),
+        };
+        let pictures = [picture("a.b.png"), picture("sub/a.b.png")];
+        assert_eq!(metadata_keys(&pictures[..1], false).unwrap(), ["a.b"]);
+        assert_eq!(metadata_keys(&pictures, true).unwrap().len(), 2);
+        let error = metadata_keys(&pictures, false).unwrap_err();
+        assert!(matches!(error, DatasetError::SharedKey { key, .. } if key == "a.b"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back(fields in prop::collection::vec((".*", ".*"), 0..6)) {
+            let mut metadata = Metadata::default();
+            for (key, text) in &fields {
+                metadata.entry(key).set("caption", text);
+            }
+            let written = metadata.to_json();
+            prop_assert!(written.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')));
+            prop_assert_eq!(parse(&written).unwrap(), metadata);
+        }
+    }
+}

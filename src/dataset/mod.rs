@@ -1,0 +1,28 @@
+//! Floor 2: pictures and the words that belong to them.
+//!
+//! Finds the pictures of a folder, decodes and resizes them as the published training scripts do,
+//! chooses buckets, reads sidecar captions, and writes `meta_data.json`. Knows no network, no stage
+//! and no manifest: settings come in as plain values.
+
+mod area;
+mod buckets;
+mod caption;
+mod error;
+mod jpeg;
+mod metadata;
+mod picture;
+mod resize;
+mod scan;
+mod separable;
+mod sidecar;
+mod square;
+
+pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
+pub use caption::{MergeRules, Merged, split_tags, training_caption};
+pub use error::DatasetError;
+pub use metadata::{Entry, Metadata, metadata_keys};
+pub use picture::{PIXEL_LIMIT, Picture, dimensions};
+pub use resize::{Resampling, resize};
+pub use scan::{PictureFile, scan};
+pub use sidecar::{decode_text, read_sidecar, sidecar_path};
+pub use square::{captioner_pixels, tagger_pixels, to_square_white};

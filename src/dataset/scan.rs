@@ -1,0 +1,145 @@
+//! Finding the pictures of a folder.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use walkdir::{DirEntry, WalkDir};
+
+use super::DatasetError;
+
+/// Extensions of pictures, in lower case; files may write them in any case.
+pub(super) const EXTENSIONS: [&str; 8] =
+    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
+
+/// A picture on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PictureFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its path within the dataset's folder, with `/` between the parts on every system.
+    pub relative: String,
+}
+
+/// Lists the pictures of `folder`, and of the folders below it if `recursive`, sorted by path (part
+/// by part, by code point). Links to files are followed, links to folders are not; names that begin
+/// with a dot are passed over, since they are the system's and not the user's.
+///
+/// # Errors
+/// The folder cannot be read or holds no picture; a name is not UTF-8; two pictures differ only in
+/// their extension and would share a sidecar.
+pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetError> {
+    let depth = if recursive { usize::MAX } else { 1 };
+    let walk = WalkDir::new(folder).min_depth(1).max_depth(depth);
+    let mut pictures = Vec::new();
+    for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
+        let entry = entry.map_err(|error| {
+            let path = error.path().unwrap_or(folder).to_owned();
+            DatasetError::Read { path, source: error.into() }
+        })?;
+        if is_picture(entry.path()) && is_file(&entry) {
+            let relative = relative(folder, entry.path())?;
+            pictures.push(PictureFile { path: entry.into_path(), relative });
+        }
+    }
+    if pictures.is_empty() {
+        return Err(DatasetError::Empty { folder: folder.to_owned() });
+    }
+    pictures.sort_by(|a, b| a.path.cmp(&b.path));
+    refuse_shared_stems(&pictures)?;
+    Ok(pictures)
+}
+
+/// Whether `extension` (without dot) is one that pictures have.
+pub(super) fn is_picture_extension(extension: &str) -> bool {
+    EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
+}
+
+fn is_picture(path: &Path) -> bool {
+    path.extension().and_then(|extension| extension.to_str()).is_some_and(is_picture_extension)
+}
+
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
+fn is_file(entry: &DirEntry) -> bool {
+    entry.file_type().is_file() || (entry.path_is_symlink() && entry.path().is_file())
+}
+
+fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
+    let parts = path.strip_prefix(folder).unwrap_or(path).iter().map(|part| part.to_str());
+    let parts: Option<Vec<_>> = parts.collect();
+    parts
+        .map(|parts| parts.join("/"))
+        .ok_or_else(|| DatasetError::FileName { path: path.to_owned() })
+}
+
+fn refuse_shared_stems(pictures: &[PictureFile]) -> Result<(), DatasetError> {
+    let mut stems: HashMap<PathBuf, &Path> = HashMap::new();
+    for picture in pictures {
+        if let Some(first) = stems.insert(picture.path.with_extension(""), &picture.path) {
+            let (first, second) = (first.to_owned(), picture.path.clone());
+            return Err(DatasetError::SharedStem { first, second });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, b"").unwrap();
+        }
+        folder
+    }
+
+    fn names(folder: &Path, recursive: bool) -> Vec<String> {
+        scan(folder, recursive).unwrap().into_iter().map(|picture| picture.relative).collect()
+    }
+
+    #[test]
+    fn pictures_are_found_in_any_case_and_sorted_part_by_part() {
+        let made =
+            folder(&["b.JPG", "a.Png", "a.txt", "sub/x.webp", "sub.d/y.tiff", ".hidden.png", "c"]);
+        assert_eq!(names(made.path(), false), ["a.Png", "b.JPG"]);
+        // `sub` comes before `sub.d`, although `.` sorts before `/`.
+        assert_eq!(names(made.path(), true), ["a.Png", "b.JPG", "sub/x.webp", "sub.d/y.tiff"]);
+    }
+
+    #[test]
+    fn an_empty_folder_and_a_missing_one_are_errors() {
+        let made = folder(&["a.txt", "sub/x.png"]);
+        assert!(matches!(scan(made.path(), false), Err(DatasetError::Empty { .. })));
+        let missing = made.path().join("missing");
+        assert!(
+            matches!(scan(&missing, false), Err(DatasetError::Read { path, .. }) if path == missing)
+        );
+    }
+
+    #[test]
+    fn two_pictures_with_one_stem_are_an_error_that_names_both() {
+        let made = folder(&["a.png", "sub/a.png", "sub/a.jpg"]);
+        assert_eq!(names(made.path(), false), ["a.png"]);
+        let message = scan(made.path(), true).unwrap_err().to_string();
+        assert!(message.contains("a.jpg") && message.contains("a.png"), "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_to_files_are_followed_and_links_to_folders_are_not() {
+        use std::os::unix::fs::symlink;
+        let (made, elsewhere) = (folder(&["a.png"]), folder(&["b.png", "deep/c.png"]));
+        symlink(elsewhere.path().join("b.png"), made.path().join("link.png")).unwrap();
+        symlink(elsewhere.path().join("gone.png"), made.path().join("dead.png")).unwrap();
+        symlink(elsewhere.path().join("deep"), made.path().join("deep")).unwrap();
+        assert_eq!(names(made.path(), true), ["a.png", "link.png"]);
+    }
+}

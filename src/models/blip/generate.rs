@@ -1,0 +1,181 @@
+//! Writing captions: greedy, or by beam search, for a batch of pictures at once.
+//!
+//! Each picture is searched on its own; only the network's work is shared, and a picture whose caption
+//! is finished drops out of it.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{
+    Blip,
+    beam::{BeamSearch, Choice},
+};
+use crate::models::tokenizer::BertTokenizer;
+
+/// With what every published captioner starts its texts.
+pub const PROMPT: &str = "a picture of ";
+
+/// How captions are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerateSettings {
+    /// Ids that every text starts with: see [`prompt_ids`].
+    pub prompt: Vec<u32>,
+    /// Texts that run side by side; with 1 the likeliest token is taken at each step.
+    pub num_beams: usize,
+    /// A text shorter than this, prompt included, may not end.
+    pub min_length: usize,
+    /// A text of this length, prompt included, ends. No text grows beyond the decoder's positions.
+    pub max_length: usize,
+}
+
+impl Default for GenerateSettings {
+    fn default() -> Self {
+        Self { prompt: prompt_ids(PROMPT), num_beams: 1, min_length: 5, max_length: 75 }
+    }
+}
+
+/// The ids with which a caption that begins with `text` is begun: the decoder's mark, then the text.
+#[must_use]
+pub fn prompt_ids(text: &str) -> Vec<u32> {
+    let mut ids = BertTokenizer::encode(text);
+    ids[0] = BertTokenizer::DECODE;
+    ids.pop();
+    ids
+}
+
+/// The caption that the generated `ids` spell, without the prompt.
+#[must_use]
+pub fn caption_text(ids: &[u32], prompt: &[u32]) -> String {
+    let text = BertTokenizer::decode(ids.strip_prefix(prompt).unwrap_or(ids));
+    // Behind the prompt a piece may come that wants to continue the prompt's last word.
+    text.strip_prefix("##").map_or(text.clone(), str::to_owned)
+}
+
+impl Blip {
+    /// Writes a text for each of the normalised pictures `[B, 3, S, S]`: the prompt, what was
+    /// generated, and `[SEP]` unless the greatest length came first. No padding.
+    #[must_use]
+    pub fn caption(&self, pictures: Tensor<4>, settings: &GenerateSettings) -> Vec<Vec<u32>> {
+        let count = pictures.dims()[0];
+        let max_length = settings.max_length.min(self.text_decoder.positions());
+        let prompt = &settings.prompt;
+        if prompt.is_empty() || prompt.len() >= max_length || count == 0 {
+            return vec![prompt.clone(); count];
+        }
+        let settings = GenerateSettings { max_length, ..settings.clone() };
+        let mut searches = (0..count).map(|_| Search::new(&settings)).collect::<Vec<_>>();
+        let mut state = self.text_decoder.begin(&self.vision(pictures));
+        let mut open = (0..count).collect::<Vec<_>>();
+        let mut ids = vec![prompt.as_slice(); count].concat();
+        let mut rows = count;
+        loop {
+            let logits = self.next_logits(&ids, rows, &mut state);
+            let per_picture = logits.len() / open.len();
+            let (mut kept_rows, mut kept_pictures) = (Vec::new(), Vec::new());
+            ids.clear();
+            for (place, logits) in logits.chunks(per_picture).enumerate() {
+                let choices = searches[open[place]].step(logits);
+                if !choices.is_empty() {
+                    kept_pictures.push(place);
+                }
+                let first_row = place * (rows / open.len());
+                kept_rows.extend(choices.iter().map(|choice| first_row + choice.parent));
+                ids.extend(choices.iter().map(|choice| choice.token));
+            }
+            if kept_pictures.is_empty() {
+                return searches.into_iter().map(Search::best).collect();
+            }
+            state.keep(&kept_rows, &kept_pictures);
+            open = kept_pictures.iter().map(|&place| open[place]).collect();
+            rows = kept_rows.len();
+        }
+    }
+
+    /// Appends `ids`, equally many to each of the `rows` texts, and gives the logits of what comes
+    /// next, one text after the other.
+    fn next_logits(&self, ids: &[u32], rows: usize, state: &mut super::TextState) -> Vec<f32> {
+        let length = ids.len() / rows;
+        let ids = ids.iter().map(|&id| id as i32).collect::<Vec<_>>();
+        let device = self.text_decoder.bias.device();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [rows, length]), &device);
+        let x = self.text_decoder.forward(ids, state).narrow(1, length - 1, 1).squeeze_dim(1);
+        let logits = self.text_decoder.logits(x).into_data_as::<f32>();
+        logits.try_to_vec().expect("invariant: just read as f32")
+    }
+}
+
+/// The search for the text of one picture.
+enum Search {
+    Greedy { ids: Vec<u32>, min_length: usize, max_length: usize },
+    Beam(BeamSearch),
+}
+
+impl Search {
+    fn new(settings: &GenerateSettings) -> Self {
+        let &GenerateSettings { ref prompt, num_beams, min_length, max_length } = settings;
+        if num_beams < 2 {
+            return Self::Greedy { ids: prompt.clone(), min_length, max_length };
+        }
+        Self::Beam(BeamSearch::new(prompt, num_beams, min_length, max_length))
+    }
+
+    /// See [`BeamSearch::step`].
+    fn step(&mut self, logits: &[f32]) -> Vec<Choice> {
+        match self {
+            Self::Beam(search) => search.step(logits),
+            Self::Greedy { ids, min_length, max_length } => {
+                let token = likeliest(logits, ids.len() < *min_length);
+                ids.push(token);
+                if token == BertTokenizer::END || ids.len() >= *max_length {
+                    return Vec::new();
+                }
+                vec![Choice { parent: 0, token }]
+            }
+        }
+    }
+
+    fn best(self) -> Vec<u32> {
+        match self {
+            Self::Beam(search) => search.best(),
+            Self::Greedy { ids, .. } => ids,
+        }
+    }
+}
+
+/// The token with the largest logit, the lowest of equals; not the end if it is too `early` for it.
+fn likeliest(logits: &[f32], early: bool) -> u32 {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (token, &logit) in (0_u32..).zip(logits) {
+        if logit > best.1 && !(early && token == BertTokenizer::END) {
+            best = (token, logit);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prompt_is_removed_by_its_ids() {
+        let prompt = prompt_ids(PROMPT);
+        assert_eq!(prompt, [30522, 1037, 3861, 1997]);
+        let end = BertTokenizer::END;
+        let text = |ids: &[u32]| caption_text(&[&prompt, ids, &[end, 0]].concat(), &prompt);
+        assert_eq!(text(&[1037, 4937, 1010, 6680]), "a cat, asleep");
+        assert_eq!(text(&[]), "");
+        // 19339 is `##child`.
+        assert_eq!(text(&[19339, 4937]), "child cat");
+    }
+
+    #[test]
+    fn the_likeliest_token_is_the_first_of_equals_and_no_early_end() {
+        let mut logits = vec![0.0; 200];
+        logits[7] = 1.0;
+        logits[9] = 1.0;
+        logits[BertTokenizer::END as usize] = 2.0;
+        assert_eq!(likeliest(&logits, false), BertTokenizer::END);
+        assert_eq!(likeliest(&logits, true), 7);
+        assert_eq!(likeliest(&[f32::NAN; 3], false), 0);
+    }
+}

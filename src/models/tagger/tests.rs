@@ -1,0 +1,242 @@
+//! Graphs that are not as they should be.
+
+use std::{fs, path::PathBuf};
+
+use burn::tensor::Device;
+use miette::Diagnostic;
+use onnx_ir::{GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+
+use super::*;
+
+fn node(operator: &str, inputs: &[&str], output: &str) -> NodeProto {
+    let mut node = NodeProto::new();
+    node.op_type = operator.to_owned();
+    node.name = format!("/{output}");
+    node.input = inputs.iter().map(ToString::to_string).collect();
+    node.output = vec![output.to_owned()];
+    node
+}
+
+/// A graph from `input` to `output`.
+fn graph(nodes: Vec<NodeProto>, tensors: Vec<TensorProto>) -> ModelProto {
+    let port = |name: &str| {
+        let mut port = ValueInfoProto::new();
+        port.name = name.to_owned();
+        port
+    };
+    let mut graph = GraphProto::new();
+    graph.node = nodes;
+    graph.initializer = tensors;
+    graph.input = vec![port("input")];
+    graph.output = vec![port("output")];
+    let mut model = ModelProto::new();
+    model.opset_import.push(Default::default());
+    model.opset_import[0].version = 17;
+    model.graph = Some(graph).into();
+    model
+}
+
+fn floats(name: &str, data: &[f32]) -> TensorProto {
+    let mut tensor = TensorProto::new();
+    tensor.name = name.to_owned();
+    tensor.data_type = 1;
+    tensor.dims = vec![data.len() as i64];
+    tensor.float_data = data.to_vec();
+    tensor
+}
+
+/// A tensor of `count` floats whose bytes lie elsewhere.
+fn elsewhere(location: &str, offset: usize, count: usize) -> TensorProto {
+    // Field 14, `data_location`, set to `EXTERNAL`: its type cannot be named from here.
+    let mut tensor = TensorProto::parse_from_bytes(&[14 << 3, 1]).unwrap();
+    tensor.name = "weight".to_owned();
+    tensor.data_type = 1;
+    tensor.dims = vec![count as i64];
+    for (key, value) in [("location", location), ("offset", &offset.to_string())] {
+        tensor.external_data.push(Default::default());
+        let entry = tensor.external_data.last_mut().unwrap();
+        (entry.key, entry.value) = (key.to_owned(), value.to_owned());
+    }
+    tensor
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn with(model: &ModelProto) -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        fs::write(folder.graph(), model.write_to_bytes().unwrap()).unwrap();
+        folder
+    }
+
+    fn graph(&self) -> PathBuf {
+        self.0.path().join("model.onnx")
+    }
+
+    fn open(&self) -> Result<Graph, OnnxError> {
+        Graph::open(&self.graph())
+    }
+}
+
+fn list(data: &[f32]) -> Value {
+    Value::Floats(Floats::upload(Host::list(data.to_vec()), &Device::flex()).unwrap())
+}
+
+fn run(folder: &Folder, input: &[f32]) -> Result<Vec<f32>, OnnxError> {
+    let plan = Plan::new(folder.open()?, &Device::flex())?;
+    let result = plan.run(vec![list(input)])?.remove(0);
+    Ok(result.reals().unwrap().into_data())
+}
+
+#[track_caller]
+fn assert_code(error: &OnnxError, code: &str) {
+    assert_eq!(error.code().unwrap().to_string(), format!("fluxpipe::onnx::{code}"), "{error}");
+    assert!(error.help().is_some());
+}
+
+#[test]
+fn unknown_operators_are_refused_by_name() {
+    let mut other = node("Relu", &["b"], "c");
+    other.domain = "com.example".to_owned();
+    let nodes = vec![
+        node("Relu", &["input"], "a"),
+        node("Frobnicate", &["a"], "b"),
+        other,
+        node("Frobnicate", &["c"], "output"),
+        node("Unused", &["input"], "nobody"),
+    ];
+    let error = Folder::with(&graph(nodes, vec![])).open().unwrap_err();
+    assert_code(&error, "operator");
+    let text = error.to_string();
+    assert!(
+        text.ends_with("Frobnicate at node `/b` and 1 more, com.example.Relu at node `/c`"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_is_no_graph_is_refused() {
+    let good = graph(vec![node("Relu", &["input"], "output")], vec![]);
+    let folder = Folder::with(&good);
+    let bytes = fs::read(folder.graph()).unwrap();
+    fs::write(folder.graph(), &bytes[..bytes.len() - 3]).unwrap();
+    assert_code(&folder.open().unwrap_err(), "format");
+    fs::write(folder.graph(), b"PK\x03\x04 not protobuf at all").unwrap();
+    assert_code(&folder.open().unwrap_err(), "format");
+    assert_code(&Graph::open(&folder.graph().with_file_name("none.onnx")).unwrap_err(), "read");
+    let loose = graph(vec![node("Add", &["input", "nowhere"], "output")], vec![]);
+    let error = Folder::with(&loose).open().unwrap_err();
+    assert_code(&error, "format");
+    assert!(error.to_string().contains("`nowhere`"), "{error}");
+}
+
+#[test]
+fn data_outside_the_folder_is_refused() {
+    for location in ["../weights", "/etc/hostname", "data/../../weights", ""] {
+        let model = graph(
+            vec![node("Add", &["input", "weight"], "output")],
+            vec![elsewhere(location, 0, 2)],
+        );
+        assert_code(&Folder::with(&model).open().unwrap_err(), "external");
+    }
+}
+
+#[test]
+fn data_beside_the_graph_is_read() {
+    let model =
+        graph(vec![node("Add", &["input", "weight"], "output")], vec![elsewhere("w.bin", 4, 2)]);
+    let folder = Folder::with(&model);
+    assert_code(&run(&folder, &[0.0, 0.0]).unwrap_err(), "read");
+    let bytes: Vec<u8> = [9.0_f32, 1.0, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let file = folder.graph().with_file_name("w.bin");
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(run(&folder, &[1.0, 1.0]).unwrap(), [2.0, 3.0]);
+    fs::write(&file, &bytes[..8]).unwrap();
+    assert_code(&run(&folder, &[1.0, 1.0]).unwrap_err(), "format");
+}
+
+#[test]
+fn a_node_that_cannot_be_computed_is_named() {
+    let model =
+        graph(vec![node("Add", &["input", "w"], "output")], vec![floats("w", &[1.0, 2.0, 3.0])]);
+    let error = run(&Folder::with(&model), &[1.0, 2.0]).unwrap_err();
+    assert_code(&error, "run");
+    assert!(error.to_string().contains("Add at node `/output`"), "{error}");
+}
+
+#[test]
+fn constant_nodes_are_computed_once() {
+    let nodes = vec![
+        node("Mul", &["w", "w"], "square"),
+        node("Add", &["square", "w"], "sum"),
+        node("Add", &["input", "sum"], "output"),
+    ];
+    let folder = Folder::with(&graph(nodes, vec![floats("w", &[2.0, 3.0])]));
+    let plan = Plan::new(folder.open().unwrap(), &Device::flex()).unwrap();
+    assert_eq!(plan.steps(), 1);
+    for _ in 0..2 {
+        let result = plan.run(vec![list(&[1.0, 1.0])]).unwrap().remove(0);
+        assert_eq!(result.reals().unwrap().into_data(), [7.0, 13.0]);
+    }
+}
+
+/// A graph that gives the three bytes of a picture of one pixel; a size of 0 is left open.
+fn pixel_graph(batch: i64, columns: i64) -> ModelProto {
+    let mut model = graph(vec![node("Flatten", &["input"], "output")], vec![]);
+    let graph = model.graph.as_mut().unwrap();
+    let ports =
+        [(&mut graph.input[0], vec![batch, 1, 1, 3]), (&mut graph.output[0], vec![batch, columns])];
+    for (port, sizes) in ports {
+        let tensor = port.type_.mut_or_insert_default().mut_tensor_type();
+        let dims = &mut tensor.shape.mut_or_insert_default().dim;
+        for size in sizes {
+            dims.push(Default::default());
+            if size > 0 {
+                dims.last_mut().unwrap().set_dim_value(size);
+            }
+        }
+    }
+    model
+}
+
+fn open_with_tags(model: &ModelProto, tags: usize) -> Result<Tagger, OnnxError> {
+    let folder = Folder::with(model);
+    let rows: String = (0..tags).map(|tag| format!("{tag},tag_{tag},0\n")).collect();
+    fs::write(folder.0.path().join(TagTable::FILE), format!("tag_id,name,category\n{rows}"))
+        .unwrap();
+    Tagger::open(folder.0.path(), &Device::flex())
+}
+
+#[test]
+fn a_fixed_batch_is_filled_up() {
+    let pictures = [vec![1, 2, 3], vec![4, 5, 6], vec![7, 8, 9]];
+    for batch in [0, 1, 2, 5] {
+        let tagger = open_with_tags(&pixel_graph(batch, 3), 3).unwrap();
+        assert_eq!(tagger.batch(), usize::try_from(batch).ok().filter(|&batch| batch > 0));
+        let found = tagger.probabilities(&pictures).unwrap();
+        assert_eq!(found, [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]]);
+        assert_eq!(tagger.probabilities(&[]).unwrap().len(), 0);
+        assert_code(&tagger.probabilities(&[vec![0; 4]]).unwrap_err(), "signature");
+    }
+}
+
+#[test]
+fn a_list_of_another_tagger_is_refused() {
+    let stated = open_with_tags(&pixel_graph(0, 3), 4).err().unwrap();
+    assert_code(&stated, "signature");
+    let open = open_with_tags(&pixel_graph(0, 0), 4).unwrap();
+    assert_code(&open.probabilities(&[vec![0; 3]]).unwrap_err(), "signature");
+}
+
+#[test]
+fn a_graph_that_is_no_tagger_is_refused() {
+    let relu = graph(vec![node("Relu", &["input"], "output")], vec![]);
+    assert_code(&open_with_tags(&relu, 3).err().unwrap(), "signature");
+}
+
+#[test]
+fn a_tagger_without_its_list_is_refused() {
+    let folder = Folder::with(&pixel_graph(0, 3));
+    let error = Tagger::open(&folder.graph(), &Device::flex()).err().unwrap();
+    assert_eq!(error.code().unwrap().to_string(), "fluxpipe::tags::read");
+}

@@ -1,0 +1,263 @@
+//! Values on the edges of a graph.
+//!
+//! Floats are tensors on the device. Integers, booleans and the few floats that are computed from
+//! shapes stay on the host: in vision graphs they say how large something is or where to cut it, and a
+//! kernel for each would cost more than the sum.
+
+use burn::tensor::{DType, Device, Int, Slice, Tensor, TensorData};
+
+use super::{
+    host::{Array, Host, steps},
+    ops::Outcome,
+};
+
+/// Most dimensions a float value may have; Swin's window partition needs six.
+pub const RANK: usize = 6;
+
+/// A value on an edge of the graph.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a few hundred values live at once; a box each buys nothing"
+)]
+pub enum Value {
+    /// Floats on the device.
+    Floats(Floats),
+    /// Floats on the host: single numbers, and what is computed from shapes.
+    Reals(Host<f32>),
+    /// Integers.
+    Ints(Host<i64>),
+    /// Booleans.
+    Bools(Host<bool>),
+}
+
+/// A float tensor of any rank up to [`RANK`], kept as one Burn type: missing dimensions are leading
+/// ones, which is how NumPy and ONNX broadcast anyway.
+#[derive(Clone, Debug)]
+pub struct Floats {
+    tensor: Tensor<RANK>,
+    rank: usize,
+}
+
+impl Value {
+    /// The sizes, outermost first.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Floats(value) => value.shape(),
+            Self::Reals(value) => value.shape(),
+            Self::Ints(value) => value.shape(),
+            Self::Bools(value) => value.shape(),
+        }
+    }
+
+    /// A float array of a file: single numbers stay on the host, so that arithmetic with them needs
+    /// no broadcast; the rest goes to the device once.
+    pub(super) fn constant(host: Host<f32>, device: &Device) -> Outcome<Self> {
+        if host.single().is_some() {
+            return Ok(Self::Reals(host));
+        }
+        Floats::upload(host, device).map(Self::Floats)
+    }
+
+    /// The floats as a tensor on the device.
+    pub(super) fn floats(self, device: &Device) -> Outcome<Floats> {
+        match self {
+            Self::Floats(floats) => Ok(floats),
+            Self::Reals(host) => Floats::upload(host, device),
+            other => Err(format!("floats are needed here, not {}", other.kind())),
+        }
+    }
+
+    /// The floats as an array on the host; waits for the device.
+    pub(super) fn reals(self) -> Outcome<Host<f32>> {
+        match self {
+            Self::Floats(floats) => floats.download(),
+            Self::Reals(host) => Ok(host),
+            other => Err(format!("floats are needed here, not {}", other.kind())),
+        }
+    }
+
+    pub(super) fn ints(self) -> Outcome<Host<i64>> {
+        match self {
+            Self::Ints(host) => Ok(host),
+            other => Err(format!("integers are needed here, not {}", other.kind())),
+        }
+    }
+
+    pub(super) fn bools(self) -> Outcome<Host<bool>> {
+        match self {
+            Self::Bools(host) => Ok(host),
+            other => Err(format!("booleans are needed here, not {}", other.kind())),
+        }
+    }
+
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Floats(_) | Self::Reals(_) => "floats",
+            Self::Ints(_) => "integers",
+            Self::Bools(_) => "booleans",
+        }
+    }
+}
+
+impl Floats {
+    /// A tensor that already has leading ones; `rank` of its dimensions count.
+    pub(super) fn new(tensor: Tensor<RANK>, rank: usize) -> Self {
+        Self { tensor, rank }
+    }
+
+    /// A tensor of its own rank `D <= RANK`.
+    pub(super) fn from_tensor<const D: usize>(tensor: Tensor<D>) -> Self {
+        let mut dims = [1; RANK];
+        dims[RANK - D..].copy_from_slice(&tensor.dims());
+        Self { tensor: tensor.reshape(dims), rank: D }
+    }
+
+    /// Copies an array to the device.
+    ///
+    /// # Errors
+    /// It has more than [`RANK`] dimensions.
+    pub fn upload(host: Host<f32>, device: &Device) -> Outcome<Self> {
+        let shape = host.shape();
+        let dims = padded(&shape)?;
+        let data = TensorData::new(host.into_data(), dims);
+        let tensor = Tensor::from_data(data, (device, DType::F32));
+        Ok(Self { tensor, rank: shape.len() })
+    }
+
+    /// Copies to the host; waits for the device.
+    ///
+    /// # Errors
+    /// The device reports a failure.
+    pub fn download(self) -> Outcome<Host<f32>> {
+        let shape = self.shape();
+        let data = self.tensor.try_into_vec_as::<f32>().map_err(|error| error.to_string())?;
+        Host::new(shape, data)
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        self.rank
+    }
+
+    pub(super) fn tensor(self) -> Tensor<RANK> {
+        self.tensor
+    }
+
+    /// As a tensor of exactly `D` dimensions.
+    pub(super) fn fixed<const D: usize>(self) -> Outcome<Tensor<D>> {
+        let shape = self.shape();
+        let dims: [usize; D] = (shape.as_slice().try_into())
+            .map_err(|_| format!("{D} dimensions are needed here, not {}", shape.len()))?;
+        Ok(self.tensor.reshape(dims))
+    }
+
+    /// As a matrix whose rows are the last `columns` elements; leading dimensions are joined.
+    pub(super) fn rows(self, columns: usize) -> Tensor<2> {
+        let elements: usize = self.shape().iter().product();
+        self.tensor.reshape([elements / columns.max(1), columns])
+    }
+
+    pub(super) fn map(self, function: impl FnOnce(Tensor<RANK>) -> Tensor<RANK>) -> Self {
+        Self { tensor: function(self.tensor), rank: self.rank }
+    }
+
+    /// Place of dimension `axis` in the tensor.
+    pub(super) fn place(&self, axis: usize) -> usize {
+        RANK - self.rank + axis
+    }
+}
+
+impl Array for Floats {
+    fn shape(&self) -> Vec<usize> {
+        self.tensor.dims()[RANK - self.rank..].to_vec()
+    }
+
+    fn reshape(self, shape: &[usize]) -> Outcome<Self> {
+        let dims = padded(shape)?;
+        // A reshape of a transposed view copies: not needed where only leading ones come or go.
+        let same = dims == self.tensor.dims();
+        let tensor = if same { self.tensor } else { self.tensor.reshape(dims) };
+        Ok(Self { tensor, rank: shape.len() })
+    }
+
+    fn permute(self, order: &[usize]) -> Self {
+        let lead = RANK - self.rank;
+        let mut axes: [usize; RANK] = std::array::from_fn(|i| i);
+        for (place, &axis) in axes[lead..].iter_mut().zip(order) {
+            *place = lead + axis;
+        }
+        self.map(|tensor| tensor.permute(axes))
+    }
+
+    fn strided(self, axis: usize, start: usize, count: usize, step: isize) -> Self {
+        if step != 1 {
+            return self.select(axis, &steps(start, count, step));
+        }
+        let place = self.place(axis);
+        if start == 0 && count == self.tensor.dims()[place] {
+            return self;
+        }
+        let slice = Slice::new(start as isize, Some((start + count) as isize), 1);
+        self.map(|tensor| tensor.slice_dim(place, slice))
+    }
+
+    fn select(self, axis: usize, indices: &[usize]) -> Self {
+        let consecutive = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+        if let (true, Some(&first)) = (consecutive, indices.first()) {
+            return self.strided(axis, first, indices.len(), 1);
+        }
+        let place = self.place(axis);
+        let indices: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+        let count = indices.len();
+        let data = TensorData::new(indices, [count]);
+        self.map(|tensor| {
+            let indices = Tensor::<1, Int>::from_data(data, &tensor.device());
+            tensor.select(place, indices)
+        })
+    }
+
+    fn expand(self, shape: &[usize]) -> Outcome<Self> {
+        let dims = padded(shape)?;
+        Ok(Self { tensor: self.tensor.expand(dims), rank: shape.len() })
+    }
+
+    fn concat(parts: Vec<Self>, axis: usize) -> Self {
+        let rank = parts.iter().map(Self::rank).max().unwrap_or_default();
+        let tensors = parts.into_iter().map(Self::tensor).collect();
+        Self { tensor: Tensor::cat(tensors, RANK - rank + axis), rank }
+    }
+}
+
+/// `shape` with leading ones.
+fn padded(shape: &[usize]) -> Outcome<[usize; RANK]> {
+    let lead = RANK.checked_sub(shape.len());
+    let lead = lead.ok_or_else(|| format!("shape {shape:?} has more than {RANK} dimensions"))?;
+    let mut dims = [1; RANK];
+    dims[lead..].copy_from_slice(shape);
+    Ok(dims)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tensors_rearrange_as_host_arrays_do() {
+        let device = Device::flex();
+        let data = (0..6_u8).map(f32::from).collect();
+        let host = Host::new(vec![2, 3], data).unwrap();
+        let floats = || Floats::upload(host.clone(), &device).unwrap();
+        let pairs = [
+            (floats().permute(&[1, 0]), host.clone().permute(&[1, 0])),
+            (floats().strided(1, 2, 3, -1), host.clone().strided(1, 2, 3, -1)),
+            (floats().strided(1, 1, 2, 1), host.clone().strided(1, 1, 2, 1)),
+            (floats().select(1, &[2, 0]), host.clone().select(1, &[2, 0])),
+            (floats().expand(&[2, 2, 3]).unwrap(), host.clone().expand(&[2, 2, 3]).unwrap()),
+            (Floats::concat(vec![floats(), floats()], 0), Host::concat(vec![host.clone(); 2], 0)),
+        ];
+        for (found, expected) in pairs {
+            assert_eq!(found.download().unwrap(), expected);
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The decision: for each item of a stage, whether its output is there or must be made. `plan`,
+//! `why` and `run` all ask here.
+//!
+//! A stage's key parts name upstream outputs by their digests and never upstream keys, so an upstream
+//! item that ran and made the same as before leads to the same keys here, and nothing runs
+//! (early cutoff). Where an upstream item has still to run, its part is pending, the key unknown, and
+//! the item is planned to run; the run decides again once it is known.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::{
+    Cause, Decision, Difference, ItemRef, ItemSpec, ItemState, KeyPart, Node, Origin, Recipe,
+    RunError, Store, Upstream, digest,
+    explain::Explainer,
+    store::{Outcome, Records},
+};
+use crate::base::{Digest, Value};
+
+/// What was decided for a stage.
+#[derive(Debug)]
+pub struct Decided {
+    /// Name of each recipe.
+    pub names: Vec<&'static str>,
+    /// Each recipe.
+    pub recipes: Vec<Recipe>,
+    /// Key of each recipe.
+    pub keys: Vec<Digest>,
+    /// Each item, in the stage's order.
+    pub decisions: Vec<Decision>,
+    /// Whether the stage ran before, as far as the store knows.
+    pub ran_before: bool,
+}
+
+/// Decides for every item of `node`, given what is decided upstream. `force` makes every item run.
+pub fn decide(
+    node: &Node,
+    upstream: &Upstream<'_>,
+    store: &Store,
+    force: bool,
+) -> Result<Decided, RunError> {
+    let failed = |error| RunError::stage(&node.name, error);
+    let recipes = node.stage.recipes().map_err(failed)?;
+    let keys = recipe_keys(node, &recipes)?;
+    let specs = node.stage.items(upstream).map_err(failed)?;
+    let keyed = item_keys(node, &keys, &specs, upstream)?;
+
+    let mut lookup = Lookup { store, records: HashMap::new(), leaders: HashMap::new(), force };
+    let mut decisions = Vec::with_capacity(specs.len());
+    for (spec, (key, expected)) in specs.into_iter().zip(keyed) {
+        let (state, shares) = lookup.state(&spec, &keys, key, expected, &decisions)?;
+        decisions.push(Decision { spec, key, state, shares, expected });
+    }
+    let names = recipes.iter().map(|recipe| recipe.name).collect();
+    let mut decided = Decided { names, recipes, keys, decisions, ran_before: true };
+    if decided.decisions.iter().any(|decision| matches!(decision.state, ItemState::Run { .. })) {
+        Explainer::new(node, upstream, store).explain(&mut decided, force);
+    }
+    Ok(decided)
+}
+
+/// Key of each recipe: kind, name and parts.
+fn recipe_keys(node: &Node, recipes: &[Recipe]) -> Result<Vec<Digest>, RunError> {
+    let keys = recipes.iter().map(|recipe| {
+        distinct(&node.name, recipe.name, &recipe.parts)?;
+        let seed = [node.stage.kind(), recipe.name].map(|text| Digest::of(text.as_bytes()));
+        // A recipe has no pending part: it is made of parameters and files.
+        digest(&seed, &recipe.parts).ok_or_else(|| pending_recipe(node, recipe))
+    });
+    keys.collect()
+}
+
+fn pending_recipe(node: &Node, recipe: &Recipe) -> RunError {
+    let part = recipe.parts.iter().find(|part| part.value.is_none());
+    let part = part.map(|part| part.name.clone()).unwrap_or_default();
+    RunError::PendingRecipe { stage: node.name.clone(), recipe: recipe.name.to_owned(), part }
+}
+
+/// Key of each item, if it is known, and the digest that stands for it before.
+fn item_keys(
+    node: &Node,
+    recipes: &[Digest],
+    specs: &[ItemSpec],
+    upstream: &Upstream<'_>,
+) -> Result<Vec<(Option<Digest>, Digest)>, RunError> {
+    let pending = |spec: &ItemSpec| spec.parts.iter().any(|part| part.value.is_none());
+    let expected = match specs.iter().any(pending) {
+        true => expected_upstream(upstream),
+        false => HashMap::new(),
+    };
+    let keyed = specs.par_iter().map(|spec| {
+        distinct(&node.name, &spec.id, &spec.parts)?;
+        if let Some(given) = &spec.given {
+            return Ok((None, given.output.digest()));
+        }
+        let Some(recipe) = recipes.get(spec.recipe) else {
+            let recipe = format!("recipe {}", spec.recipe);
+            return Err(RunError::UnknownRecipe {
+                stage: node.name.clone(),
+                item: spec.id.clone(),
+                recipe,
+            });
+        };
+        if let Some(key) = digest(&[*recipe], &spec.parts) {
+            return Ok((Some(key), key));
+        }
+        let parts: Vec<_> = spec.parts.iter().map(|part| known_or(part, &expected)).collect();
+        // Every part has a value now; the mark keeps such a digest from ever being a key.
+        let mark = Digest::of(b"pending");
+        Ok((None, digest(&[*recipe, mark], &parts).unwrap_or(mark)))
+    });
+    keyed.collect()
+}
+
+/// By stage and id: a digest that is equal for upstream items that will make equal outputs.
+fn expected_upstream<'a>(upstream: &Upstream<'a>) -> HashMap<(&'a str, &'a str), Vec<Value>> {
+    let mut expected = HashMap::<_, Vec<Value>>::new();
+    for stage in &upstream.stages {
+        for decision in stage.decisions {
+            // An id may stand for several items, one per recipe.
+            let place = expected.entry((stage.name, decision.spec.id.as_str())).or_default();
+            place.push(decision.expected.into());
+        }
+    }
+    expected
+}
+
+/// The part, with the item that will make it in place of a value that is still unknown.
+fn known_or(part: &KeyPart, expected: &HashMap<(&str, &str), Vec<Value>>) -> KeyPart {
+    let mut part = part.clone();
+    if part.value.is_none() {
+        let source = match &part.origin {
+            Origin::Upstream { stage, item } => expected.get(&(stage.as_str(), item.as_str())),
+            _ => None,
+        };
+        part.value = Some(Value::List(source.cloned().unwrap_or_default()));
+    }
+    part
+}
+
+/// Checks that no two parts have one name: the key would hold only one of them.
+fn distinct(stage: &str, item: &str, parts: &[KeyPart]) -> Result<(), RunError> {
+    let mut names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(RunError::PartTwice {
+            stage: stage.to_owned(),
+            item: item.to_owned(),
+            part: pair[0].to_owned(),
+        }),
+    }
+}
+
+/// Looks items up in the store.
+struct Lookup<'a> {
+    store: &'a Store,
+    records: HashMap<Digest, Records>,
+    /// By key, or by what stands for it: the first item that has it.
+    leaders: HashMap<Digest, usize>,
+    force: bool,
+}
+
+impl Lookup<'_> {
+    fn state(
+        &mut self,
+        spec: &ItemSpec,
+        recipes: &[Digest],
+        key: Option<Digest>,
+        expected: Digest,
+        before: &[Decision],
+    ) -> Result<(ItemState, Option<usize>), RunError> {
+        if spec.given.is_some() {
+            return Ok((ItemState::Kept, None));
+        }
+        let leader = *self.leaders.entry(expected).or_insert(before.len());
+        let stored = match (key, before.get(leader)) {
+            (_, Some(leader)) => Some(leader.state.shared()),
+            (Some(key), None) if !self.force => self.stored(&recipes[spec.recipe], &key)?,
+            _ => None,
+        };
+        let shares = (leader < before.len()).then_some(leader);
+        Ok((stored.unwrap_or_else(|| to_run(spec)), shares))
+    }
+
+    /// The stored outcome of a key; `None` also where its output's files are gone.
+    fn stored(&mut self, recipe: &Digest, key: &Digest) -> Result<Option<ItemState>, RunError> {
+        if !self.records.contains_key(recipe) {
+            self.records.insert(*recipe, self.store.records(recipe)?);
+        }
+        Ok(match self.records.get(recipe).and_then(|records| records.outcome(key)) {
+            Some(Outcome::Output(output)) if self.store.holds(&output) => {
+                Some(ItemState::Reuse(output))
+            }
+            Some(Outcome::Failure(failure)) => Some(ItemState::Failed(failure)),
+            _ => None,
+        })
+    }
+}
+
+/// To run, for reasons that are found out later.
+fn to_run(spec: &ItemSpec) -> ItemState {
+    let follows = spec.parts.iter().filter(|part| part.value.is_none());
+    let follows = follows.filter_map(|part| match &part.origin {
+        Origin::Upstream { stage, item } => {
+            Some(ItemRef { stage: stage.clone(), item: item.clone() })
+        }
+        _ => None,
+    });
+    let mut follows: Vec<_> = follows.collect();
+    follows.dedup();
+    ItemState::Run { cause: Cause::New, differences: Vec::<Difference>::new(), follows }
+}
+
+impl ItemState {
+    /// The state of an item that shares what an item in this state makes.
+    pub(super) fn shared(&self) -> Self {
+        match self {
+            Self::Kept => Self::Kept,
+            Self::Reuse(output) | Self::Made(output) => Self::Reuse(output.clone()),
+            Self::Failed(failure) => Self::Failed(failure.clone()),
+            Self::Run { cause, differences, follows } => Self::Run {
+                cause: *cause,
+                differences: differences.clone(),
+                follows: follows.clone(),
+            },
+        }
+    }
+}

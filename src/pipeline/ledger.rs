@@ -1,0 +1,219 @@
+//! The ledger: what fluxpipe wrote beside pictures, so that a file which a human wrote or edited is
+//! known as such and left alone.
+//!
+//! A sidecar is ours if its bytes are what fluxpipe last wrote at its path, or last wrote for its
+//! picture wherever that was then (a picture renamed together with its sidecars). What is about to be
+//! written is noted before it is, so that a kill in between makes nobody's file a human's.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    StoreError,
+    store::{bodies, read_log, write_line},
+};
+use crate::base::{Digest, atomic};
+
+/// Whose file it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// fluxpipe wrote it as it is.
+    Ours,
+    /// A human wrote or changed it.
+    Human,
+}
+
+/// What fluxpipe wrote beside pictures.
+#[derive(Debug)]
+pub struct Ledger {
+    log: PathBuf,
+    entries: Mutex<Option<Entries>>,
+}
+
+/// A sidecar that is written or about to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// Where.
+    pub path: PathBuf,
+    /// Digest of the picture's bytes.
+    pub picture: Digest,
+    /// Digest of the sidecar's bytes.
+    pub digest: Digest,
+    /// Whether it is there, or only about to be.
+    pub written: bool,
+}
+
+/// What was last written, and what may have been after it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    written: Option<Digest>,
+    intended: Option<Digest>,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    /// Bytes of the log that are taken in.
+    read: usize,
+    paths: HashMap<PathBuf, Last>,
+    /// By picture and sort of sidecar (its extension).
+    pictures: HashMap<(Digest, String), Last>,
+}
+
+impl Ledger {
+    pub(super) fn new(log: PathBuf) -> Self {
+        Self { log, entries: Mutex::new(None) }
+    }
+
+    /// Whose the file at `path` is, whose bytes have the digest `bytes`, beside the picture with the
+    /// digest `picture`.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn owner(
+        &self,
+        path: &Path,
+        picture: &Digest,
+        bytes: &Digest,
+    ) -> Result<Whose, StoreError> {
+        let path = absolute(path)?;
+        let mut slot = self.entries();
+        if slot.is_none() {
+            self.take_in(&mut slot)?;
+        }
+        let entries = slot.get_or_insert_default();
+        let at_path = entries.paths.get(&path);
+        let of_picture = entries.pictures.get(&(*picture, extension(&path)));
+        let ours = at_path.into_iter().chain(of_picture).any(|last| last.is(bytes));
+        Ok(if ours { Whose::Ours } else { Whose::Human })
+    }
+
+    /// Takes in what other processes wrote since.
+    pub(super) fn refresh(&self) -> Result<(), StoreError> {
+        self.take_in(&mut self.entries())
+    }
+
+    /// Notes entries; `flush` also waits until they are on the disk.
+    pub(super) fn note(&self, entries: &[Entry], flush: bool) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut lines = Vec::new();
+        for entry in entries {
+            let entry = Entry { path: absolute(&entry.path)?, ..entry.clone() };
+            write_line(&mut lines, &entry)
+                .map_err(|error| StoreError::write(&entry.path, error))?;
+        }
+        if let Some(folder) = self.log.parent() {
+            fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+        }
+        atomic::append(&self.log, &lines, flush)
+            .map_err(|error| StoreError::write(&self.log, error))?;
+        self.refresh()
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Option<Entries>> {
+        // A panic elsewhere leaves at most entries that are taken in twice, which changes nothing.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_in(&self, slot: &mut Option<Entries>) -> Result<(), StoreError> {
+        let bytes = read_log(&self.log)?;
+        let entries = slot.get_or_insert_default();
+        // A log that became shorter is another log.
+        if bytes.len() < entries.read {
+            *entries = Entries::default();
+        }
+        let fresh = &bytes[entries.read..];
+        for place in bodies(fresh) {
+            if let Ok(entry) = serde_json::from_slice::<Entry>(&fresh[place]) {
+                let of_picture = (entry.picture, extension(&entry.path));
+                entries.pictures.entry(of_picture).or_default().take_in(&entry);
+                entries.paths.entry(entry.path.clone()).or_default().take_in(&entry);
+            }
+        }
+        // A line that is not whole yet is looked at again next time.
+        entries.read += fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        Ok(())
+    }
+}
+
+impl Last {
+    fn take_in(&mut self, entry: &Entry) {
+        if entry.written {
+            *self = Self { written: Some(entry.digest), intended: None };
+        } else {
+            self.intended = Some(entry.digest);
+        }
+    }
+
+    fn is(&self, bytes: &Digest) -> bool {
+        self.written.as_ref() == Some(bytes) || self.intended.as_ref() == Some(bytes)
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
+    std::path::absolute(path).map_err(|error| StoreError::read(path, error))
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Digest {
+        Digest::of(text.as_bytes())
+    }
+
+    fn entry(path: &str, picture: &str, text: &str, written: bool) -> Entry {
+        Entry { path: path.into(), picture: digest(picture), digest: digest(text), written }
+    }
+
+    fn owner(ledger: &Ledger, path: &str, picture: &str, text: &str) -> Whose {
+        ledger.owner(Path::new(path), &digest(picture), &digest(text)).unwrap()
+    }
+
+    #[test]
+    fn ours_by_path_or_by_picture_and_by_bytes_always() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("log"));
+        assert_eq!(owner(&ledger, "/p/a.caption", "A", "a cat"), Whose::Human, "there before us");
+        ledger.note(&[entry("/p/a.caption", "A", "a cat", true)], true).unwrap();
+        assert_eq!(owner(&ledger, "/p/a.caption", "A", "a cat"), Whose::Ours);
+        assert_eq!(owner(&ledger, "/p/a.caption", "A", "my cat"), Whose::Human, "edited");
+        assert_eq!(owner(&ledger, "/p/a.caption", "B", "a cat"), Whose::Ours, "picture replaced");
+        assert_eq!(owner(&ledger, "/q/b.caption", "A", "a cat"), Whose::Ours, "renamed with it");
+        assert_eq!(owner(&ledger, "/q/b.txt", "A", "a cat"), Whose::Human, "another sort of file");
+        assert_eq!(owner(&ledger, "/q/b.caption", "B", "a cat"), Whose::Human, "another picture's");
+
+        ledger.note(&[entry("/p/a.caption", "A", "a dog", true)], true).unwrap();
+        assert_eq!(owner(&ledger, "/p/a.caption", "A", "a dog"), Whose::Ours);
+        assert_eq!(owner(&ledger, "/p/a.caption", "A", "a cat"), Whose::Human, "put back by hand");
+    }
+
+    #[test]
+    fn a_kill_between_note_and_write_leaves_both_versions_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let ledger = Ledger::new(log.clone());
+        ledger.note(&[entry("/p/a.txt", "A", "old", true)], true).unwrap();
+        ledger.note(&[entry("/p/a.txt", "A", "new", false)], true).unwrap();
+        let later = Ledger::new(log);
+        assert_eq!(owner(&later, "/p/a.txt", "A", "old"), Whose::Ours);
+        assert_eq!(owner(&later, "/p/a.txt", "A", "new"), Whose::Ours);
+        later.note(&[entry("/p/a.txt", "A", "new", true)], true).unwrap();
+        ledger.refresh().unwrap();
+        assert_eq!(
+            owner(&ledger, "/p/a.txt", "A", "old"),
+            Whose::Human,
+            "another process wrote it"
+        );
+    }
+}

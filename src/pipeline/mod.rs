@@ -1,0 +1,41 @@
+//! Floor 3: the engine. It decides which items of which stages must run, runs them, and keeps what
+//! they made.
+//!
+//! One function decides; [`plan`], [`why`] and [`run`] all show or carry out that one
+//! decision. Stages come in through the [`Stage`] trait; the engine knows no concrete stage, no
+//! tensor library and no screen.
+
+mod decide;
+mod decision;
+mod error;
+mod event;
+mod explain;
+#[doc(hidden)]
+pub mod fake;
+mod graph;
+mod key;
+mod ledger;
+mod output;
+mod plan;
+mod publish;
+mod reason;
+mod run;
+mod stage;
+mod store;
+mod why;
+
+pub use decision::{Cause, Decision, Difference, ItemRef, ItemState};
+pub use error::{BoxedDiagnostic, RunError};
+pub use event::{Event, ItemFailure, Stopped, Tally};
+pub use graph::{Graph, GraphError, Node, Selection};
+pub use key::{KeyPart, Origin, digest};
+pub use ledger::{Ledger, Whose};
+pub use output::{Blob, Content, Draft, INLINE_LIMIT, Output};
+pub use plan::{Counts, Plan, Reason, StagePlan, StageState, plan};
+pub use run::{RunOptions, StageSummary, Summary, run};
+pub use stage::{
+    Finished, Given, ItemSpec, Owner, Publication, Published, Recipe, Stage, StageError, Upstream,
+    UpstreamItem, Work,
+};
+pub use store::{Store, StoreError};
+pub use why::{Account, Against, Why, why};

@@ -1,0 +1,132 @@
+//! Published files: what a stage shows to people beside the store.
+//!
+//! A file in the output folder is rewritten when it differs. A sidecar is shared with its human and is
+//! written only where none is, where it is as fluxpipe left it, or where the manifest says so.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use rayon::prelude::*;
+
+use super::{
+    Finished, Node, Owner, Publication, Published, RunError, Store, StoreError, Whose,
+    decide::Decided, ledger::Entry,
+};
+use crate::base::{Digest, atomic};
+
+/// From this size on a blob is linked rather than copied: a checkpoint of 24 GB is not there twice.
+/// A linked file is read-only, like the object that it is.
+const LINK_FROM: u64 = 1 << 20;
+
+/// Sidecars noted in the ledger at a time, and flushed together.
+const BATCH: usize = 256;
+
+/// The files of a stage that are not as they should be.
+pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publication>, RunError> {
+    let finished = decided
+        .decisions
+        .iter()
+        .filter_map(|decision| Some(Finished { spec: &decision.spec, output: decision.output()? }));
+    let finished: Vec<_> = finished.collect();
+    let all = node.stage.publications(&finished, store);
+    let all = all.map_err(|error| RunError::stage(&node.name, error))?;
+    let due = all.into_par_iter().filter_map(|publication| match is_due(&publication, store) {
+        Ok(due) => due.then_some(Ok(publication)),
+        Err(error) => Some(Err(error.into())),
+    });
+    due.collect()
+}
+
+/// Writes the files, and calls `written` for each.
+pub fn write(
+    due: &[Publication],
+    store: &Store,
+    written: &mut dyn FnMut(&Path),
+) -> Result<(), StoreError> {
+    for batch in due.chunks(BATCH) {
+        let notes: Vec<_> = batch.iter().filter_map(entry).collect();
+        store.ledger().note(&notes, true)?;
+        batch.par_iter().try_for_each(|publication| place(publication, store))?;
+        let folders: BTreeSet<_> =
+            batch.iter().map(|publication| publication.path.parent()).collect();
+        for path in folders.into_iter().flatten() {
+            let flushed = atomic::flush_folder_of(&path.join("any"));
+            flushed.map_err(|error| StoreError::write(path, error))?;
+        }
+        let notes: Vec<_> = notes.into_iter().map(|note| Entry { written: true, ..note }).collect();
+        store.ledger().note(&notes, false)?;
+        batch.iter().for_each(|publication| written(&publication.path));
+    }
+    Ok(())
+}
+
+fn is_due(publication: &Publication, store: &Store) -> Result<bool, StoreError> {
+    let path = &publication.path;
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(StoreError::read(path, error)),
+    };
+    if let Published::Blob(blob) = &publication.content
+        && blob.text.is_none()
+        && same_file(&metadata, &store.path(blob)?)
+    {
+        return Ok(false);
+    }
+    let found = store.digest_file(path)?;
+    if found == wanted(publication) {
+        return Ok(false);
+    }
+    match publication.owner {
+        Owner::Fluxpipe | Owner::Sidecar { overwrite: true, .. } => Ok(true),
+        Owner::Sidecar { picture, overwrite: false } => {
+            Ok(store.ledger().owner(path, &picture, &found)? == Whose::Ours)
+        }
+    }
+}
+
+fn wanted(publication: &Publication) -> Digest {
+    match &publication.content {
+        Published::Bytes(bytes) => Digest::of(bytes),
+        Published::Blob(blob) => blob.digest,
+    }
+}
+
+/// The ledger's entry for a sidecar that is about to be written.
+fn entry(publication: &Publication) -> Option<Entry> {
+    let Owner::Sidecar { picture, .. } = publication.owner else { return None };
+    let (path, digest) = (publication.path.clone(), wanted(publication));
+    Some(Entry { path, picture, digest, written: false })
+}
+
+fn place(publication: &Publication, store: &Store) -> Result<(), StoreError> {
+    let path = &publication.path;
+    if let Some(folder) = path.parent() {
+        fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+    }
+    let placed = match &publication.content {
+        Published::Bytes(bytes) => atomic::replace(path, bytes),
+        Published::Blob(blob) => match (&blob.text, publication.owner) {
+            (Some(text), _) => atomic::replace(path, text.as_bytes()),
+            (None, Owner::Fluxpipe) if blob.size >= LINK_FROM => {
+                atomic::link(&store.path(blob)?, path)
+            }
+            (None, _) => atomic::copy(&store.path(blob)?, path),
+        },
+    };
+    placed.map_err(|error| StoreError::write(path, error))
+}
+
+/// Whether a file and an object of the store are two names of one file.
+fn same_file(metadata: &std::fs::Metadata, object: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let object = std::fs::metadata(object);
+        object.is_ok_and(|object| (object.dev(), object.ino()) == (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (metadata, object);
+        false
+    }
+}

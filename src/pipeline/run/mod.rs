@@ -1,0 +1,446 @@
+//! Running: stage by stage, each decided anew once what it needs is there.
+
+mod session;
+mod teller;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use petgraph::Direction;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store,
+    StoreError, Tally,
+    decide::{Decided, decide},
+    plan::{Scope, upstream},
+    publish,
+    store::{Head, StoredRecipe},
+};
+use crate::base::{Lock, clock};
+use session::{Fate, Session};
+use teller::Teller;
+
+/// What the command line asks of a run, or of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Only these stages, if any are named.
+    pub only: Vec<String>,
+    /// Only this stage and those that need it.
+    pub from: Option<String>,
+    /// Only this stage and those that it needs.
+    pub until: Option<String>,
+    /// Run all items of these stages, stored or not.
+    pub force: Vec<String>,
+    /// After a failed stage, go on with those that do not need it.
+    pub keep_going: bool,
+    /// One bad item ends its stage (`on_bad_image = "fail"`).
+    pub fail_fast: bool,
+}
+
+/// What became of a stage.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StageSummary {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What became of its items.
+    pub items: Tally,
+    /// Files written beside the store.
+    pub published: usize,
+    /// Time that it took, without waiting for other processes.
+    pub seconds: f64,
+    /// Why it failed, if it did.
+    pub error: Option<ItemFailure>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Id of the run.
+    pub run: String,
+    /// The selected stages that were reached, in order.
+    pub stages: Vec<StageSummary>,
+    /// Items that are left out since they cannot be made: stage, item, why.
+    pub failures: Vec<(String, String, ItemFailure)>,
+    /// Files written beside the store.
+    pub published: Vec<PathBuf>,
+    /// Time that the run took.
+    pub seconds: f64,
+}
+
+/// How often a waiting run looks whether the other is done.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// After this time a waiting run says that it waits.
+const SAY_SO: Duration = Duration::from_secs(1);
+
+/// Runs what has to run. `sink` hears of everything as it happens; [`Event::Finished`] comes last, also
+/// before an error. Setting `cancel` makes the running stage end soon.
+///
+/// # Errors
+/// The options name a stage that is not there; a stage failed; the store cannot be read or written;
+/// the user asked to stop. What was committed is kept in any case. Items that failed and are left out
+/// are no error: they are in the summary.
+pub fn run(
+    graph: &Graph,
+    store: &Store,
+    options: &RunOptions,
+    sink: &mut dyn FnMut(Event),
+    cancel: Arc<AtomicBool>,
+) -> Result<Summary, RunError> {
+    let scope = Scope::new(graph, options)?;
+    let watch = clock::Stopwatch::start();
+    let id = clock::run_id();
+    store.clear_temporary();
+    let teller = Teller::new(sink, store.run_log(&id)?);
+    let summary = Summary { run: id.clone(), ..Summary::default() };
+    let mut run = Run { graph, store, options, scope, cancel, teller, summary, done: Vec::new() };
+
+    let names = graph.nodes().iter().zip(&run.scope.selected).filter(|(_, selected)| **selected);
+    let stages = names.map(|(node, _)| node.name.clone()).collect();
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    run.teller.tell(Event::Started { run: id.clone(), version, stages });
+    let mut errors = run.all();
+
+    let cancelled = run.cancelled();
+    run.summary.seconds = watch.seconds();
+    let stopped = match (cancelled, errors.is_empty()) {
+        (true, _) => Some(Stopped::Cancelled),
+        (false, false) => Some(Stopped::Failed),
+        (false, true) => None,
+    };
+    run.teller.tell(Event::Finished {
+        run: id,
+        stages: run.summary.stages.clone(),
+        published: run.summary.published.len(),
+        seconds: run.summary.seconds,
+        stopped,
+    });
+    run.teller.save()?;
+    // Only speed is lost where the digests of files cannot be kept.
+    let _ = store.save_digests();
+    match (errors.pop(), errors.is_empty(), cancelled) {
+        (None, _, false) => Ok(run.summary),
+        (None, _, true) => Err(RunError::Cancelled),
+        (Some(error), true, _) => Err(error),
+        (Some(error), false, _) => {
+            errors.push(error);
+            Err(RunError::Several { errors })
+        }
+    }
+}
+
+struct Run<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    options: &'a RunOptions,
+    scope: Scope,
+    cancel: Arc<AtomicBool>,
+    teller: Teller<'a>,
+    summary: Summary,
+    /// What was decided, and done, by stage.
+    done: Vec<Option<Decided>>,
+}
+
+impl Run<'_> {
+    fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Runs the stages; returns the errors of those that failed.
+    fn all(&mut self) -> Vec<RunError> {
+        let graph = self.graph;
+        let mut errors = Vec::new();
+        // For each stage, the failed one that it needs.
+        let mut blocked: Vec<Option<usize>> = vec![None; graph.nodes().len()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            self.done.push(None);
+            if self.cancelled() {
+                break;
+            }
+            if let Some(failed) = blocked[index] {
+                if self.scope.selected[index] {
+                    let because = graph.nodes()[failed].name.clone();
+                    self.teller.tell(Event::StageSkipped { stage: node.name.clone(), because });
+                }
+                continue;
+            }
+            let result = match self.scope.selected[index] {
+                true => self.stage(index),
+                false => self.look(index),
+            };
+            if let Err(error) = result {
+                errors.push(error);
+                if !self.options.keep_going {
+                    break;
+                }
+                let reached = graph.reached(index, Direction::Outgoing);
+                for (blocked, _) in blocked.iter_mut().zip(reached).filter(|(_, reached)| *reached)
+                {
+                    blocked.get_or_insert(index);
+                }
+            }
+        }
+        errors
+    }
+
+    /// Decides for a stage that is not selected: later ones may read what it made before.
+    fn look(&mut self, index: usize) -> Result<(), RunError> {
+        let upstream = upstream(self.graph, index, &self.done);
+        let decided = decide(&self.graph.nodes()[index], &upstream, self.store, false)?;
+        self.done[index] = Some(decided);
+        Ok(())
+    }
+
+    /// Runs one stage and tells of it.
+    fn stage(&mut self, index: usize) -> Result<(), RunError> {
+        let node = &self.graph.nodes()[index];
+        let Some(_lock) = self.lock(&node.name)? else { return Ok(()) };
+        let watch = clock::Stopwatch::start();
+        let before = self.summary.published.len();
+        let mut decided = None;
+        let result = self.carry_out(index, &mut decided);
+        let published = self.summary.published.len() - before;
+        let tally =
+            decided.as_ref().map(|decided| Tally::of(&decided.decisions)).unwrap_or_default();
+        let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
+        let seconds = watch.seconds();
+        let error = result.as_ref().err().map(|error| ItemFailure::of(error.innermost()));
+        self.teller.tell(match &error {
+            Some(failure) => Event::StageFailed { stage: stage.clone(), failure: failure.clone() },
+            None => Event::StageFinished { stage: stage.clone(), items: tally, published, seconds },
+        });
+        let summary = StageSummary { name: stage, kind, items: tally, published, seconds, error };
+        self.summary.stages.push(summary);
+        self.done[index] = decided;
+        self.teller.save()?;
+        result
+    }
+
+    /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.
+    fn lock(&mut self, stage: &str) -> Result<Option<Lock>, RunError> {
+        let watch = clock::Stopwatch::start();
+        let mut said = false;
+        while !self.cancelled() {
+            match self.store.try_lock(stage)? {
+                Ok(lock) => return Ok(Some(lock)),
+                Err(pid) if !said && watch.elapsed() >= SAY_SO => {
+                    said = true;
+                    self.teller.tell(Event::Waiting { stage: stage.to_owned(), pid });
+                }
+                Err(_) => {}
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(None)
+    }
+
+    /// Decides, does the work, and publishes. `slot` holds what was decided also when this fails.
+    fn carry_out(&mut self, index: usize, slot: &mut Option<Decided>) -> Result<(), RunError> {
+        let node = &self.graph.nodes()[index];
+        // Another process may have written sidecars since the last look.
+        self.store.ledger().refresh()?;
+        let seen = upstream(self.graph, index, &self.done);
+        let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
+        ready(node, decided)?;
+        self.tell_start(node, decided)?;
+        let result = self.work(index, slot);
+        let Some(decided) = slot else { return result };
+        self.keep_heads(node, decided)?;
+        result?;
+        if self.cancelled() {
+            return Ok(());
+        }
+        let due = publish::due(node, decided, self.store)?;
+        let (teller, published) = (&mut self.teller, &mut self.summary.published);
+        publish::write(&due, self.store, &mut |path| {
+            published.push(path.to_owned());
+            teller.tell(Event::Published { stage: node.name.clone(), path: path.to_owned() });
+        })?;
+        Ok(())
+    }
+
+    fn tell_start(&mut self, node: &Node, decided: &Decided) -> Result<(), RunError> {
+        let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
+        let items = Counts::of(&decided.decisions);
+        self.teller.tell(Event::StageStarted { stage: stage.clone(), kind, items });
+        for decision in &decided.decisions {
+            let item = decision.spec.id.clone();
+            if let Some(given) = &decision.spec.given {
+                let why = given.why.to_owned();
+                self.teller.tell(Event::Kept { stage: stage.clone(), item, why });
+            } else if let ItemState::Failed(failure) = &decision.state {
+                if self.options.fail_fast {
+                    let message = failure.message.clone();
+                    return Err(RunError::BadItem { stage, item, message });
+                }
+                let failure = failure.clone();
+                self.summary.failures.push((stage.clone(), item.clone(), failure.clone()));
+                let stage = stage.clone();
+                self.teller.tell(Event::ItemFailed { stage, item, failure, remembered: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the stage do its items, and puts what came of them into the decisions.
+    fn work(&mut self, index: usize, slot: &mut Option<Decided>) -> Result<(), RunError> {
+        let node = &self.graph.nodes()[index];
+        let Some(decided) = slot else { return Ok(()) };
+        let todo: Vec<usize> =
+            (0..decided.decisions.len()).filter(|&item| decided.decisions[item].runs()).collect();
+        if todo.is_empty() {
+            return Ok(());
+        }
+        self.put_recipes(node, decided, &todo)?;
+        let seen = upstream(self.graph, index, &self.done);
+        let (teller, cancel) = (&mut self.teller, &self.cancel);
+        let run = &self.summary.run;
+        let mut session = Session::new(node, self.store, run, seen, decided, &todo, teller, cancel);
+        session.fail_fast = self.options.fail_fast;
+        let outcome = catch_unwind(AssertUnwindSafe(|| node.stage.run(&mut session)));
+        let flushed = session.flush();
+        let in_hand = session.in_hand().map(ToOwned::to_owned);
+        let fates = session.into_fates();
+        let left = self.take_fates(node, decided, &todo, fates);
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(RunError::stage(&node.name, error)),
+            Err(payload) => {
+                let (stage, message) = (node.name.clone(), panic_text(payload.as_ref()));
+                return Err(RunError::Panic { stage, item: in_hand, message });
+            }
+        }
+        flushed?;
+        match left.split_first() {
+            Some((first, more)) if !self.cancelled() => Err(RunError::LeftOut {
+                stage: node.name.clone(),
+                item: decided.decisions[*first].spec.id.clone(),
+                more: more.len(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_recipes(
+        &self,
+        node: &Node,
+        decided: &Decided,
+        todo: &[usize],
+    ) -> Result<(), StoreError> {
+        for (recipe, key) in decided.keys.iter().enumerate() {
+            if todo.iter().any(|&item| decided.decisions[item].spec.recipe == recipe) {
+                let stored = StoredRecipe {
+                    kind: node.stage.kind().to_owned(),
+                    recipe: decided.names[recipe].to_owned(),
+                    parts: decided.recipes[recipe].parts.clone(),
+                };
+                self.store.put_recipe(key, &stored)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts what came of the items into the decisions; returns the items of which nothing came.
+    fn take_fates(
+        &mut self,
+        node: &Node,
+        decided: &mut Decided,
+        todo: &[usize],
+        fates: Vec<Option<Fate>>,
+    ) -> Vec<usize> {
+        let mut left = Vec::new();
+        for (&item, fate) in todo.iter().zip(fates) {
+            match fate {
+                Some(Fate::Made(output)) => {
+                    decided.decisions[item].state = ItemState::Made(output);
+                }
+                Some(Fate::Failed(failure)) => {
+                    let id = decided.decisions[item].spec.id.clone();
+                    self.summary.failures.push((node.name.clone(), id, failure.clone()));
+                    decided.decisions[item].state = ItemState::Failed(failure);
+                }
+                None => left.push(item),
+            }
+        }
+        for item in 0..decided.decisions.len() {
+            if let (Some(leader), ItemState::Run { .. }) =
+                (decided.decisions[item].shares, &decided.decisions[item].state)
+            {
+                decided.decisions[item].state = decided.decisions[leader].state.shared();
+            }
+        }
+        left
+    }
+
+    /// Keeps the keys of the items that have an output, for the explanations of the next run.
+    fn keep_heads(&self, node: &Node, decided: &Decided) -> Result<(), StoreError> {
+        let before = self.store.heads(&node.name);
+        let mut heads = super::store::Heads::default();
+        for decision in &decided.decisions {
+            let id = decision.spec.id.as_str();
+            let Some(&recipe) = decided.keys.get(decision.spec.recipe) else { continue };
+            let name = decided.names[decision.spec.recipe];
+            let made = decision.output().and(decision.key).map(|item| Head { recipe, item });
+            // What is not made now, or is given, keeps the key under which it was made last.
+            if let Some(head) = made.or_else(|| before.get(name, id)) {
+                heads.set(name, id, head);
+            }
+        }
+        if heads == before { Ok(()) } else { self.store.put_heads(&node.name, &heads) }
+    }
+}
+
+impl Tally {
+    /// Counts what became of the items of a stage.
+    #[must_use]
+    pub fn of(decisions: &[Decision]) -> Self {
+        let mut tally = Self { total: decisions.len(), ..Self::default() };
+        for decision in decisions {
+            match decision.state {
+                ItemState::Kept => {
+                    tally.kept += 1;
+                    tally.reused += 1;
+                }
+                ItemState::Reuse(_) => tally.reused += 1,
+                ItemState::Made(_) => tally.run += 1,
+                ItemState::Failed(_) => tally.failed += 1,
+                ItemState::Run { .. } => tally.left += 1,
+            }
+        }
+        tally
+    }
+}
+
+/// Checks that everything that the stage reads is known.
+fn ready(node: &Node, decided: &Decided) -> Result<(), RunError> {
+    let waits = decided.decisions.iter().filter_map(|decision| match &decision.state {
+        ItemState::Run { follows, .. } => follows.first(),
+        _ => None,
+    });
+    let waits: Vec<_> = waits.collect();
+    match waits.first() {
+        None => Ok(()),
+        Some(first) => Err(RunError::NotReady {
+            stage: node.name.clone(),
+            upstream: first.stage.clone(),
+            items: waits.len(),
+        }),
+    }
+}
+
+fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,88 @@
+//! Logs: files of JSON lines that only grow, each line with a checksum of its own. A line that a
+//! killed process left unfinished, or a damaged disk changed, is passed over and spoils no other.
+
+use std::{io, path::Path};
+
+use serde::Serialize;
+
+use super::StoreError;
+use crate::base::Digest;
+
+// `{"sum":"0123456789abcdef","body":` BODY `}`: fixed places, so that a reader need not parse a line
+// to check it.
+const HEAD: &str = r#"{"sum":""#;
+const MIDDLE: &str = r#"","body":"#;
+const SUM: usize = 16;
+const BODY: usize = HEAD.len() + SUM + MIDDLE.len();
+
+/// Adds `body` as one line to `lines`.
+///
+/// # Errors
+/// It holds what JSON cannot, such as a path that is not Unicode.
+pub fn write_line<T: Serialize>(lines: &mut Vec<u8>, body: &T) -> io::Result<()> {
+    let body = serde_json::to_vec(body)?;
+    lines.extend(HEAD.as_bytes());
+    lines.extend(sum(&body).as_bytes());
+    lines.extend(MIDDLE.as_bytes());
+    lines.extend(&body);
+    lines.extend(b"}\n");
+    Ok(())
+}
+
+/// The places of the bodies of all whole lines in `bytes`.
+pub fn bodies(bytes: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let mut start = 0;
+    bytes.split_inclusive(|&byte| byte == b'\n').filter_map(move |line| {
+        let place = start;
+        start += line.len();
+        let body = line.strip_suffix(b"}\n")?.get(BODY..)?;
+        let whole = line.starts_with(HEAD.as_bytes())
+            && line[HEAD.len()..].starts_with(sum(body).as_bytes());
+        whole.then_some(place + BODY..place + BODY + body.len())
+    })
+}
+
+/// The log's bytes; none where there is no log yet.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
+    match fs_err::read(path) {
+        Ok(bytes) => Ok(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(StoreError::read(path, error)),
+    }
+}
+
+fn sum(body: &[u8]) -> String {
+    Digest::of(body).hex()[..SUM].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torn_and_damaged_lines_are_passed_over() {
+        let mut bytes = Vec::new();
+        for number in 0..4 {
+            write_line(&mut bytes, &[number]).unwrap();
+        }
+        let line = bytes.len() / 4;
+        let read = |bytes: &[u8]| -> Vec<Vec<u8>> {
+            bodies(bytes).map(|place| bytes[place].to_vec()).collect()
+        };
+        assert_eq!(read(&bytes), [b"[0]", b"[1]", b"[2]", b"[3]"]);
+        assert!(serde_json::from_slice::<serde_json::Value>(&bytes[..line]).is_ok());
+        for cut in 0..=bytes.len() {
+            assert_eq!(read(&bytes[..cut]).len(), cut / line, "cut at {cut}");
+        }
+        // Any changed byte costs its own line, or at a line's end the next one too.
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            assert!(read(&damaged).len() >= 2, "changed at {place}");
+            assert!(!read(&damaged).contains(&format!("[{}]", place / line).into_bytes()));
+        }
+    }
+}

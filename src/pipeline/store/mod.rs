@@ -1,0 +1,322 @@
+//! The store: a folder of outputs by their digests, and of records that say which key made which
+//! output.
+//!
+//! ```text
+//! v1/objects/ab/cdef…       the bytes of an output, read-only, named by their digest
+//! v1/records/RECIPE.log     per recipe key: item key, its parts, its output or its failure
+//! v1/recipes/RECIPE.json    the recipe key in expanded form
+//! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
+//! v1/files.log              remembered digests of the user's files
+//! v1/ledger/sidecars.log    what was written beside pictures
+//! v1/runs/RUN.jsonl         what each run did
+//! v1/scratch/ITEM/          large files in the making
+//! v1/locks/ v1/tmp/         locks are held by live processes only; tmp is empty between runs
+//! ```
+//!
+//! Files are the truth: there is no index to rebuild. Reading takes no lock. An output is whole
+//! before its record is written, so a kill at any moment loses what was not committed and nothing else.
+
+mod error;
+mod files;
+mod heads;
+mod log;
+mod object;
+mod record;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use error::StoreError;
+pub(super) use heads::{Head, Heads};
+pub(super) use log::{bodies, read as read_log, write_line};
+pub(super) use record::{Outcome, Record, Records};
+
+use super::{Blob, KeyPart, Ledger, Output};
+use crate::base::{Digest, Lock, atomic};
+
+/// The store of a project.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    files: files::Files,
+    ledger: Ledger,
+}
+
+/// A recipe key in expanded form.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredRecipe {
+    /// Kind of the stage.
+    pub kind: String,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Its parts.
+    pub parts: Vec<KeyPart>,
+}
+
+impl Store {
+    /// Opens the store in the folder `path`. Nothing is made before something is stored.
+    ///
+    /// # Errors
+    /// `path` is there and is not a folder.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(|error| StoreError::read(path, error))?;
+        if path.exists() && !path.is_dir() {
+            return Err(StoreError::read(path, std::io::ErrorKind::NotADirectory.into()));
+        }
+        let root = path.join("v1");
+        let files = files::Files::new(root.join("files.log"));
+        let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
+        Ok(Self { root, files, ledger })
+    }
+
+    /// The folder of this version of the store.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The bytes of a blob, checked against its digest.
+    ///
+    /// # Errors
+    /// They are gone or damaged.
+    pub fn read(&self, blob: &Blob) -> Result<Vec<u8>, StoreError> {
+        if let Some(text) = &blob.text {
+            return Ok(text.clone().into_bytes());
+        }
+        object::read(&self.object(&blob.digest), &blob.digest)
+    }
+
+    /// The file of a blob, for a memory map. A short text that is kept in its record is written to a
+    /// file first.
+    ///
+    /// # Errors
+    /// That cannot be done.
+    pub fn path(&self, blob: &Blob) -> Result<PathBuf, StoreError> {
+        if let Some(text) = &blob.text {
+            object::put_bytes(self, &blob.digest, text.as_bytes())?;
+        }
+        Ok(self.object(&blob.digest))
+    }
+
+    /// The digest of a file of the user's; remembered by path, size, time and inode.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn digest_file(&self, path: &Path) -> Result<Digest, StoreError> {
+        self.files.digest(path)
+    }
+
+    /// Keeps what [`Store::digest_file`] learned for the next process.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn save_digests(&self) -> Result<(), StoreError> {
+        self.files.save()
+    }
+
+    /// Who wrote the sidecars.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Whether all blobs of `output` are there in their size.
+    #[must_use]
+    pub fn holds(&self, output: &Output) -> bool {
+        output.blobs.iter().all(|blob| {
+            blob.text.is_some() || object::size(&self.object(&blob.digest)) == Some(blob.size)
+        })
+    }
+
+    /// Where the object of this digest is or would be.
+    fn object(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join("objects").join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Stores a draft's blobs; they are on the disk when this returns.
+    pub(super) fn put(&self, draft: super::Draft) -> Result<Output, StoreError> {
+        let blobs = draft.blobs.into_iter().map(|(name, content)| object::put(self, name, content));
+        let mut blobs = blobs.collect::<Result<Vec<_>, _>>()?;
+        blobs.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(Output { blobs })
+    }
+
+    /// The records of a recipe.
+    pub(super) fn records(&self, recipe: &Digest) -> Result<Records, StoreError> {
+        Records::load(&self.record_log(recipe))
+    }
+
+    /// Adds a record of a recipe; `flush` also waits until the log is on the disk.
+    pub(super) fn append_record(
+        &self,
+        recipe: &Digest,
+        record: &Record,
+        flush: bool,
+    ) -> Result<(), StoreError> {
+        self.folder("records")?;
+        let path = self.record_log(recipe);
+        let mut line = Vec::new();
+        let written = write_line(&mut line, record);
+        let written = written.and_then(|()| atomic::append(&path, &line, flush));
+        written.map_err(|error| StoreError::write(path, error))
+    }
+
+    /// Waits until the records of a recipe are on the disk.
+    pub(super) fn flush_records(&self, recipe: &Digest) -> Result<(), StoreError> {
+        let path = self.record_log(recipe);
+        let flush = || {
+            fs_err::File::open(&path)?.sync_data()?;
+            atomic::flush_folder_of(&path)
+        };
+        flush().map_err(|error| StoreError::write(&path, error))
+    }
+
+    fn record_log(&self, recipe: &Digest) -> PathBuf {
+        self.root.join("records").join(format!("{recipe}.log"))
+    }
+
+    /// The stored recipe of this key; `None` where there is none that can be read.
+    pub(super) fn recipe(&self, key: &Digest) -> Option<StoredRecipe> {
+        let path = self.root.join("recipes").join(format!("{key}.json"));
+        serde_json::from_slice(&fs_err::read(path).ok()?).ok()
+    }
+
+    /// Keys of all stored recipes.
+    pub(super) fn recipe_keys(&self) -> Vec<Digest> {
+        let Ok(entries) = fs_err::read_dir(self.root.join("recipes")) else { return Vec::new() };
+        let names = entries.flatten().map(|entry| entry.file_name());
+        let mut keys: Vec<Digest> =
+            names.filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect();
+        keys.sort();
+        keys
+    }
+
+    /// Stores a recipe if it is not there yet.
+    pub(super) fn put_recipe(&self, key: &Digest, recipe: &StoredRecipe) -> Result<(), StoreError> {
+        let path = self.folder("recipes")?.join(format!("{key}.json"));
+        if path.exists() { Ok(()) } else { write_json(&path, recipe) }
+    }
+
+    /// The keys of the items of a stage's last run.
+    pub(super) fn heads(&self, stage: &str) -> Heads {
+        Heads::load(&self.root.join("heads").join(format!("{}.json", file_name(stage))))
+    }
+
+    /// Keeps the keys of the items of a stage's run.
+    pub(super) fn put_heads(&self, stage: &str, heads: &Heads) -> Result<(), StoreError> {
+        write_json(&self.folder("heads")?.join(format!("{}.json", file_name(stage))), heads)
+    }
+
+    /// The log of a run.
+    pub(super) fn run_log(&self, run: &str) -> Result<PathBuf, StoreError> {
+        Ok(self.folder("runs")?.join(format!("{run}.jsonl")))
+    }
+
+    /// The folder for an item's large files in the making.
+    pub(super) fn scratch(&self, item: &Digest) -> Result<PathBuf, StoreError> {
+        self.folder(&format!("scratch/{item}"))
+    }
+
+    /// Clears an item's folder of large files in the making.
+    pub(super) fn clear_scratch(&self, item: &Digest) {
+        // What cannot be removed costs space and nothing else.
+        let _ = std::fs::remove_dir_all(self.root.join("scratch").join(item.hex()));
+    }
+
+    /// Removes what killed processes left in `tmp`.
+    pub(super) fn clear_temporary(&self) {
+        object::clear_temporary(&self.root.join("tmp"));
+    }
+
+    /// Takes the run lock of a stage, or tells the process that holds it.
+    pub(super) fn try_lock(&self, stage: &str) -> Result<Result<Lock, Option<u32>>, StoreError> {
+        let path = self.folder("locks")?.join(format!("{}.lock", file_name(stage)));
+        match Lock::try_take(&path) {
+            Ok(Some(lock)) => Ok(Ok(lock)),
+            Ok(None) => Ok(Err(Lock::holder(&path))),
+            Err(error) => Err(StoreError::write(path, error)),
+        }
+    }
+
+    /// A folder inside the store, made if need be.
+    fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
+        let path = self.root.join(name);
+        fs_err::create_dir_all(&path).map_err(|error| StoreError::write(&path, error))?;
+        Ok(path)
+    }
+}
+
+fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(value).map_err(std::io::Error::from);
+    let written = bytes.and_then(|bytes| atomic::write(path, &bytes));
+    written.map_err(|error| StoreError::write(path, error))
+}
+
+/// A stage's name as a file name: itself where it is plain, else its digest.
+fn file_name(stage: &str) -> String {
+    let plain = |letter: u8| {
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-' || letter == b'_'
+    };
+    if !stage.is_empty() && stage.len() < 64 && stage.bytes().all(plain) {
+        stage.to_owned()
+    } else {
+        format!("+{}", Digest::of(stage.as_bytes()).hex())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Draft;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn blobs_come_back_and_short_texts_make_no_files() {
+        let (_folder, store) = store();
+        let scratch = store.scratch(&Digest::of(b"item")).unwrap();
+        fs_err::write(scratch.join("big"), vec![7; 9000]).unwrap();
+        let draft = Draft::bytes("text", "a caption").and("binary", vec![0, 159]);
+        let output = store.put(draft.and_file("big", scratch.join("big"))).unwrap();
+        let names: Vec<_> = output.blobs.iter().map(|blob| blob.name.as_str()).collect();
+        assert_eq!(names, ["big", "binary", "text"]);
+        assert_eq!(store.read(output.blob("big").unwrap()).unwrap(), vec![7; 9000]);
+        assert_eq!(store.read(output.blob("binary").unwrap()).unwrap(), [0, 159]);
+        let text = output.blob("text").unwrap();
+        assert_eq!(text.text.as_deref(), Some("a caption"));
+        assert!(!store.object(&text.digest).exists());
+        assert_eq!(fs_err::read(store.path(text).unwrap()).unwrap(), b"a caption");
+        assert!(store.holds(&output));
+        assert_eq!(fs_err::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_lost_or_damaged_blob_is_noticed() {
+        let (_folder, store) = store();
+        let output = store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
+        let path = store.path(&output.blobs[0]).unwrap();
+        assert!(fs_err::metadata(&path).unwrap().permissions().readonly());
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, vec![8; 5000]).unwrap();
+        assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Damaged { .. })));
+        fs_err::write(&path, "short").unwrap();
+        assert!(!store.holds(&output));
+        fs_err::remove_file(&path).unwrap();
+        assert!(!store.holds(&output));
+        assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Read { .. })));
+    }
+
+    #[test]
+    fn stage_names_never_leave_the_folder() {
+        assert_eq!(file_name("cache-2"), "cache-2");
+        for name in ["", "..", "a/b", "Label", "über"] {
+            assert!(file_name(name).starts_with('+'), "{name}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Objects: read-only files named by the digest of their bytes.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use super::{Store, StoreError};
+use crate::{
+    base::{Digest, atomic},
+    pipeline::{Blob, Content, INLINE_LIMIT},
+};
+
+/// Stores one blob; it is on the disk when this returns.
+pub fn put(store: &Store, name: String, content: Content) -> Result<Blob, StoreError> {
+    match content {
+        Content::Bytes(bytes) => {
+            let digest = Digest::of(&bytes);
+            let size = bytes.len() as u64;
+            let text = match inline(bytes) {
+                Ok(text) => Some(text),
+                Err(bytes) => {
+                    put_bytes(store, &digest, &bytes)?;
+                    None
+                }
+            };
+            Ok(Blob { name, digest, size, text })
+        }
+        Content::File(path) => {
+            let (digest, size) = measure(&path).map_err(|error| StoreError::read(&path, error))?;
+            adopt(store, &digest, size, &path)?;
+            Ok(Blob { name, digest, size, text: None })
+        }
+    }
+}
+
+/// Stores bytes under their digest, if they are not there yet.
+pub fn put_bytes(store: &Store, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    if size(&store.object(digest)) == Some(bytes.len() as u64) {
+        return Ok(());
+    }
+    let temporary = temporary(store)?;
+    let staged = atomic::stage(&temporary, bytes);
+    staged.map_err(|error| StoreError::write(&temporary, error))?;
+    adopt(store, digest, bytes.len() as u64, &temporary)
+}
+
+/// The bytes, checked against their digest.
+pub fn read(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    let bytes = fs_err::read(path).map_err(|error| StoreError::read(path, error))?;
+    let found = Digest::of(&bytes);
+    if found != *digest {
+        return Err(StoreError::Damaged { path: path.to_owned(), found });
+    }
+    Ok(bytes)
+}
+
+/// Size of the object at `path`, if there is one.
+pub fn size(path: &Path) -> Option<u64> {
+    // Not through fs_err: a missing object is no error, and its message would be made 100 000 times.
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len())
+}
+
+/// Short texts stand in the record itself: captions, not small binary files, which a reader wants to map.
+fn inline(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
+    let plain = |letter: char| !letter.is_control() || "\n\r\t".contains(letter);
+    if bytes.len() > INLINE_LIMIT {
+        return Err(bytes);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) if text.chars().all(plain) => Ok(text),
+        Ok(text) => Err(text.into_bytes()),
+        Err(error) => Err(error.into_bytes()),
+    }
+}
+
+/// Makes a finished file an object.
+fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(), StoreError> {
+    let path = store.object(digest);
+    if size(&path) == Some(length) {
+        let _ = fs_err::remove_file(from);
+        return Ok(());
+    }
+    let adopt = || {
+        if let Some(folder) = path.parent()
+            && !folder.is_dir()
+        {
+            fs_err::create_dir_all(folder)?;
+            atomic::flush_folder_of(folder)?;
+        }
+        let mut permissions = fs_err::metadata(from)?.permissions();
+        permissions.set_readonly(true);
+        fs_err::set_permissions(from, permissions)?;
+        atomic::place(from, &path)
+    };
+    adopt().map_err(|error| StoreError::write(path, error))
+}
+
+/// Digest and size of a finished file, which is flushed to the disk first.
+fn measure(path: &Path) -> io::Result<(Digest, u64)> {
+    let file = fs_err::File::open(path)?;
+    file.sync_all()?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_mmap_rayon(path)?;
+    Ok((Digest::from_hasher(&hasher), file.metadata()?.len()))
+}
+
+fn temporary(store: &Store) -> Result<PathBuf, StoreError> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(store.folder("tmp")?.join(format!("{}-{count}", std::process::id())))
+}
+
+/// Removes files that were left a day ago: younger ones may belong to a live process.
+pub fn clear_temporary(folder: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = modified.map(|modified| SystemTime::now().duration_since(modified));
+        if matches!(age, Ok(Ok(age)) if age > DAY) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Stage `cache`: what the trainer reads instead of pictures and captions.
+//!
+//! Two sorts of items with a recipe each: a *latent* per picture (autoencoder) and a *text record*
+//! per training caption (CLIP-L and T5), so that an edited caption leaves its latent alone and an
+//! edited picture its text. Equal captions have equal keys and are encoded once.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::{ProjectError, Sample, Site, latents, project::needed, texts};
+use crate::{
+    base::Value,
+    manifest,
+    models::flux::FluxConfig,
+    pipeline::{ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
+    weights::Checkpoint,
+};
+
+/// Raised with a reason whenever latents change for equal inputs.
+const LATENT_ALGORITHM: (i64, &str) = (1, "first version");
+/// Raised with a reason whenever text records change for equal inputs.
+const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
+
+/// Index of the recipe for latents.
+pub const LATENT: usize = 0;
+/// Index of the recipe for text records.
+pub const TEXT: usize = 1;
+
+/// The stage.
+pub struct Cache {
+    pub(super) site: Arc<Site>,
+    name: String,
+    pub(super) config: manifest::Cache,
+    pub(super) ae: PathBuf,
+    pub(super) clip_l: PathBuf,
+    pub(super) t5xxl: PathBuf,
+}
+
+impl Cache {
+    pub fn new(
+        site: &Arc<Site>,
+        name: &str,
+        config: &manifest::Cache,
+    ) -> Result<Self, ProjectError> {
+        let models = &site.manifest.models;
+        Ok(Self {
+            ae: needed(site, name, "ae", models.ae.as_ref())?,
+            clip_l: needed(site, name, "clip_l", models.clip_l.as_ref())?,
+            t5xxl: needed(site, name, "t5xxl", models.t5xxl.as_ref())?,
+            site: site.clone(),
+            name: name.to_owned(),
+            config: config.clone(),
+        })
+    }
+
+    /// The parameters among `names`.
+    fn parameters(&self, names: &[&str]) -> Vec<KeyPart> {
+        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.retain(|part| names.contains(&part.name.as_str()));
+        parts
+    }
+
+    /// How many T5 tokens a caption is given: as stated, or 256 for schnell and 512 otherwise.
+    pub(super) fn t5_length(&self) -> Result<usize, StageError> {
+        if let Some(length) = self.config.t5xxl_max_token_length {
+            return Ok(length as usize);
+        }
+        let Some(flux) = &self.site.manifest.models.flux else { return Ok(512) };
+        let (config, _) = FluxConfig::detect(&Checkpoint::open(&self.site.resolve(flux))?)?;
+        Ok(if config.guidance_embed { 512 } else { 256 })
+    }
+
+    /// What decides the size of a picture's latent: the bucket settings of its dataset.
+    fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
+        let table = format!("dataset.{}", sample.dataset);
+        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
+    }
+}
+
+impl Stage for Cache {
+    fn kind(&self) -> &'static str {
+        "cache"
+    }
+
+    fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
+        let mut latent = self.parameters(manifest::Cache::LATENT);
+        latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
+        latent.push(self.site.model("ae", &self.ae)?);
+        let mut text = self.parameters(manifest::Cache::TEXT);
+        let length = Value::Int(self.t5_length()? as i64);
+        text.iter_mut()
+            .filter(|part| part.name == "t5xxl_max_token_length")
+            .for_each(|part| part.value = Some(length.clone()));
+        text.push(Site::algorithm(TEXT_ALGORITHM.0, TEXT_ALGORITHM.1));
+        text.push(self.site.model("clip_l", &self.clip_l)?);
+        text.push(self.site.model("t5xxl", &self.t5xxl)?);
+        Ok(vec![Recipe { name: "latent", parts: latent }, Recipe { name: "text", parts: text }])
+    }
+
+    fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
+        let samples = super::sidecar::by_id(&self.site);
+        let mut items = Vec::new();
+        for merged in upstream.items().filter(|item| item.kind == "merge") {
+            let Some(sample) = samples.get(merged.id) else { continue };
+            let picture = Origin::File(sample.file.path.clone());
+            let mut parts = vec![KeyPart::new("picture", sample.digest, picture)];
+            parts.extend(self.bucket_parts(sample));
+            items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
+            let parts = vec![merged.part("caption", "text")];
+            items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
+        }
+        Ok(items)
+    }
+
+    fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
+        let of = |recipe| {
+            let items = work.items().iter().enumerate();
+            items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
+        };
+        let (latents, texts) = (of(LATENT), of(TEXT));
+        // A network is loaded only if some item needs it, and dropped before the next one.
+        if !texts.is_empty() {
+            texts::encode(self, work, &texts)?;
+        }
+        if !latents.is_empty() && !work.cancelled() {
+            latents::encode(self, work, &latents)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,365 @@
+//! Stage `finetune`: the cached samples become a fine-tuned FLUX.1.
+//!
+//! One item. Its key covers the list of (latent, text record, repeats), the model and the parameters,
+//! not where pictures lie or what they are called.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use burn::tensor::FloatDType;
+
+use super::{ProjectError, Site, project::needed};
+use crate::{
+    base::{Digest, Value},
+    device, manifest,
+    models::flux::Flux,
+    pipeline::{
+        Blob, Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe,
+        Stage, StageError, Store, Upstream, UpstreamItem, Work,
+    },
+    train::{self, Observer, Samples, Settings, StepMetrics, TrainError, flow},
+    weights::Checkpoint,
+};
+
+/// Raised with a reason whenever trained weights change for equal inputs.
+const ALGORITHM: (i64, &str) = (1, "first version");
+
+/// The stage.
+pub struct Finetune {
+    site: Arc<Site>,
+    name: String,
+    config: manifest::Finetune,
+    model: PathBuf,
+}
+
+/// What the trainer reads for one sample.
+struct Pair<'a> {
+    latent: UpstreamItem<'a>,
+    text: UpstreamItem<'a>,
+    repeats: u32,
+}
+
+impl Pair<'_> {
+    /// The pair as it stands in the key, or `None` while a part has still to be made.
+    fn value(&self) -> Option<Value> {
+        let latent = self.latent.output?.blob("latent.safetensors")?.digest;
+        let text = self.text.output?.blob("text.safetensors")?.digest;
+        Some(Value::List(vec![latent.into(), text.into(), Value::Int(i64::from(self.repeats))]))
+    }
+}
+
+impl Finetune {
+    pub fn new(
+        site: &Arc<Site>,
+        name: &str,
+        config: &manifest::Finetune,
+    ) -> Result<Self, ProjectError> {
+        let model = needed(site, name, "flux", site.manifest.models.flux.as_ref())?;
+        Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
+    }
+
+    fn pairs<'a>(&self, upstream: &Upstream<'a>) -> Vec<Pair<'a>> {
+        let of = |recipe: &'static str| {
+            upstream
+                .items()
+                .filter(move |item| item.kind == "cache" && item.recipe == recipe)
+                .map(|item| (item.id, item))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let (latents, texts) = (of("latent"), of("text"));
+        let samples = super::sidecar::by_id(&self.site);
+        let mut pairs = Vec::new();
+        for (id, latent) in latents {
+            let (Some(&text), Some(sample)) = (texts.get(id), samples.get(id)) else { continue };
+            let repeats = self.site.dataset(sample).num_repeats;
+            pairs.push(Pair { latent, text, repeats });
+        }
+        pairs
+    }
+}
+
+impl Finetune {
+    fn settings(&self) -> Settings {
+        use manifest::{Dtype, LossType, LrScheduler, ModelPredictionType, OptimizerType};
+        let config = &self.config;
+        Settings {
+            learning_rate: config.learning_rate,
+            max_train_epochs: config.max_train_epochs as usize,
+            train_batch_size: config.train_batch_size as usize,
+            gradient_accumulation_steps: config.gradient_accumulation_steps as usize,
+            max_grad_norm: 0.0,
+            timestep_sampling: self.timestep_sampling(),
+            guidance_scale: config.guidance_scale as f32,
+            model_prediction_type: match config.model_prediction_type {
+                ModelPredictionType::Raw => flow::PredictionType::Raw,
+                ModelPredictionType::Additive => flow::PredictionType::Additive,
+                ModelPredictionType::SigmaScaled => flow::PredictionType::SigmaScaled,
+            },
+            loss_type: match config.loss_type {
+                LossType::L2 => flow::LossType::L2,
+                LossType::L1 => flow::LossType::L1,
+            },
+            lr_scheduler: match config.lr_scheduler {
+                LrScheduler::Constant => train::LrScheduler::Constant,
+                LrScheduler::ConstantWithWarmup => train::LrScheduler::ConstantWithWarmup,
+                LrScheduler::Linear => train::LrScheduler::Linear,
+                LrScheduler::Cosine => train::LrScheduler::Cosine,
+            },
+            lr_warmup_steps: config.lr_warmup_steps as usize,
+            optimizer: match config.optimizer_type {
+                OptimizerType::Adafactor => {
+                    train::OptimizerKind::Adafactor(train::Adafactor::default())
+                }
+                OptimizerType::AdamW => train::OptimizerKind::AdamW(train::AdamW::default()),
+            },
+            seed: config.seed,
+            save_every_n_epochs: config.save_every_n_epochs.map(|epochs| epochs as usize),
+            weights: match config.weights {
+                Dtype::F32 => FloatDType::F32,
+                Dtype::Bf16 => FloatDType::BF16,
+            },
+            save_precision: match config.save_precision {
+                Dtype::F32 => crate::weights::Dtype::F32,
+                Dtype::Bf16 => crate::weights::Dtype::BF16,
+            },
+            apply_t5_attn_mask: config.apply_t5_attn_mask,
+        }
+    }
+
+    fn timestep_sampling(&self) -> flow::TimestepSampling {
+        use manifest::TimestepSampling as Written;
+        let (sigmoid_scale, discrete_flow_shift) =
+            (self.config.sigmoid_scale, self.config.discrete_flow_shift);
+        match self.config.timestep_sampling {
+            Written::Sigma => flow::TimestepSampling::Sigma {
+                weighting_scheme: flow::WeightingScheme::Uniform,
+                discrete_flow_shift,
+            },
+            Written::Uniform => flow::TimestepSampling::Uniform,
+            Written::Sigmoid => flow::TimestepSampling::Sigmoid { sigmoid_scale },
+            Written::Shift => flow::TimestepSampling::Shift { sigmoid_scale, discrete_flow_shift },
+            Written::FluxShift => flow::TimestepSampling::FluxShift { sigmoid_scale },
+        }
+    }
+}
+
+impl Stage for Finetune {
+    fn kind(&self) -> &'static str {
+        "finetune"
+    }
+
+    fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
+        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
+        parts.push(self.site.model("flux", &self.model)?);
+        Ok(vec![Recipe { name: "model", parts }])
+    }
+
+    fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
+        let pairs = self.pairs(upstream);
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut values = pairs.iter().map(Pair::value).collect::<Option<Vec<_>>>();
+        if let Some(values) = &mut values {
+            // By content, so that names and the order of files do not matter.
+            values.sort_by_key(|value| *value.digest().as_bytes());
+        }
+        let pending = pairs.iter().flat_map(|pair| [pair.latent, pair.text]);
+        let waiting = pending.into_iter().find(|item| item.output.is_none());
+        let samples = match (values, waiting) {
+            (Some(values), _) => {
+                let origin = Origin::Upstream {
+                    stage: pairs[0].latent.stage.to_owned(),
+                    item: format!("{} samples", pairs.len()),
+                };
+                KeyPart { name: "samples".to_owned(), value: Some(Value::List(values)), origin }
+            }
+            (None, Some(item)) => KeyPart::pending("samples", item.stage, item.id),
+            (None, None) => return Ok(Vec::new()),
+        };
+        Ok(vec![ItemSpec { id: "model".to_owned(), recipe: 0, parts: vec![samples], given: None }])
+    }
+
+    fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
+        let chosen = device::choose(&self.site.device)?;
+        let checkpoint = Checkpoint::open(&self.model)?;
+        let settings = self.settings();
+        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
+        let records = Records::open(self, work)?;
+        let base = self.site.store.digest_file(&self.model)?;
+        let mut journal = Journal::new(work, base, settings.max_train_epochs)?;
+        let outcome = train::finetune(flux, &settings, &records, &mut journal);
+        let draft = journal.finish();
+        match outcome {
+            Err(TrainError::Cancelled { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) => work.commit(0, draft),
+        }
+    }
+
+    fn publications(
+        &self,
+        finished: &[Finished<'_>],
+        _store: &Store,
+    ) -> Result<Vec<Publication>, StageError> {
+        let name = match &self.config.output_name {
+            Some(name) => name,
+            None => &self.site.manifest.project.name,
+        };
+        let publish = |blob: &Blob| Publication {
+            // `model…safetensors` under the name that the user chose; blobs have names of their own,
+            // since a name is no part of a model.
+            path: self.site.output().join(match blob.name.strip_prefix("model") {
+                Some(rest) => format!("{name}{rest}"),
+                None => format!("{name}-{}", blob.name),
+            }),
+            content: Published::Blob(blob.clone()),
+            owner: Owner::Fluxpipe,
+        };
+        Ok(finished.iter().flat_map(|done| &done.output.blobs).map(publish).collect())
+    }
+}
+
+/// The cached records as the trainer reads them.
+struct Records {
+    store: Arc<Store>,
+    samples: Vec<Record>,
+}
+
+struct Record {
+    latent: Blob,
+    text: Blob,
+    repeats: u32,
+    content: Digest,
+    size: (usize, usize),
+}
+
+impl Records {
+    fn open(stage: &Finetune, work: &dyn Work) -> Result<Self, StageError> {
+        let mut samples = Vec::new();
+        for pair in stage.pairs(work.upstream()) {
+            let (Some(latent), Some(text), Some(value)) = (
+                pair.latent.output.and_then(|output| output.blob("latent.safetensors")).cloned(),
+                pair.text.output.and_then(|output| output.blob("text.safetensors")).cloned(),
+                pair.value(),
+            ) else {
+                continue;
+            };
+            let file =
+                Checkpoint::from_bytes(Path::new(&latent.name), work.store().read(&latent)?)?;
+            let shape = file.info("latent").map(|info| info.shape.clone()).unwrap_or_default();
+            let [_, height, width] = shape[..] else { continue };
+            samples.push(Record {
+                latent,
+                text,
+                repeats: pair.repeats,
+                content: value.digest(),
+                size: (height, width),
+            });
+        }
+        samples.sort_by_key(|sample| sample.content);
+        Ok(Self { store: stage.site.store.clone(), samples })
+    }
+}
+
+impl Samples for Records {
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn bucket(&self, index: usize) -> (usize, usize) {
+        self.samples[index].size
+    }
+
+    fn content(&self, index: usize) -> Digest {
+        self.samples[index].content
+    }
+
+    fn repeats(&self, index: usize) -> u32 {
+        self.samples[index].repeats
+    }
+
+    fn load(&self, index: usize) -> Result<train::Sample, String> {
+        let sample = &self.samples[index];
+        let open = |blob: &Blob| -> Result<Checkpoint, String> {
+            let bytes = self.store.read(blob).map_err(|error| error.to_string())?;
+            Checkpoint::from_bytes(Path::new(&blob.name), bytes).map_err(|error| error.to_string())
+        };
+        let (latent, text) = (open(&sample.latent)?, open(&sample.text)?);
+        let tensor = |file: &Checkpoint, name| file.f32(name).map_err(|error| error.to_string());
+        let tokens = text.metadata().get("t5_tokens").and_then(|tokens| tokens.parse().ok());
+        Ok(train::Sample {
+            latent: tensor(&latent, "latent")?,
+            t5: tensor(&text, "t5")?,
+            t5_tokens: tokens.ok_or("a text record does not say how many tokens are real")?,
+            clip: tensor(&text, "clip_pooled")?,
+        })
+    }
+}
+
+/// Watches the trainer: progress for the screen, one line of metrics per step, places for
+/// checkpoints. What goes into the output holds no times, so that equal runs give equal outputs.
+struct Journal<'a> {
+    work: &'a mut dyn Work,
+    folder: PathBuf,
+    provenance: BTreeMap<String, String>,
+    metrics: String,
+    checkpoints: Vec<(String, PathBuf)>,
+    epochs: usize,
+}
+
+impl<'a> Journal<'a> {
+    fn new(work: &'a mut dyn Work, model: Digest, epochs: usize) -> Result<Self, StageError> {
+        let folder = work.scratch(0)?;
+        let samples = work.items().first().and_then(|item| item.parts.first()?.value.clone());
+        let samples = samples.map(|list| ("fluxpipe.samples".to_owned(), list.digest().hex()));
+        let mut provenance = BTreeMap::from([("fluxpipe.base_model".to_owned(), model.hex())]);
+        provenance.extend(samples);
+        Ok(Self {
+            work,
+            folder,
+            provenance,
+            metrics: String::new(),
+            checkpoints: Vec::new(),
+            epochs,
+        })
+    }
+
+    fn finish(self) -> Draft {
+        let draft = Draft::bytes("metrics.jsonl", self.metrics);
+        self.checkpoints.into_iter().fold(draft, |draft, (name, path)| draft.and_file(&name, path))
+    }
+}
+
+impl Observer for Journal<'_> {
+    fn step(&mut self, metrics: &StepMetrics) {
+        let line = serde_json::json!({
+            "epoch": metrics.epoch, "step": metrics.step, "loss": metrics.loss,
+            "learning_rate": metrics.learning_rate, "grad_norm": metrics.grad_norm,
+        });
+        self.metrics += &format!("{line}\n");
+        let note = format!("loss {:.4}, {:.2} s a step", metrics.loss, metrics.seconds);
+        self.work.step(0, metrics.step as u64, metrics.total_steps as u64, &note);
+    }
+
+    fn checkpoint(
+        &mut self,
+        epoch: usize,
+    ) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, std::io::Error> {
+        let name = match epoch == self.epochs {
+            true => "model.safetensors".to_owned(),
+            false => format!("model-{epoch:06}.safetensors"),
+        };
+        let path = self.folder.join(&name);
+        self.checkpoints.push((name, path.clone()));
+        Ok(Some((path, self.provenance.clone())))
+    }
+
+    fn cancelled(&self) -> bool {
+        self.work.cancelled()
+    }
+}

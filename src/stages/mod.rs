@@ -1,0 +1,19 @@
+//! Floor 4: one file per stage kind: its items, its key parts, its work.
+//!
+//! A stage turns the manifest's parameters into recipes, the dataset into items, and items into
+//! outputs by calling the networks. It does not know the scheduler or the screen: it sees them as
+//! [`Work`](crate::pipeline::Work).
+
+mod cache;
+mod files;
+mod finetune;
+mod label;
+mod latents;
+mod merge;
+mod project;
+mod record;
+mod sidecar;
+mod tag;
+mod texts;
+
+pub use project::{ProjectError, Sample, Site, open};

@@ -1,0 +1,207 @@
+//! From the manifest to a graph of stages over the samples of the datasets.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use miette::Diagnostic;
+
+use super::{cache::Cache, finetune::Finetune, label::Label, merge::Merge, tag::Tag};
+use crate::{
+    base::Digest,
+    dataset::{self, DatasetError, PictureFile},
+    manifest::{Dataset, Manifest, Params, StageConfig},
+    pipeline::{Graph, GraphError, KeyPart, Node, Origin, Stage, StageError, Store},
+};
+
+/// One picture of a dataset with what is known of it before any work.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Path within its dataset, with forward slashes; `1/…` and so on from the second dataset on. It
+    /// names the sample to people and is in no key.
+    pub id: String,
+    /// The picture.
+    pub file: PictureFile,
+    /// Digest of the picture's bytes: what the sample is.
+    pub digest: Digest,
+    /// Index of its `[[dataset]]`.
+    pub dataset: usize,
+    /// Where its sidecars lie, if not beside it.
+    sidecars: Option<PathBuf>,
+}
+
+impl Sample {
+    /// The sidecar with this extension (`.caption`).
+    ///
+    /// # Errors
+    /// The extension is one that pictures have, or none.
+    pub fn sidecar(&self, extension: &str) -> Result<PathBuf, DatasetError> {
+        dataset::sidecar_path(&self.file, self.sidecars.as_deref(), extension)
+    }
+}
+
+/// What all stages of one project share.
+pub struct Site {
+    /// What the user wrote.
+    pub manifest: Manifest,
+    /// Every picture, sorted by dataset and path.
+    pub samples: Vec<Sample>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// The folder that the manifest is in; relative paths start here.
+    pub folder: PathBuf,
+    /// `auto`, `cpu`, `cuda`, `cuda:1`.
+    pub device: String,
+}
+
+impl Site {
+    /// `path` as seen from the manifest.
+    #[must_use]
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The folder for everything that is written for people.
+    #[must_use]
+    pub fn output(&self) -> PathBuf {
+        self.resolve(&self.manifest.project.output)
+    }
+
+    /// The place of a manifest value, for a key part.
+    #[must_use]
+    pub fn origin(&self, path: String) -> Origin {
+        let span = self.manifest.spans.get(&path);
+        Origin::Manifest { path, span }
+    }
+
+    /// Key parts for every parameter of a table (`stages.label`) that can change an output.
+    pub fn parameters<P: Params>(&self, table: &str, params: &P) -> Vec<KeyPart> {
+        let part = |(name, value): (String, crate::base::Value)| {
+            // A default that follows another field is found where that one is written.
+            let other = P::STANDS_FOR.iter().find(|(field, _)| *field == name);
+            let mut origin = self.origin(format!("{table}.{name}"));
+            if let (Origin::Manifest { span: None, .. }, Some((_, other))) = (&origin, other) {
+                origin = self.origin(format!("{table}.{other}"));
+            }
+            KeyPart { name, value: Some(value), origin }
+        };
+        params.key_values().into_iter().map(part).collect()
+    }
+
+    /// A key part for a file of weights or tags: the digest of its bytes.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn model(&self, name: &str, path: &Path) -> Result<KeyPart, StageError> {
+        let digest = self.store.digest_file(path)?;
+        Ok(KeyPart::new(name, digest, Origin::Model(path.to_owned())))
+    }
+
+    /// A key part for the algorithm itself. `version` is raised by hand whenever outputs change, with
+    /// the reason.
+    #[must_use]
+    pub fn algorithm(version: i64, reason: &str) -> KeyPart {
+        let value = crate::base::Value::Int(version);
+        KeyPart {
+            name: "algorithm".to_owned(),
+            value: Some(value),
+            origin: Origin::Code(reason.to_owned()),
+        }
+    }
+
+    /// The dataset of a sample.
+    #[must_use]
+    pub fn dataset(&self, sample: &Sample) -> &Dataset {
+        &self.manifest.dataset[sample.dataset]
+    }
+}
+
+/// Why a project cannot be opened.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum ProjectError {
+    /// A folder of pictures.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A picture cannot be read to know its digest, or the store not be opened.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Store(#[from] crate::pipeline::StoreError),
+    /// The stages do not form a graph.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Graph(#[from] GraphError),
+    /// The manifest lacks a model that a stage needs.
+    #[error("`stages.{stage}` needs `{model}` in [models]")]
+    #[diagnostic(code(fluxpipe::project::model), help("add `{model} = \"path\"` to [models]"))]
+    Model {
+        /// Name of the stage.
+        stage: String,
+        /// Key in `[models]`.
+        model: &'static str,
+    },
+}
+
+/// Scans the datasets and builds the graph of stages.
+///
+/// # Errors
+/// A folder of pictures is missing or empty, or the stages do not form a graph.
+pub fn open(
+    manifest: Manifest,
+    store: Arc<Store>,
+    device: &str,
+) -> Result<(Graph, Arc<Site>), ProjectError> {
+    let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut samples = Vec::new();
+    for (index, dataset) in manifest.dataset.iter().enumerate() {
+        add_samples(index, dataset, &folder, &store, &mut samples)?;
+    }
+    let site = Arc::new(Site { manifest, samples, store, folder, device: device.to_owned() });
+    let mut nodes = Vec::new();
+    for stage in &site.manifest.stages {
+        let name = stage.name.clone();
+        let built: Box<dyn Stage> = match &stage.config {
+            StageConfig::Label(config) => Box::new(Label::new(&site, &name, config)?),
+            StageConfig::Tag(config) => Box::new(Tag::new(&site, &name, config)?),
+            StageConfig::Merge(config) => Box::new(Merge::new(&site, &name, config)),
+            StageConfig::Cache(config) => Box::new(Cache::new(&site, &name, config)?),
+            StageConfig::Finetune(config) => Box::new(Finetune::new(&site, &name, config)?),
+        };
+        nodes.push(Node { name, needs: stage.needs.clone(), stage: built });
+    }
+    Ok((Graph::new(nodes)?, site))
+}
+
+/// The path of a network that `stage` needs.
+pub(super) fn needed(
+    site: &Site,
+    stage: &str,
+    model: &'static str,
+    path: Option<&PathBuf>,
+) -> Result<PathBuf, ProjectError> {
+    match path {
+        Some(path) => Ok(site.resolve(path)),
+        None => Err(ProjectError::Model { stage: stage.to_owned(), model }),
+    }
+}
+
+fn add_samples(
+    index: usize,
+    dataset: &Dataset,
+    folder: &Path,
+    store: &Store,
+    samples: &mut Vec<Sample>,
+) -> Result<(), ProjectError> {
+    let root = folder.join(&dataset.image_dir);
+    let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
+    for file in dataset::scan(&root, dataset.recursive)? {
+        let digest = store.digest_file(&file.path)?;
+        let id = match index {
+            0 => file.relative.clone(),
+            _ => format!("{index}/{}", file.relative),
+        };
+        samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
+    }
+    Ok(())
+}

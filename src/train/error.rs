@@ -1,0 +1,96 @@
+//! Why a fine-tuning run ends early.
+
+use std::path::PathBuf;
+
+use miette::Diagnostic;
+
+/// Why a fine-tuning run ends early.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum TrainError {
+    /// A loss is infinite or not a number. The weights before this step are intact.
+    #[error("the loss is {loss}")]
+    #[diagnostic(
+        code(fluxpipe::train::not_finite),
+        help("the weights have diverged: lower `learning_rate`, or train in f32")
+    )]
+    NotFinite {
+        /// The loss.
+        loss: f64,
+    },
+    /// A step could not be taken.
+    #[error("step {step} of epoch {epoch} failed: {source}")]
+    #[diagnostic(
+        code(fluxpipe::train::step),
+        help(
+            "the last checkpoint before this step is intact; lower `learning_rate`, or train in f32, if the loss is not finite"
+        )
+    )]
+    Step {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// What went wrong.
+        #[source]
+        source: Box<TrainError>,
+    },
+    /// A sample does not fit the transformer or its batch.
+    #[error("sample {index} does not fit: {reason}")]
+    #[diagnostic(
+        code(fluxpipe::train::sample),
+        help("encode it again with the text encoders and autoencoder of this model")
+    )]
+    Sample {
+        /// Its place in the list of samples.
+        index: usize,
+        /// What does not fit, in words.
+        reason: String,
+    },
+    /// A sample could not be read.
+    #[error("sample {index} cannot be read: {reason}")]
+    #[diagnostic(
+        code(fluxpipe::train::load),
+        help("the cache may be damaged: run the cache stage again")
+    )]
+    Load {
+        /// Its place in the list of samples.
+        index: usize,
+        /// What went wrong, in words.
+        reason: String,
+    },
+    /// There is nothing to train on.
+    #[error("there is no sample to train on")]
+    #[diagnostic(
+        code(fluxpipe::train::no_samples),
+        help("put pictures into the folders of the manifest's [[dataset]] tables")
+    )]
+    NoSamples,
+    /// A setting cannot be used.
+    #[error("`{name}` {reason}")]
+    #[diagnostic(code(fluxpipe::train::setting), help("change `{name}` in the finetune stage"))]
+    Setting {
+        /// Its name in the manifest.
+        name: &'static str,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// A checkpoint cannot be written.
+    #[error("cannot write {path}: {source}")]
+    #[diagnostic(
+        code(fluxpipe::train::checkpoint),
+        help("check the free space and the rights of the output folder, then run again")
+    )]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The observer asked to stop.
+    #[error("stopped after {steps} steps")]
+    #[diagnostic(code(fluxpipe::train::cancelled), help("run again to start over"))]
+    Cancelled {
+        /// Optimizer steps taken.
+        steps: usize,
+    },
+}

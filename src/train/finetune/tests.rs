@@ -1,0 +1,254 @@
+use std::path::Path;
+
+use burn::tensor::{Device, FloatDType};
+
+use super::*;
+use crate::{
+    models::flux::FluxConfig,
+    train::{
+        Adafactor, LrScheduler, OptimizerKind,
+        flow::{LossType, PredictionType, TimestepSampling},
+    },
+    weights::{Checkpoint, Dtype},
+};
+
+fn config(guidance_embed: bool) -> FluxConfig {
+    FluxConfig {
+        in_channels: 16,
+        out_channels: 16,
+        vec_in_dim: 6,
+        context_in_dim: 10,
+        hidden_size: 32,
+        mlp_size: 48,
+        num_heads: 2,
+        depth: 1,
+        depth_single_blocks: 2,
+        axes_dim: FluxConfig::axes_of_head(16),
+        theta: 10_000.0,
+        guidance_embed,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        learning_rate: 1e-3,
+        max_train_epochs: 2,
+        train_batch_size: 2,
+        gradient_accumulation_steps: 2,
+        max_grad_norm: 0.0,
+        timestep_sampling: TimestepSampling::Shift {
+            sigmoid_scale: 1.0,
+            discrete_flow_shift: 3.1582,
+        },
+        guidance_scale: 1.0,
+        model_prediction_type: PredictionType::Raw,
+        loss_type: LossType::L2,
+        lr_scheduler: LrScheduler::Constant,
+        lr_warmup_steps: 0,
+        optimizer: OptimizerKind::Adafactor(Adafactor::default()),
+        seed: 11,
+        save_every_n_epochs: Some(1),
+        weights: FloatDType::BF16,
+        save_precision: Dtype::BF16,
+        apply_t5_attn_mask: true,
+    }
+}
+
+/// Samples made of their number: `Made(vec![2, 0])` holds the samples 2 and 0.
+struct Made(Vec<u64>);
+
+impl Samples for Made {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bucket(&self, index: usize) -> (usize, usize) {
+        if self.0[index].is_multiple_of(3) { (4, 6) } else { (6, 4) }
+    }
+
+    fn content(&self, index: usize) -> Digest {
+        Digest::of(&self.0[index].to_le_bytes())
+    }
+
+    fn repeats(&self, index: usize) -> u32 {
+        1 + (self.0[index] % 2) as u32
+    }
+
+    fn load(&self, index: usize) -> Result<Sample, String> {
+        let mut stream = Stream::new(self.0[index], "sample", None, &[]);
+        let mut latent = stream.normals(4 * 24);
+        if self.0[index] == BROKEN {
+            latent[0] = f32::NAN;
+        }
+        let (t5, clip) = (stream.normals(5 * 10), stream.normals(6));
+        Ok(Sample { latent, t5, t5_tokens: 3, clip })
+    }
+}
+
+const BROKEN: u64 = 1000;
+
+/// Keeps metrics, and checkpoints in a folder.
+#[derive(Default)]
+struct Watch<'a> {
+    folder: Option<&'a Path>,
+    metrics: Vec<StepMetrics>,
+    saved: Vec<usize>,
+    stop_after: Option<usize>,
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, metrics: &StepMetrics) {
+        self.metrics.push(metrics.clone());
+    }
+
+    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
+        let provenance = BTreeMap::from([("fluxpipe.epoch".to_owned(), epoch.to_string())]);
+        Ok(self.folder.map(|folder| {
+            let path = folder.join(format!("{epoch}.safetensors"));
+            CheckpointPlace { path, provenance }
+        }))
+    }
+
+    fn saved(&mut self, epoch: usize) {
+        self.saved.push(epoch);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.stop_after.is_some_and(|steps| self.metrics.len() >= steps)
+    }
+}
+
+/// Trains a small random transformer: the last checkpoint's bytes, and the loss of each step.
+fn trained(settings: &Settings, samples: Vec<u64>, guidance: bool) -> (Vec<u8>, Vec<f64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let flux = Flux::random(config(guidance), 5, &Device::flex(), settings.weights);
+    let mut watch = Watch { folder: Some(folder.path()), ..Watch::default() };
+    let summary = finetune(flux, settings, &Made(samples), &mut watch).unwrap();
+    assert_eq!(watch.saved, (1..=settings.max_train_epochs).collect::<Vec<_>>());
+    assert_eq!(summary.steps, watch.metrics.len());
+    assert_eq!(watch.metrics.last().unwrap().total_steps, summary.steps);
+    let path = folder.path().join(format!("{}.safetensors", settings.max_train_epochs));
+    let losses = watch.metrics.iter().map(|metrics| metrics.loss).collect();
+    (std::fs::read(path).unwrap(), losses)
+}
+
+#[test]
+fn two_runs_give_the_same_bytes_whatever_the_order_of_the_samples() {
+    for weights in [FloatDType::F32, FloatDType::BF16] {
+        let settings = Settings { weights, ..settings() };
+        let (first, losses) = trained(&settings, vec![0, 1, 2, 3, 4], true);
+        let (second, again) = trained(&settings, vec![0, 1, 2, 3, 4], true);
+        let (turned, _) = trained(&settings, vec![3, 4, 2, 0, 1], true);
+        assert_eq!(losses, again);
+        assert!(first == second, "the same run");
+        assert!(first == turned, "the samples in another order");
+        let other = Settings { seed: 12, ..settings };
+        assert!(first != trained(&other, vec![0, 1, 2, 3, 4], true).0, "another seed");
+    }
+}
+
+#[test]
+fn the_number_of_threads_decides_nothing() {
+    let train = || trained(&settings(), vec![0, 1, 2, 3], true).0;
+    let on = |threads| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(train)
+    };
+    assert!(on(1) == on(3));
+}
+
+#[test]
+fn training_on_one_sample_lowers_its_loss() {
+    let settings = Settings {
+        max_train_epochs: 30,
+        learning_rate: 5e-3,
+        weights: FloatDType::F32,
+        ..settings()
+    };
+    let (_, losses) = trained(&settings, vec![2], true);
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (early, late) = (mean(&losses[..5]), mean(&losses[25..]));
+    assert!(late < 0.7 * early, "{early} to {late}");
+}
+
+#[test]
+fn the_checkpoint_says_what_it_is_and_loads_again() {
+    for (guidance, architecture) in [(true, "flux-1-dev"), (false, "flux-1-schnell")] {
+        let (bytes, _) = trained(&settings(), vec![0, 1], guidance);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        std::fs::write(&path, bytes).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        assert_eq!(file.metadata()["modelspec.architecture"], architecture);
+        assert_eq!(file.metadata()["fluxpipe.epoch"], "2");
+        let info = file.info("double_blocks.0.img_mlp.2.weight").unwrap();
+        assert_eq!((info.dtype, info.shape.clone()), (Dtype::BF16, vec![32, 48]));
+        let flux = Flux::load(&file, &Device::flex(), FloatDType::BF16).unwrap();
+        assert_eq!(flux.config, config(guidance));
+        let again = folder.path().join("y.safetensors");
+        checkpoint::save(&flux, &again, Dtype::BF16, &BTreeMap::new()).unwrap();
+        let again = Checkpoint::open(&again).unwrap();
+        assert!(file.names().eq(again.names()));
+        for name in file.names() {
+            assert!(file.bytes(name).unwrap() == again.bytes(name).unwrap(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn accumulated_micro_batches_are_one_larger_batch() {
+    // One size, no repeats: both runs take all four samples in the single step of each epoch.
+    let one = Settings {
+        weights: FloatDType::F32,
+        save_precision: Dtype::F32,
+        train_batch_size: 4,
+        gradient_accumulation_steps: 1,
+        ..settings()
+    };
+    let four = Settings { train_batch_size: 1, gradient_accumulation_steps: 4, ..one.clone() };
+    let (_, large) = trained(&one, vec![2, 4, 8, 10], true);
+    let (_, small) = trained(&four, vec![2, 4, 8, 10], true);
+    assert_eq!((large.len(), small.len()), (2, 2));
+    for (large, small) in large.iter().zip(small) {
+        // The same samples with the same noise; f32 sums in another order. The second loss comes
+        // after an update, whose first Adafactor step turns small gradients into full ones.
+        assert!((large - small).abs() < 1e-4 * large, "{large} {small}");
+    }
+}
+
+#[test]
+fn a_clipped_step_reports_the_norm() {
+    let settings = Settings { max_grad_norm: 0.5, ..settings() };
+    let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
+    let mut watch = Watch::default();
+    finetune(flux, &settings, &Made(vec![0, 1]), &mut watch).unwrap();
+    assert!(watch.metrics.iter().all(|metrics| metrics.grad_norm.is_some_and(|norm| norm > 0.0)));
+}
+
+#[test]
+fn what_cannot_be_trained_is_an_error_that_names_it() {
+    let run = |settings: &Settings, samples: Vec<u64>| {
+        let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
+        finetune(flux, settings, &Made(samples), &mut Watch::default()).unwrap_err().to_string()
+    };
+    assert_eq!(run(&settings(), vec![]), "there is no sample to train on");
+    assert_eq!(run(&settings(), vec![BROKEN]), "step 1 of epoch 1 failed: the loss is NaN");
+    let wrong = Settings { learning_rate: f64::NAN, ..settings() };
+    assert_eq!(run(&wrong, vec![0]), "`learning_rate` must be a number above 0");
+    let wrong = Settings { lr_warmup_steps: 3, ..settings() };
+    assert!(run(&wrong, vec![0]).starts_with("`lr_warmup_steps` needs"));
+    let other = FluxConfig { vec_in_dim: 7, ..config(true) };
+    let flux = Flux::random(other, 5, &Device::flex(), FloatDType::F32);
+    let error = finetune(flux, &settings(), &Made(vec![0]), &mut Watch::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "sample 0 does not fit: its pooled text has 6 numbers, expected 7"
+    );
+}
+
+#[test]
+fn a_cancelled_run_stops_before_its_next_step() {
+    let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
+    let mut watch = Watch { stop_after: Some(1), ..Watch::default() };
+    let error = finetune(flux, &settings(), &Made(vec![0, 1, 2]), &mut watch).unwrap_err();
+    assert!(matches!(error, TrainError::Cancelled { steps: 1 }), "{error}");
+}

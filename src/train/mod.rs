@@ -1,0 +1,32 @@
+//! Floor 3: fine-tuning a FLUX transformer.
+//!
+//! [`finetune`] is the loop: batches of cached samples, a flow-matching step ([`flow`]), block-wise
+//! backpropagation ([`blockwise`]) that hands each block's gradients to the [`Optimizer`] at once,
+//! checkpoints. Every random number is named, not taken in turn, so the result does not depend on the
+//! order of work or on a restart. Does not know manifests, the store or the screen.
+
+pub mod blockwise;
+pub mod checkpoint;
+pub mod flow;
+pub mod schedule;
+
+mod adafactor;
+mod adamw;
+mod batches;
+mod error;
+mod finetune;
+mod optimizer;
+mod rounding;
+mod settings;
+mod update;
+
+pub use adafactor::{Adafactor, AdafactorState, Moments};
+pub use adamw::{AdamW, AdamWState};
+pub use batches::{Batch, Batches};
+pub use error::TrainError;
+pub use finetune::{CheckpointPlace, Observer, Sample, Samples, StepMetrics, Summary, finetune};
+pub use optimizer::{Optimizer, OptimizerKind};
+pub use rounding::{Rounding, round_stochastically};
+pub use schedule::{LrSchedule, LrScheduler};
+pub use settings::Settings;
+pub use update::{GradientNorm, Update};

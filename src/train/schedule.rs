@@ -1,0 +1,91 @@
+//! Learning-rate schedules: the factor on the learning rate at each optimizer step.
+
+use std::{f64::consts::PI, str::FromStr};
+
+/// The shape of a schedule, under the names that users know from diffusers and sd-scripts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LrScheduler {
+    /// Always 1.
+    Constant,
+    /// A linear warm-up, then 1.
+    ConstantWithWarmup,
+    /// Warm-up, then a line to 0.
+    Linear,
+    /// Warm-up, then half a cosine to 0.
+    Cosine,
+    /// Warm-up, then `num_cycles` times a cosine from 1 to 0.
+    CosineWithRestarts {
+        /// How many times.
+        num_cycles: u32,
+    },
+    /// Warm-up, then a power of the remaining share, down to a learning rate of 1e-7.
+    Polynomial {
+        /// 1 is a line.
+        power: f64,
+    },
+}
+
+/// A schedule over a known number of steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LrSchedule {
+    /// Its shape.
+    pub scheduler: LrScheduler,
+    /// Steps over which the factor rises from 0 to 1; the first step then has factor 0.
+    pub warmup_steps: usize,
+    /// Optimizer steps of the whole run.
+    pub total_steps: usize,
+}
+
+/// What [`LrScheduler::Polynomial`] ends at.
+const POLYNOMIAL_END: f64 = 1e-7;
+
+impl LrSchedule {
+    /// The learning rate of step `step`, counted from 0.
+    #[must_use]
+    pub fn learning_rate(&self, base: f64, step: usize) -> f64 {
+        base * self.factor(base, step)
+    }
+
+    fn factor(&self, base: f64, step: usize) -> f64 {
+        if self.scheduler == LrScheduler::Constant {
+            return 1.0;
+        }
+        if step < self.warmup_steps {
+            return step as f64 / self.warmup_steps.max(1) as f64;
+        }
+        let length = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        let progress = (step - self.warmup_steps) as f64 / length;
+        match self.scheduler {
+            LrScheduler::Constant | LrScheduler::ConstantWithWarmup => 1.0,
+            LrScheduler::Linear => (1.0 - progress).max(0.0),
+            LrScheduler::Cosine => (0.5 * (1.0 + (PI * progress).cos())).max(0.0),
+            LrScheduler::CosineWithRestarts { .. } if progress >= 1.0 => 0.0,
+            LrScheduler::CosineWithRestarts { num_cycles } => {
+                let phase = (f64::from(num_cycles) * progress) % 1.0;
+                (0.5 * (1.0 + (PI * phase).cos())).max(0.0)
+            }
+            LrScheduler::Polynomial { .. } if step > self.total_steps => POLYNOMIAL_END / base,
+            LrScheduler::Polynomial { power } => {
+                let left = (1.0 - progress).max(0.0).powf(power);
+                ((base - POLYNOMIAL_END) * left + POLYNOMIAL_END) / base
+            }
+        }
+    }
+}
+
+impl FromStr for LrScheduler {
+    type Err = ();
+
+    /// Reads the name that a manifest uses, with the usual values of the further parameters.
+    fn from_str(name: &str) -> Result<Self, ()> {
+        Ok(match name {
+            "constant" => Self::Constant,
+            "constant_with_warmup" => Self::ConstantWithWarmup,
+            "linear" => Self::Linear,
+            "cosine" => Self::Cosine,
+            "cosine_with_restarts" => Self::CosineWithRestarts { num_cycles: 1 },
+            "polynomial" => Self::Polynomial { power: 1.0 },
+            _ => return Err(()),
+        })
+    }
+}

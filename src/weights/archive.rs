@@ -1,0 +1,118 @@
+//! Where in a `.pth` file its pickles lie: inside a zip archive, or one after the other at the start.
+//!
+//! Knows the zip format as far as `torch.save` uses it (stored entries, zip64) and nothing of pickles.
+
+/// The magic number that opens a file saved by PyTorch before 1.6, as the pickle encodes it.
+const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+/// Magic number, protocol, system, the saved object, the names of the storages.
+const LEGACY_PICKLES: usize = 5;
+
+/// The pickles of a file: `count` of them, one after the other, within `bytes`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pickles<'a> {
+    pub bytes: &'a [u8],
+    pub count: usize,
+}
+
+/// Finds the pickles of `file`.
+///
+/// # Errors
+/// Says in words why they cannot be found.
+pub(super) fn pickles(file: &[u8]) -> Result<Pickles<'_>, String> {
+    if file.starts_with(b"PK") {
+        return Ok(Pickles { bytes: stored_pickle(file)?, count: 1 });
+    }
+    if file.get(257..262) == Some(b"ustar") {
+        return Err("it was saved by a PyTorch older than 0.1.10".to_owned());
+    }
+    let head = &file[..file.len().min(64)];
+    let legacy = head.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC);
+    Ok(Pickles { bytes: file, count: if legacy { LEGACY_PICKLES } else { 1 } })
+}
+
+/// The data of the entry `…/data.pkl`.
+fn stored_pickle(file: &[u8]) -> Result<&[u8], String> {
+    let cut = || "the archive is cut off: its directory is missing".to_owned();
+    let (mut at, entries) = directory(file).ok_or_else(cut)?;
+    let mut found: Option<(usize, Entry)> = None;
+    for _ in 0..entries {
+        let entry = Entry::read(file, at).ok_or_else(cut)?;
+        at += entry.length;
+        let root = match entry.name.strip_suffix(b"data.pkl".as_slice()) {
+            Some(root) if root.is_empty() || root.ends_with(b"/") => root.len(),
+            _ => continue,
+        };
+        if found.as_ref().is_none_or(|(shortest, _)| root < *shortest) {
+            found = Some((root, entry));
+        }
+    }
+    let (_, entry) =
+        found.ok_or("the archive holds no data.pkl, so torch.save did not write it")?;
+    if entry.method != 0 {
+        return Err("its data.pkl is compressed, which torch.save does not do".to_owned());
+    }
+    entry.data(file).ok_or_else(|| "its data.pkl lies outside the file".to_owned())
+}
+
+/// Start and number of entries of the archive's central directory.
+fn directory(file: &[u8]) -> Option<(usize, usize)> {
+    // The end record is 22 bytes and a comment of up to 65535.
+    let earliest = file.len().saturating_sub(22 + 65535);
+    let tail = file.get(earliest..)?;
+    let end = earliest + tail.windows(4).rposition(|bytes| bytes == b"PK\x05\x06")?;
+    let (entries, start) = (number::<2>(file, end + 10)?, number::<4>(file, end + 16)?);
+    if entries < 0xffff && start < 0xffff_ffff {
+        return Some((start, entries));
+    }
+    let locator = end.checked_sub(20).filter(|&at| is(file, at, b"PK\x06\x07"))?;
+    let end = number::<8>(file, locator + 8).filter(|&at| is(file, at, b"PK\x06\x06"))?;
+    Some((number::<8>(file, end.checked_add(48)?)?, number::<8>(file, end.checked_add(32)?)?))
+}
+
+/// One entry of the central directory.
+struct Entry<'a> {
+    name: &'a [u8],
+    method: usize,
+    size: usize,
+    header: usize,
+    length: usize,
+}
+
+impl<'a> Entry<'a> {
+    fn read(file: &'a [u8], at: usize) -> Option<Self> {
+        if !is(file, at, b"PK\x01\x02") {
+            return None;
+        }
+        let lengths = [28, 30, 32].map(|offset| number::<2>(file, at + offset));
+        let [name, extra, comment] = lengths;
+        let (name, rest) = (name?, extra? + comment?);
+        Some(Self {
+            name: file.get(at + 46..at + 46 + name)?,
+            method: number::<2>(file, at + 10)?,
+            size: number::<4>(file, at + 20)?,
+            header: number::<4>(file, at + 42)?,
+            length: 46 + name + rest,
+        })
+    }
+
+    /// The entry's stored bytes, which lie behind its own header.
+    fn data<'f>(&self, file: &'f [u8]) -> Option<&'f [u8]> {
+        if !is(file, self.header, b"PK\x03\x04") {
+            return None;
+        }
+        let lengths = [26, 28].map(|offset| number::<2>(file, self.header + offset));
+        let start = self.header + 30 + lengths[0]? + lengths[1]?;
+        file.get(start..start + self.size)
+    }
+}
+
+fn is(file: &[u8], at: usize, signature: &[u8; 4]) -> bool {
+    at.checked_add(4).and_then(|to| file.get(at..to)) == Some(signature)
+}
+
+/// The `N` bytes at `at` as a little-endian number.
+fn number<const N: usize>(file: &[u8], at: usize) -> Option<usize> {
+    let bytes = file.get(at..at.checked_add(N)?)?;
+    let value = bytes.iter().rev().fold(0_u64, |value, &byte| (value << 8) | u64::from(byte));
+    usize::try_from(value).ok()
+}
