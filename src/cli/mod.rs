@@ -2,6 +2,7 @@
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
 mod check;
+mod demo;
 mod doctor;
 mod error;
 mod exit;
@@ -69,6 +70,7 @@ enum Command {
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
+    Demo(demo::Demo),
 }
 
 /// The whole program: from the arguments to the exit code. No panic leaves it.
@@ -107,6 +109,7 @@ impl Command {
             Self::Graph(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Doctor(command) => command.run(),
+            Self::Demo(command) => command.run(),
         }
     }
 }

@@ -23,6 +23,16 @@ pub fn initialised(manifest: &Path, pictures: &Path, found: bool) -> String {
     )
 }
 
+/// After `demo`: where the networks are.
+#[must_use]
+pub fn demo_written(folder: &Path) -> String {
+    format!(
+        "{} {}: small networks with random weights; their captions mean nothing\n",
+        theme::good("wrote"),
+        folder.display(),
+    )
+}
+
 /// After a `check` that found nothing wrong.
 #[must_use]
 pub fn checked(manifest: &Manifest, plan: &Plan, device: &str) -> String {

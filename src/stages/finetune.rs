@@ -20,7 +20,7 @@ use crate::{
         Blob, Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe,
         Stage, StageError, Store, Upstream, UpstreamItem, Work,
     },
-    train::{self, Observer, Samples, Settings, StepMetrics, TrainError, flow},
+    train::{self, CheckpointPlace, Observer, Samples, Settings, StepMetrics, TrainError, flow},
     weights::Checkpoint,
 };
 
@@ -346,17 +346,14 @@ impl Observer for Journal<'_> {
         self.work.step(0, metrics.step as u64, metrics.total_steps as u64, &note);
     }
 
-    fn checkpoint(
-        &mut self,
-        epoch: usize,
-    ) -> Result<Option<(PathBuf, BTreeMap<String, String>)>, std::io::Error> {
+    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
         let name = match epoch == self.epochs {
             true => "model.safetensors".to_owned(),
             false => format!("model-{epoch:06}.safetensors"),
         };
         let path = self.folder.join(&name);
         self.checkpoints.push((name, path.clone()));
-        Ok(Some((path, self.provenance.clone())))
+        Ok(Some(CheckpointPlace { path, provenance: self.provenance.clone() }))
     }
 
     fn cancelled(&self) -> bool {

@@ -16,4 +16,4 @@ mod sidecar;
 mod tag;
 mod texts;
 
-pub use project::{ProjectError, Sample, Site, open};
+pub use project::{ProjectError, Sample, Site, build};

@@ -147,17 +147,15 @@ pub enum ProjectError {
 ///
 /// # Errors
 /// A folder of pictures is missing or empty, or the stages do not form a graph.
-pub fn open(
-    manifest: Manifest,
-    store: Arc<Store>,
-    device: &str,
-) -> Result<(Graph, Arc<Site>), ProjectError> {
+pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectError> {
     let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
     let mut samples = Vec::new();
     for (index, dataset) in manifest.dataset.iter().enumerate() {
-        add_samples(index, dataset, &folder, &store, &mut samples)?;
+        add_samples(index, dataset, &folder, store, &mut samples)?;
     }
-    let site = Arc::new(Site { manifest, samples, store, folder, device: device.to_owned() });
+    let (manifest, store) = (manifest.clone(), store.clone());
+    let device = manifest.project.device.clone();
+    let site = Arc::new(Site { manifest, samples, store, folder, device });
     let mut nodes = Vec::new();
     for stage in &site.manifest.stages {
         let name = stage.name.clone();
@@ -170,7 +168,7 @@ pub fn open(
         };
         nodes.push(Node { name, needs: stage.needs.clone(), stage: built });
     }
-    Ok((Graph::new(nodes)?, site))
+    Ok(Graph::new(nodes)?)
 }
 
 /// The path of a network that `stage` needs.
