@@ -73,7 +73,7 @@ fn watched(project: &Project, options: &RunOptions) -> Outcome {
     });
     drop(progress);
     if gathered.finished() {
-        super::print(&gathered.text(project.places()))?;
+        super::print(&gathered.text())?;
     }
     ended
 }

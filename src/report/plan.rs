@@ -1,9 +1,9 @@
 //! A plan as a table: what would run, and why.
 
-use super::{Places, theme};
+use super::{Places, theme, words};
 use crate::{
     base::{Value, plural},
-    pipeline::{Cause, Origin, Plan, Reason, StagePlan, StageState},
+    pipeline::{Cause, ItemState, Origin, Plan, Reason, StagePlan, StageState},
 };
 
 /// Whether a run would do anything.
@@ -89,12 +89,14 @@ fn reasons(stage: &StagePlan, places: Places<'_>) -> Vec<String> {
     if !stage.selected {
         return Vec::new();
     }
-    let follows = |reason: &&Reason| reason.origin == Cause::Follows;
-    let roots = stage.reasons.iter().filter(|reason| !follows(reason));
-    let roots = roots.filter_map(|reason| root(stage, reason, places));
-    let mut lines = roots.collect::<Vec<_>>();
+    let of = |causes: &'static [Cause]| {
+        stage.reasons.iter().filter(move |reason| causes.contains(&reason.origin))
+    };
+    let own = stage.reasons.iter().filter_map(|reason| root(stage, reason, places));
+    let mut lines = own.collect::<Vec<_>>();
+    lines.extend(upstream(of(&[Cause::Upstream])));
     let mut followed = Vec::new();
-    for reason in stage.reasons.iter().filter(follows) {
+    for reason in of(&[Cause::Follows]) {
         if let Some(Origin::Upstream { stage, .. }) = &reason.at
             && !followed.contains(stage)
         {
@@ -108,6 +110,25 @@ fn reasons(stage: &StagePlan, places: Places<'_>) -> Vec<String> {
         lines.push(theme::faint(format!("and {}", plural(stage.more_reasons, "more reason"))));
     }
     lines
+}
+
+/// What needed stages made anew, added or dropped, a line for each of these. A stage that reads all
+/// items of another has a reason for each of them.
+fn upstream<'a>(reasons: impl Iterator<Item = &'a Reason>) -> Vec<String> {
+    let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
+    for reason in reasons {
+        let Some(Origin::Upstream { stage, .. }) = &reason.at else { continue };
+        let start = match (&reason.old, &reason.new) {
+            (Some(_), None) => format!("- from {stage}: "),
+            (None, Some(_)) => format!("+ from {stage}: "),
+            _ => format!("~ from {stage}: "),
+        };
+        match lines.iter_mut().find(|(known, _)| *known == start) {
+            Some((_, parts)) => parts.push(&reason.part),
+            None => lines.push((start, vec![&reason.part])),
+        }
+    }
+    lines.into_iter().map(|(start, parts)| start + &few(&parts, parts.len())).collect()
 }
 
 /// `None` where the state's word says it already.
@@ -124,8 +145,7 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
         Cause::File => (format!("~ {} ({})", examples(reason), reason.part), true),
         Cause::Model => (format!("~ {at} is another file ({})", reason.part), false),
         Cause::Code => (format!("{at}: {changed}{}", code_reason(reason)), false),
-        Cause::Upstream => (format!("{at} made another {} for {}", reason.part, examples(reason)), true),
-        Cause::Follows => return None,
+        Cause::Upstream | Cause::Follows => return None,
     };
     let all = names_items || reason.items == stage.counts.run;
     let count = if all { String::new() } else { format!(" · {}", plural(reason.items, "item")) };
@@ -134,7 +154,7 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
 
 /// `learning_rate 5e-5 → 1e-4`.
 pub(super) fn change(part: &str, old: Option<&Value>, new: Option<&Value>) -> String {
-    let said = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let said = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), words::value);
     match (old, new) {
         // The items differ among themselves, so there is no one value.
         (None, None) => part.to_owned(),
@@ -149,15 +169,19 @@ fn code_reason(reason: &Reason) -> String {
     }
 }
 
-/// `a.jpg, b.jpg and 10 more`.
 fn examples(reason: &Reason) -> String {
+    let ids = reason.examples.iter().map(String::as_str).collect::<Vec<_>>();
+    few(&ids, reason.items)
+}
+
+/// `a.jpg, b.jpg and 10 more`.
+fn few(names: &[&str], total: usize) -> String {
     /// More would make a line that nobody reads.
     const SHOWN: usize = 3;
-    let shown = reason.examples.iter().take(SHOWN).cloned().collect::<Vec<_>>();
-    let more = reason.items.saturating_sub(shown.len());
-    match more {
+    let shown = &names[..names.len().min(SHOWN)];
+    match total.saturating_sub(shown.len()) {
         0 => shown.join(", "),
-        _ => format!("{} and {more} more", shown.join(", ")),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -167,12 +191,34 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
     let runs = runs.map(|stage| format!("{} {}", stage.name, stage.counts.run)).collect::<Vec<_>>();
     let files = selected(plan).map(|stage| stage.publishes).sum::<usize>();
     let manifest = places.manifest.path.display();
+    if let Some((stage, needed)) = blocked(plan) {
+        return theme::bad(format!(
+            "cannot run: {stage} reads what {needed} has still to make; select {needed} too"
+        ));
+    }
     match (runs.is_empty(), files) {
         (true, 0) => theme::good("nothing to do: everything is up to date"),
         (true, _) => format!("`fluxpipe run {manifest}` would write {}", plural(files, "file")),
         (false, _) => {
             let total = selected(plan).map(|stage| stage.counts.run).sum::<usize>();
-            format!("`fluxpipe run {manifest}` would run {}: {}", plural(total, "item"), runs.join(", "))
+            format!(
+                "`fluxpipe run {manifest}` would run {}: {}",
+                plural(total, "item"),
+                runs.join(", ")
+            )
         }
     }
+}
+
+/// A selected stage, and one outside the selection that it has to wait for.
+fn blocked(plan: &Plan) -> Option<(&str, &str)> {
+    let out = plan.stages.iter().filter(|stage| !stage.selected).map(|stage| &stage.name);
+    let out = out.collect::<Vec<_>>();
+    selected(plan).find_map(|stage| {
+        let waits = stage.decisions.iter().find_map(|decision| match &decision.state {
+            ItemState::Run { follows, .. } => follows.iter().find(|of| out.contains(&&of.stage)),
+            _ => None,
+        })?;
+        Some((stage.name.as_str(), waits.stage.as_str()))
+    })
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Places, theme, words};
+use super::{theme, words};
 use crate::{
     base::plural,
     pipeline::{Event, StageSummary, Stopped, Summary, Tally},
@@ -45,12 +45,12 @@ impl Gathered {
 
     /// A line per stage, then what was left out, then where the results lie.
     #[must_use]
-    pub fn text(&self, places: Places<'_>) -> String {
-        summary(&self.summary, self.stopped, places)
+    pub fn text(&self) -> String {
+        summary(&self.summary, self.stopped)
     }
 }
 
-fn summary(summary: &Summary, stopped: Option<Stopped>, places: Places<'_>) -> String {
+fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {
     let took = words::seconds(summary.seconds);
     let idle = stopped.is_none()
         && summary.published.is_empty()
@@ -66,7 +66,7 @@ fn summary(summary: &Summary, stopped: Option<Stopped>, places: Places<'_>) -> S
         stages(&summary.stages) + &format!("\n{word} {took}\n")
     };
     text += &left_out(summary);
-    text += &written(&summary.published, places);
+    text += &written(&summary.published);
     text
 }
 
@@ -83,7 +83,10 @@ fn stages(stages: &[StageSummary]) -> String {
 pub(super) fn tally(items: &Tally, seconds: f64) -> String {
     let said = [
         (items.run, theme::good(format!("made {}", items.run))),
-        (items.reused - items.kept.min(items.reused), format!("reused {}", items.reused - items.kept.min(items.reused))),
+        (
+            items.reused - items.kept.min(items.reused),
+            format!("reused {}", items.reused - items.kept.min(items.reused)),
+        ),
         (items.kept, format!("kept {} (edited by hand)", items.kept)),
         (items.failed, theme::bad(format!("failed {} (left out)", items.failed))),
         (items.left, theme::busy(format!("not reached {}", items.left))),
@@ -114,13 +117,13 @@ fn left_out(summary: &Summary) -> String {
 }
 
 /// Files beside the store, many of a kind in one line.
-fn written(published: &[PathBuf], places: Places<'_>) -> String {
+fn written(published: &[PathBuf]) -> String {
     if published.is_empty() {
         return String::new();
     }
     let mut groups = BTreeMap::<(String, String), Vec<&Path>>::new();
     for path in published {
-        let folder = path.parent().map(|folder| places.short(folder)).unwrap_or_default();
+        let folder = path.parent().map(|folder| near(folder)).unwrap_or_default();
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned());
         groups.entry((folder, extension.unwrap_or_default())).or_default().push(path);
     }
@@ -129,11 +132,21 @@ fn written(published: &[PathBuf], places: Places<'_>) -> String {
     let mut text = "\nWritten:\n".to_owned();
     for ((folder, extension), files) in groups {
         if files.len() <= SINGLY {
-            files.iter().for_each(|file| text += &format!("  {}\n", file.display()));
+            files.iter().for_each(|file| text += &format!("  {}\n", near(file)));
         } else {
-            let folder = if folder.is_empty() { ".".to_owned() } else { folder };
             text += &format!("  {folder}/*.{extension} ({})\n", plural(files.len(), "file"));
         }
     }
     text
+}
+
+/// A path as the shell in this folder can use it.
+fn near(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    let inside = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
+    match inside {
+        Some(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
+        Some(inside) => inside.display().to_string(),
+        None => path.display().to_string(),
+    }
 }

@@ -3,30 +3,22 @@
 
 use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Severity};
 
-use super::{Look, Places, diag, plan::change, theme};
+use super::{Look, Places, diag, plan::change, theme, words};
 use crate::{
     base::{Value, plural},
     pipeline::{Account, Against, Cause, Difference, KeyPart, Origin, Why},
 };
 
-/// The accounts of a stage's items; equal ones are told once.
+/// The accounts of a stage's items; those that say the same are told once.
 #[must_use]
 pub fn why(why: &Why, places: Places<'_>, look: Look) -> String {
     let teller = Teller { places, look };
-    let mut told: Vec<(Vec<&Account>, String)> = Vec::new();
-    for account in &why.items {
-        let body = teller.body(account);
-        let same = told.iter_mut().find(|(with, text)| {
-            *text == body && with.first().is_some_and(|first| first.state == account.state)
-        });
-        match same {
-            Some((accounts, _)) => accounts.push(account),
-            None => told.push((vec![account], body)),
-        }
-    }
     let mut text = String::new();
-    for (accounts, body) in &told {
-        text += &format!("{}\n{body}\n", heading(why, accounts));
+    for group in groups(&why.items.iter().collect::<Vec<_>>()) {
+        let state = group.first().map_or("", |account| account.state);
+        text += &format!("{}: {}\n", names(&group), state_text(state));
+        text += &teller.body(&group);
+        text.push('\n');
     }
     // What an item depends on is for those who ask about that item alone.
     if let [only] = why.items.as_slice() {
@@ -41,18 +33,49 @@ pub fn why(why: &Why, places: Places<'_>, look: Look) -> String {
     text.trim_end().to_owned() + "\n"
 }
 
-/// `label would run 3 items: a.jpg, b.jpg, c.jpg`.
-fn heading(why: &Why, accounts: &[&Account]) -> String {
+/// Accounts that differ in nothing but the names of their items.
+fn groups<'a>(accounts: &[&'a Account]) -> Vec<Vec<&'a Account>> {
+    let mut groups: Vec<(String, Vec<&Account>)> = Vec::new();
+    for account in accounts {
+        let shape = shape(account);
+        match groups.iter_mut().find(|(known, _)| *known == shape) {
+            Some((_, group)) => group.push(account),
+            None => groups.push((shape, vec![account])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+/// All that is told of an account but the names of items.
+fn shape(account: &Account) -> String {
+    let Account { stage, recipe, state, cause, kept, shares, .. } = account;
+    // Against which other item a new one is compared does not set it apart from other new ones.
+    let differences = account.differences.iter().filter(|_| *cause != Some(Cause::New));
+    let differences = differences.map(|difference| match &difference.origin {
+        Origin::Upstream { stage, .. } => format!("{stage} {}", difference.new.is_some()),
+        origin => format!("{origin:?} {:?} {:?}", difference.old, difference.new),
+    });
+    let differences = differences.collect::<Vec<_>>();
+    let mut because = account.because.iter().map(shape).collect::<Vec<_>>();
+    because.dedup();
+    let failure = account.failure.as_ref().map(|failure| &failure.message);
+    let shares = shares.is_some();
+    format!(
+        "{stage} {recipe} {state} {cause:?} {kept:?} {shares} {failure:?} {differences:?} {because:?}"
+    )
+}
+
+/// `label a.jpg, b.jpg and 3 more`.
+fn names(group: &[&Account]) -> String {
     /// More names than that nobody reads.
     const NAMED: usize = 3;
-    let names = accounts.iter().take(NAMED).map(|account| named(account)).collect::<Vec<_>>();
-    let more = accounts.len().saturating_sub(NAMED);
-    let names = match more {
-        0 => names.join(", "),
-        _ => format!("{} and {more} more", names.join(", ")),
+    let stage = group.first().map_or("", |account| account.stage.as_str());
+    let names = group.iter().take(NAMED).map(|account| named(account)).collect::<Vec<_>>();
+    let more = match group.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     };
-    let state = accounts.first().map_or("", |account| account.state);
-    format!("{} {names}: {}", theme::strong(&why.stage), state_text(state))
+    format!("{} {}{more}", theme::strong(stage), names.join(", "))
 }
 
 /// `a.jpg (latent)`; the recipe is left out where it says no more than the stage.
@@ -73,6 +96,18 @@ fn state_text(state: &str) -> String {
     }
 }
 
+/// What an upstream item that explains another one did or will do.
+fn became(account: &Account) -> String {
+    match account.state {
+        "run" => theme::busy("must run first"),
+        "reuse" => "made something else".to_owned(),
+        other => state_text(other),
+    }
+}
+
+/// A longer entry does not widen its column.
+const COLUMN: usize = 32;
+
 struct Teller<'a> {
     places: Places<'a>,
     look: Look,
@@ -80,18 +115,17 @@ struct Teller<'a> {
 
 impl Teller<'_> {
     /// Everything below the heading, indented.
-    fn body(&self, account: &Account) -> String {
+    fn body(&self, group: &[&Account]) -> String {
         let mut text = String::new();
-        for block in self.blocks(account) {
-            for line in block.lines() {
-                text += format!("  {line}").trim_end();
-                text.push('\n');
-            }
+        for line in self.blocks(group).iter().flat_map(|block| block.lines()) {
+            text += format!("  {line}").trim_end();
+            text.push('\n');
         }
         text
     }
 
-    fn blocks(&self, account: &Account) -> Vec<String> {
+    fn blocks(&self, group: &[&Account]) -> Vec<String> {
+        let Some(account) = group.first() else { return Vec::new() };
         let mut blocks = Vec::new();
         if account.state == "kept"
             && let Some(why) = &account.kept
@@ -106,13 +140,16 @@ impl Teller<'_> {
             blocks.extend(failure.help.iter().map(|help| format!("help: {help}")));
             blocks.push("it is tried again when what it reads changes, or with --force".to_owned());
         }
-        blocks.extend(account.cause.and_then(|cause| self.cause(cause, account)));
-        for difference in &account.differences {
-            blocks.push(self.difference(difference, account.against.as_ref()));
+        blocks.extend(account.cause.and_then(|cause| self.cause(cause, group)));
+        if group.len() == 1 || account.cause != Some(Cause::New) {
+            for difference in &account.differences {
+                blocks.push(self.difference(difference, account.against.as_ref()));
+            }
         }
-        for source in &account.because {
-            let name = format!("{} {}: {}", theme::strong(&source.stage), named(source), self.became(source));
-            blocks.push(format!("{name}\n{}", self.body(source)));
+        let because = group.iter().flat_map(|account| &account.because).collect::<Vec<_>>();
+        for sources in groups(&because) {
+            let became = sources.first().map(|source| became(source)).unwrap_or_default();
+            blocks.push(format!("{}: {became}\n{}", names(&sources), self.body(&sources)));
         }
         if account.more > 0 {
             blocks.push(format!("and {}", plural(account.more, "more item")));
@@ -120,27 +157,27 @@ impl Teller<'_> {
         blocks
     }
 
-    /// What an upstream item that explains another one did or will do.
-    fn became(&self, account: &Account) -> String {
-        match account.state {
-            "run" => theme::busy("must run first"),
-            "reuse" => "made something else".to_owned(),
-            other => state_text(other),
-        }
-    }
-
-    fn cause(&self, cause: Cause, account: &Account) -> Option<String> {
+    fn cause(&self, cause: Cause, group: &[&Account]) -> Option<String> {
+        let against = match group {
+            [only] => only.against.as_ref(),
+            _ => None,
+        };
         Some(match cause {
             Cause::Forced => "--force asks for it".to_owned(),
             Cause::Lost => "it was made before, and its output is gone from the store".to_owned(),
-            Cause::New => match &account.against {
+            Cause::New => match against {
                 Some(against) => {
-                    format!("it was never made; the most similar one, {}, differs in:", against.item)
+                    format!(
+                        "it was never made; the most similar one, {}, differs in:",
+                        against.item
+                    )
                 }
                 None => "it was never made".to_owned(),
             },
             Cause::Follows => "nothing of its own changed".to_owned(),
-            Cause::Manifest | Cause::File | Cause::Model | Cause::Code | Cause::Upstream => return None,
+            Cause::Manifest | Cause::File | Cause::Model | Cause::Code | Cause::Upstream => {
+                return None;
+            }
         })
     }
 
@@ -151,7 +188,9 @@ impl Teller<'_> {
             Origin::Manifest { path, span } => {
                 let was = format!("was {} {}", said(old.as_ref()), when(against));
                 match span {
-                    Some(span) if !self.places.was_set(path) => self.excerpt(part, span.clone(), was),
+                    Some(span) if !self.places.was_set(path) => {
+                        self.excerpt(part, span.clone(), was)
+                    }
                     _ => format!("{part} is {} ({place}), {was}", said(new.as_ref())),
                 }
             }
@@ -161,12 +200,23 @@ impl Teller<'_> {
                 _ => format!("~ {place} ({part}) is not what it was {}", when(against)),
             },
             Origin::Model(_) => {
-                format!("~ {place} is another file than {}: {}", when(against), change(part, old.as_ref(), new.as_ref()))
+                format!(
+                    "~ {place} is another file than {}: {}",
+                    when(against),
+                    change(part, old.as_ref(), new.as_ref())
+                )
             }
-            Origin::Code(why) => format!("fluxpipe itself: {}: {why}", change(part, old.as_ref(), new.as_ref())),
+            Origin::Code(why) => {
+                format!("fluxpipe itself: {}: {why}", change(part, old.as_ref(), new.as_ref()))
+            }
             Origin::Upstream { stage, item } => match new {
-                Some(_) => format!("{stage} made another {part} for {item}"),
-                None => format!("{part} of {item} from {stage} is not read any more"),
+                Some(_) if old.is_none() => {
+                    format!("+ {} was not there {}", of(stage, item, part), when(against))
+                }
+                Some(_) => {
+                    format!("{} is not what it was {}", of(stage, item, part), when(against))
+                }
+                None => format!("- {} is not read any more", of(stage, item, part)),
             },
         }
     }
@@ -187,21 +237,31 @@ impl Teller<'_> {
     fn parts(&self, account: &Account) -> String {
         let key = account.key.map_or_else(|| "not known yet".to_owned(), |key| key.short());
         let mut text = format!("{} {key}, made of:\n", theme::strong("key"));
-        let width = account.parts.iter().map(|part| part.name.chars().count()).max().unwrap_or(0);
+        let longest = |of: fn(&KeyPart) -> String| {
+            let lengths = account.parts.iter().map(|part| of(part).chars().count());
+            lengths.filter(|length| *length <= COLUMN).max().unwrap_or(0)
+        };
+        let (names, values) = (longest(|part| part.name.clone()), longest(known));
         for part in &account.parts {
-            let value = known(part);
-            text += &format!("  {:<width$}  {value}  {}\n", part.name, theme::faint(self.places.of(&part.origin)));
+            let place = theme::faint(self.places.of(&part.origin));
+            text += &format!("  {:<names$}  {:<values$}  {place}\n", part.name, known(part));
         }
         text
     }
 }
 
+/// `cache a.jpg (latent)`.
+fn of(stage: &str, item: &str, part: &str) -> String {
+    let part = if part == item { String::new() } else { format!(" ({part})") };
+    format!("{stage} {item}{part}")
+}
+
 fn said(value: Option<&Value>) -> String {
-    value.map_or_else(|| "not there".to_owned(), ToString::to_string)
+    value.map_or_else(|| "not there".to_owned(), words::value)
 }
 
 fn known(part: &KeyPart) -> String {
-    part.value.as_ref().map_or_else(|| "not made yet".to_owned(), ToString::to_string)
+    part.value.as_ref().map_or_else(|| "not made yet".to_owned(), words::value)
 }
 
 fn when(against: Option<&Against>) -> String {

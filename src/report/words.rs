@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use crate::base::Value;
+
 /// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
 #[must_use]
 pub fn grouped(number: u64) -> String {
@@ -38,9 +40,21 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
-/// `0.3 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
+/// A value of a key as its user would write it: `1e-4`, where the plain digits are hard to count.
+#[must_use]
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::Float(number) if *number != 0.0 && number.abs() < 1e-3 => format!("{number:e}"),
+        other => other.to_string(),
+    }
+}
+
+/// `40 ms`, `0.3 s`, `42 s`, `3 min 05 s`, `2 h 07 min`.
 #[must_use]
 pub fn seconds(seconds: f64) -> String {
+    if seconds < 0.0995 {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
     if seconds < 9.95 {
         return format!("{seconds:.1} s");
     }
@@ -63,7 +77,9 @@ mod tests {
         assert_eq!([bytes(1023), bytes(1536), bytes(1 << 20)], ["1023 B", "1.5 KiB", "1.0 MiB"]);
         assert_eq!(bytes((1 << 20) - 1), "1.0 MiB");
         assert_eq!(bytes(u64::MAX), "16384.0 PiB");
-        assert_eq!([seconds(0.04), seconds(9.96), seconds(59.6)], ["0.0 s", "10 s", "1 min 00 s"]);
+        assert_eq!([seconds(0.04), seconds(0.1)], ["40 ms", "0.1 s"]);
+        assert_eq!([seconds(9.94), seconds(9.96), seconds(59.6)], ["9.9 s", "10 s", "1 min 00 s"]);
+        assert_eq!([value(&Value::Float(1e-4)), value(&Value::Float(0.35))], ["1e-4", "0.35"]);
         assert_eq!(seconds(7620.0), "2 h 07 min");
     }
 }

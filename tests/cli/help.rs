@@ -29,10 +29,15 @@ fn no_line_of_a_help_text_is_wider_than_a_terminal() {
 #[test]
 fn a_wrong_command_line_exits_with_2_and_says_what_is_right() {
     let project = Project::new();
-    for args in [&["rnu"] as &[&str], &["run"], &["plan", "a", "--what"], &["plan", "a", "--set", "x"], &[]] {
+    for args in
+        [&["rnu"] as &[&str], &["run"], &["plan", "a", "--what"], &["plan", "a", "--set", "x"], &[]]
+    {
         let ran = project.run(args).exits(2);
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{args:?}");
     }
     assert!(project.run(&["rnu"]).stderr.contains("run"));
-    assert_eq!(project.run(&["--version"]).exits(0).stdout, format!("fluxpipe {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        project.run(&["--version"]).exits(0).stdout,
+        format!("fluxpipe {}\n", env!("CARGO_PKG_VERSION"))
+    );
 }

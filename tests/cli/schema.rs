@@ -39,7 +39,14 @@ impl Checker<'_> {
         }
     }
 
-    fn keyword(&mut self, keyword: &str, rule: &Value, rules: &Map<String, Value>, value: &Value, place: &str) {
+    fn keyword(
+        &mut self,
+        keyword: &str,
+        rule: &Value,
+        rules: &Map<String, Value>,
+        value: &Value,
+        place: &str,
+    ) {
         match keyword {
             _ if NOTES.contains(&keyword) => {}
             "$ref" => {
@@ -58,7 +65,9 @@ impl Checker<'_> {
                 self.fault(place, &format!("{value} is none of {rule}"));
             }
             "const" | "enum" => {}
-            "anyOf" | "oneOf" | "allOf" => self.several(keyword, rule.as_array().unwrap(), value, place),
+            "anyOf" | "oneOf" | "allOf" => {
+                self.several(keyword, rule.as_array().unwrap(), value, place)
+            }
             "minimum" => {
                 if value.as_f64().is_some_and(|number| number < rule.as_f64().unwrap()) {
                     self.fault(place, &format!("{value} is below {rule}"));
@@ -112,7 +121,14 @@ impl Checker<'_> {
         if !fine {
             self.fault(place, &format!("{valid} of {keyword} fit"));
             // The nearest miss tells most.
-            self.faults.extend(trials.into_iter().filter(|t| !t.is_empty()).min_by_key(Vec::len).into_iter().flatten());
+            self.faults.extend(
+                trials
+                    .into_iter()
+                    .filter(|t| !t.is_empty())
+                    .min_by_key(Vec::len)
+                    .into_iter()
+                    .flatten(),
+            );
         }
     }
 
