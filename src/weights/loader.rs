@@ -87,9 +87,10 @@ impl<'a> Loader<'a> {
     pub fn count(&self, segment: &str) -> usize {
         let start = format!("{}{segment}.", self.prefix);
         let tensors = self.shared.checkpoint.names().count();
-        let numbers = self.shared.checkpoint.names().filter_map(|name| {
-            name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok()
-        });
+        let numbers =
+            self.shared.checkpoint.names().filter_map(|name| {
+                name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok()
+            });
         numbers.filter(|&number| number < tensors).max().map_or(0, |largest| largest + 1)
     }
 
