@@ -126,7 +126,9 @@ pub fn run(
         seconds: run.summary.seconds,
         stopped,
     });
-    run.teller.save()?;
+    if let (Err(error), true) = (run.teller.save(), errors.is_empty()) {
+        errors.push(error.into());
+    }
     // Only speed is lost where the digests of files cannot be kept.
     let _ = store.save_digests();
     match (errors.pop(), errors.is_empty(), cancelled) {
@@ -223,8 +225,8 @@ impl Run<'_> {
         let summary = StageSummary { name: stage, kind, items: tally, published, seconds, error };
         self.summary.stages.push(summary);
         self.done[index] = decided;
-        self.teller.save()?;
-        result
+        let saved = self.teller.save();
+        result.and(saved.map_err(RunError::from))
     }
 
     /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.

@@ -121,6 +121,7 @@ impl Known {
     fn load(log: &Path) -> Result<Self, StoreError> {
         let bytes = log::read(log)?;
         let lines = log::bodies(&bytes)
+            .into_iter()
             .filter_map(|place| serde_json::from_slice::<Line<PathBuf>>(&bytes[place]).ok());
         let digests = lines.map(|line| (line.path, (line.look, line.digest))).collect();
         Ok(Self { digests, unsaved: Vec::new() })
