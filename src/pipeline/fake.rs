@@ -134,7 +134,7 @@ impl FakeStage {
         self
     }
 
-    fn from_source(&self, source: &Source) -> ItemSpec {
+    fn item_of(&self, source: &Source) -> ItemSpec {
         let file = PathBuf::from(&source.id);
         let text = Digest::of(source.text.as_bytes());
         let mut parts = vec![KeyPart::new("source", text, Origin::File(file.clone()))];
@@ -192,7 +192,7 @@ impl Stage for FakeStage {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let mut specs: Vec<ItemSpec> =
-            self.sources.iter().map(|source| self.from_source(source)).collect();
+            self.sources.iter().map(|source| self.item_of(source)).collect();
         let bare =
             |id: &str| ItemSpec { id: id.to_owned(), recipe: 0, parts: Vec::new(), given: None };
         let mut places: HashMap<String, usize> =
