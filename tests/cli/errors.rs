@@ -53,3 +53,73 @@ fn weight_files_that_are_missing_or_damaged() {
     project.file("flux.safetensors", [0xff; 64]);
     insta::assert_snapshot!(project.run(&["inspect", "flux.safetensors"]).exits(3).seen());
 }
+
+/// A label stage on one picture, with whatever the test puts at `blip.safetensors`.
+const LABEL: &str = r#"
+[project]
+name = "cats"
+device = "cpu"
+
+[models]
+blip = "blip.safetensors"
+
+[[dataset]]
+image_dir = "pictures"
+resolution = 64
+min_bucket_reso = 64
+
+[stages.label]
+"#;
+
+#[test]
+fn what_is_missing_outside_exits_with_3() {
+    let project = Project::with_manifest(LABEL);
+    project.picture("pictures/1.png", (64, 64), 1);
+    let missing = project.run(&["run", "project.toml"]).exits(3);
+    insta::assert_snapshot!("weights-missing", missing.seen());
+
+    project.file("blip.safetensors", [7; 40]);
+    let damaged = project.run(&["run", "project.toml"]).exits(3);
+    insta::assert_snapshot!("weights-damaged", damaged.stderr);
+
+    std::fs::remove_file(project.path("pictures/1.png")).unwrap();
+    let empty = project.run(&["check", "project.toml"]).exits(3);
+    insta::assert_snapshot!("folder-empty", empty.seen());
+}
+
+#[test]
+fn a_stage_that_is_not_there_is_a_wrong_command_line() {
+    let project = Project::with_manifest(LABEL);
+    project.picture("pictures/1.png", (64, 64), 1);
+    project.file("blip.safetensors", [7; 40]);
+    for args in [
+        &["run", "project.toml", "--only", "lable"] as &[&str],
+        &["why", "project.toml", "lable"],
+        &["plan", "project.toml", "--from", "lable"],
+    ] {
+        let ran = project.run(args).exits(2);
+        assert!(ran.stderr.contains("label"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_graph_is_drawn_also_while_weights_are_missing() {
+    let project = Project::with_manifest(LABEL);
+    project.picture("pictures/1.png", (64, 64), 1);
+    let ran = project.run(&["graph", "project.toml"]).exits(0);
+    assert!(ran.stdout.contains("| label |"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("states are not shown"), "{}", ran.stderr);
+    let json = project.run(&["graph", "project.toml", "--format", "json"]).exits(0).json();
+    assert_eq!(json["stages"][0]["name"], "label");
+}
+
+#[test]
+fn a_device_that_cannot_be_used() {
+    let project = Project::with_manifest(LABEL);
+    project.picture("pictures/1.png", (64, 64), 1);
+    project.file("blip.safetensors", [7; 40]);
+    let ran = project.run(&["check", "project.toml", "--set", "project.device=gpu"]);
+    assert!(ran.exits(2).stderr.contains("cuda"));
+    let ran = project.run(&["check", "project.toml", "--set", "project.device=cuda:4096"]);
+    assert!(ran.exits(3).stderr.contains("doctor"));
+}

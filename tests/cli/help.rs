@@ -2,7 +2,8 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 8] = ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor"];
+const COMMANDS: [&str; 9] =
+    ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor", "demo"];
 
 #[test]
 fn help_texts() {

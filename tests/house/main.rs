@@ -3,4 +3,5 @@
 
 mod diagnostics;
 mod layers;
+mod output_schemas;
 mod schemas;

@@ -1,6 +1,6 @@
 //! Which network a checkpoint holds, by the names and shapes of its tensors.
 
-use crate::weights::Checkpoint;
+use crate::{base::plural, weights::Checkpoint};
 
 /// What was recognised.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,10 @@ fn flux_network(
     let heads = width.checked_div(head).unwrap_or(0);
     Network {
         name: format!("FLUX.1 {variant} transformer"),
-        size: format!("{double} double and {single} single blocks, width {width}, {heads} heads"),
+        size: format!(
+            "{double} double and {single} single blocks, width {width}, {}",
+            plural(heads, "head")
+        ),
         names: Some(names.to_owned()),
     }
 }
