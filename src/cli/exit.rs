@@ -61,6 +61,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::manifest::not_a_folder", Exit::Missing),
     ("fluxpipe::manifest", Exit::Usage),
     ("fluxpipe::cli::missing", Exit::Missing),
+    ("fluxpipe::cli::wrong_network", Exit::Missing),
     ("fluxpipe::cli::interrupted", Exit::Interrupted),
     ("fluxpipe::cli::write", Exit::Failed),
     ("fluxpipe::cli", Exit::Usage),

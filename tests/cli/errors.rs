@@ -1,5 +1,7 @@
 //! Mistakes, and how they are told.
 
+use fluxpipe::weights::{Dtype, Entry, Writer};
+
 use crate::Project;
 
 const FIVE_MISTAKES: &str = r#"
@@ -71,6 +73,16 @@ min_bucket_reso = 64
 [stages.label]
 "#;
 
+/// A file with the tensor names of a T5 encoder.
+fn other_network(path: &std::path::Path) {
+    let name = "encoder.block.0.layer.0.SelfAttention.q.weight".to_owned();
+    let entries = [Entry { name, dtype: Dtype::F32, shape: vec![1, 1] }];
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = Writer::new(file, &entries, &Default::default()).unwrap();
+    writer.tensor(&[0; 4]).unwrap();
+    writer.finish().unwrap();
+}
+
 #[test]
 fn what_is_missing_outside_exits_with_3() {
     let project = Project::with_manifest(LABEL);
@@ -81,6 +93,11 @@ fn what_is_missing_outside_exits_with_3() {
     project.file("blip.safetensors", [7; 40]);
     let damaged = project.run(&["run", "project.toml"]).exits(3);
     insta::assert_snapshot!("weights-damaged", damaged.stderr);
+    let checked = project.run(&["check", "project.toml"]).exits(3);
+    insta::assert_snapshot!("weights-damaged-check", checked.seen());
+    other_network(&project.path("blip.safetensors"));
+    let other = project.run(&["check", "project.toml"]).exits(3);
+    insta::assert_snapshot!("weights-other-network", other.seen());
 
     std::fs::remove_file(project.path("pictures/1.png")).unwrap();
     let empty = project.run(&["check", "project.toml"]).exits(3);
@@ -122,4 +139,15 @@ fn a_device_that_cannot_be_used() {
     assert!(ran.exits(2).stderr.contains("cuda"));
     let ran = project.run(&["check", "project.toml", "--set", "project.device=cuda:4096"]);
     assert!(ran.exits(3).stderr.contains("doctor"));
+}
+
+#[test]
+fn all_weight_files_are_told_at_once() {
+    let text = LABEL.replace("[[dataset]]", "tagger = \"tagger\"\n\n[[dataset]]") + "[stages.tag]\n";
+    let project = Project::with_manifest(&text);
+    project.picture("pictures/1.png", (64, 64), 1);
+    other_network(&project.path("blip.safetensors"));
+    project.file("tagger/model.onnx", "no graph");
+    project.file("tagger/selected_tags.csv", "tag_id,name,category,count\n");
+    insta::assert_snapshot!(project.run(&["check", "project.toml"]).exits(3).seen());
 }

@@ -1,6 +1,6 @@
 //! `fluxpipe inspect FILE`: what a weight or cache file is, from its header alone.
 
-mod network;
+pub(super) mod network;
 
 use std::{
     collections::BTreeMap,
@@ -51,7 +51,7 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     if !path.exists() {
         return Err(CliError::NoFile { path: path.to_owned() }.into());
     }
-    let graph = if path.is_dir() { path.join(GRAPH) } else { path.to_owned() };
+    let graph = graph_at(path);
     if graph.extension().is_some_and(|extension| extension == "onnx") && graph.is_file() {
         return describe_graph(&graph);
     }
@@ -91,8 +91,13 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     })
 }
 
-/// The graph in a tagger's folder.
-const GRAPH: &str = "model.onnx";
+/// Beside a tagger's graph.
+pub(super) const TAGS: &str = "selected_tags.csv";
+
+/// The graph of a tagger that is named by its folder or by the file itself.
+pub(super) fn graph_at(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
+}
 
 fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
     let graph = Graph::open(path)?;
@@ -107,7 +112,7 @@ fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
     };
     let inputs = graph.inputs.iter().map(|input| port("in ", input));
     let outputs = graph.outputs.iter().map(|output| port("out", output));
-    let tags = path.with_file_name("selected_tags.csv").is_file();
+    let tags = path.with_file_name(TAGS).is_file();
     Ok(WeightFile {
         path: path.to_owned(),
         format: "ONNX",
