@@ -1,10 +1,19 @@
 //! `fluxpipe check MANIFEST`: everything that can be known without running.
 
-use super::{Exit, Outcome, project::ManifestArgs};
+use std::path::Path;
+
+use super::{
+    CliError, Exit, Outcome,
+    inspect::{self, network},
+    project::ManifestArgs,
+};
 use crate::{
     device,
+    manifest::Manifest,
+    models::tagger::{Graph, TagTable},
     pipeline::{self, RunOptions},
     report,
+    weights::Checkpoint,
 };
 
 /// Find the mistakes of a manifest, all at once
@@ -23,8 +32,41 @@ impl Check {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let device = device::choose(&project.manifest.project.device)?;
+        networks(&project.manifest)?;
         let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
         super::print(&report::checked(&project.manifest, &plan, &device.name))?;
         Ok(Exit::Done)
     }
+}
+
+/// Looks into every weight file that a stage uses: can it be read, and is it of the right network?
+fn networks(manifest: &Manifest) -> miette::Result<()> {
+    let used = |role: &str| {
+        manifest.stages.iter().any(|stage| stage.config.kind().models().contains(&role))
+    };
+    let files = manifest.models.all().into_iter().filter(|(role, _)| used(role));
+    let files = files.filter_map(|(role, path)| Some((role, manifest.resolve(path?))));
+    let problems = files.filter_map(|(role, path)| network(role, &path).err());
+    let mut problems = problems.collect::<Vec<_>>();
+    match problems.len() {
+        0 => Ok(()),
+        1 => Err(problems.remove(0).into()),
+        _ => Err(CliError::Weights { problems }.into()),
+    }
+}
+
+fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
+    if role == "tagger" {
+        let graph = inspect::graph_at(path);
+        Graph::open(&graph)?;
+        TagTable::read(&graph.with_file_name(inspect::TAGS))?;
+        return Ok(());
+    }
+    let found = network::recognise(&Checkpoint::open(path)?);
+    let found = match found {
+        Some(network) if network.role == role => return Ok(()),
+        Some(network) => format!("a {}", network.name),
+        None => "no network that fluxpipe knows".to_owned(),
+    };
+    Err(CliError::WrongNetwork { role, path: path.to_owned(), found })
 }

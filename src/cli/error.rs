@@ -4,6 +4,11 @@ use std::{io, path::PathBuf};
 
 use miette::Diagnostic;
 
+use crate::{
+    models::tagger::{OnnxError, TagsError},
+    weights::WeightsError,
+};
+
 /// Why a command cannot do what it was asked to.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum CliError {
@@ -36,6 +41,40 @@ pub enum CliError {
         help("stdout goes to a file or program: is its disk full?")
     )]
     Stdout(io::Error),
+    /// A weight file holds another network than the manifest says.
+    #[error("[models] {role} names {}, which holds {found}", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::wrong_network),
+        help("name the file of the right network; `fluxpipe inspect {}` says more", path.display())
+    )]
+    WrongNetwork {
+        /// Name in `[models]`.
+        role: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it holds, in words.
+        found: String,
+    },
+    /// Several weight files cannot be used.
+    #[error("{} weight files cannot be used", problems.len())]
+    #[diagnostic(code(fluxpipe::cli::weights), help("each is told below"))]
+    Weights {
+        /// One per file.
+        #[related]
+        problems: Vec<CliError>,
+    },
+    /// A weight file cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Weight(#[from] WeightsError),
+    /// A tagger's graph cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Graph(#[from] OnnxError),
+    /// A tagger's list of tags cannot be used.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Tags(#[from] TagsError),
     /// Nothing can be done about signals.
     #[error("cannot listen for Ctrl-C: {0}")]
     #[diagnostic(code(fluxpipe::cli::signal), help("another handler is in the way: report this"))]

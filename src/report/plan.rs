@@ -140,7 +140,8 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
         Cause::New => (format!("+ {}", examples(reason)), true),
         Cause::Lost => (format!("gone from the store: {}", examples(reason)), true),
         Cause::Forced => ("--force".to_owned(), false),
-        Cause::Manifest => (format!("{at} {changed}"), false),
+        Cause::Manifest if stated(reason, places) => (format!("{at} {changed}"), false),
+        Cause::Manifest => (format!("{changed} (default)"), false),
         Cause::File if reason.items == 1 => (format!("~ {at}"), true),
         Cause::File => (format!("~ {} ({})", examples(reason), reason.part), true),
         Cause::Model => (format!("~ {at} is another file ({})", reason.part), false),
@@ -159,6 +160,14 @@ pub(super) fn change(part: &str, old: Option<&Value>, new: Option<&Value>) -> St
         // The items differ among themselves, so there is no one value.
         (None, None) => part.to_owned(),
         _ => format!("{part} {} → {}", said(old), said(new)),
+    }
+}
+
+/// Whether the manifest or the command line states the value.
+fn stated(reason: &Reason, places: Places<'_>) -> bool {
+    match &reason.at {
+        Some(Origin::Manifest { path, span }) => span.is_some() || places.was_set(path),
+        _ => false,
     }
 }
 

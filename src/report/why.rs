@@ -21,7 +21,9 @@ pub fn why(why: &Why, places: Places<'_>, look: Look) -> String {
         text.push('\n');
     }
     // What an item depends on is for those who ask about that item alone.
-    if let [only] = why.items.as_slice() {
+    if let [only] = why.items.as_slice()
+        && only.state != "kept"
+    {
         text += &teller.parts(only);
     }
     if why.items.is_empty() {
@@ -130,7 +132,12 @@ impl Teller<'_> {
         if account.state == "kept"
             && let Some(why) = &account.kept
         {
-            blocks.push(format!("{why}: nothing is made, and later stages read it"));
+            let file = account.parts.iter().rev().find_map(|part| match &part.origin {
+                origin @ Origin::File(_) => Some(format!(": {}", self.places.of(origin))),
+                _ => None,
+            });
+            blocks.push(format!("{why}{}", file.unwrap_or_default()));
+            blocks.push("nothing is made, and later stages read the file".to_owned());
         }
         if let Some(shared) = &account.shares {
             blocks.push(format!("equal to {shared}: one output serves both"));

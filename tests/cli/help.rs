@@ -2,7 +2,8 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 8] = ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor"];
+const COMMANDS: [&str; 9] =
+    ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor", "demo"];
 
 #[test]
 fn help_texts() {
@@ -35,7 +36,7 @@ fn a_wrong_command_line_exits_with_2_and_says_what_is_right() {
         let ran = project.run(args).exits(2);
         assert!(ran.stdout.is_empty() && !ran.stderr.is_empty(), "{args:?}");
     }
-    assert!(project.run(&["rnu"]).stderr.contains("run"));
+    assert!(project.run(&["pln"]).stderr.contains("plan"));
     assert_eq!(
         project.run(&["--version"]).exits(0).stdout,
         format!("fluxpipe {}\n", env!("CARGO_PKG_VERSION"))

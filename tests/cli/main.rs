@@ -3,6 +3,7 @@
 mod errors;
 mod help;
 mod init;
+mod outputs;
 mod project;
 mod schema;
 

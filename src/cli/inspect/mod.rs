@@ -1,6 +1,6 @@
 //! `fluxpipe inspect FILE`: what a weight or cache file is, from its header alone.
 
-mod network;
+pub(super) mod network;
 
 use std::{
     collections::BTreeMap,
@@ -9,6 +9,7 @@ use std::{
 
 use super::{CliError, Exit, Outcome};
 use crate::{
+    models::tagger::{Graph, Port},
     report::{Tensor, WeightFile},
     weights::Checkpoint,
 };
@@ -16,8 +17,8 @@ use crate::{
 /// Say what a weight file is, without loading it
 ///
 /// Tells the network by its tensor names, its size, the element types, the biggest tensors and the
-/// texts of the header. Reads .safetensors (a folder of shards too), .pth and the files that
-/// fluxpipe keeps in its store.
+/// texts of the header; of an ONNX graph its operators, inputs and outputs. Reads .safetensors (a
+/// folder of shards too), .pth, .onnx and the files that fluxpipe keeps in its store.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe inspect models/flux1-dev.safetensors
@@ -49,6 +50,10 @@ impl Inspect {
 fn describe(path: &Path) -> miette::Result<WeightFile> {
     if !path.exists() {
         return Err(CliError::NoFile { path: path.to_owned() }.into());
+    }
+    let graph = graph_at(path);
+    if graph.extension().is_some_and(|extension| extension == "onnx") && graph.is_file() {
+        return describe_graph(&graph);
     }
     let checkpoint = Checkpoint::open(path)?;
     let network = network::recognise(&checkpoint);
@@ -83,6 +88,44 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         operators: BTreeMap::new(),
         ports: Vec::new(),
         metadata: checkpoint.metadata().clone(),
+    })
+}
+
+/// Beside a tagger's graph.
+pub(super) const TAGS: &str = "selected_tags.csv";
+
+/// The graph of a tagger that is named by its folder or by the file itself.
+pub(super) fn graph_at(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
+}
+
+fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
+    let graph = Graph::open(path)?;
+    let operators = graph.operators().into_iter().map(|(name, count)| (name.to_owned(), count));
+    let port = |way: &str, port: &Port| {
+        let size = |size: &Option<usize>| size.map_or_else(|| "any".to_owned(), |n| n.to_string());
+        let shape = match &port.shape {
+            Some(shape) => shape.iter().map(size).collect::<Vec<_>>().join(", "),
+            None => "any".to_owned(),
+        };
+        format!("{way} {} [{shape}]", port.name)
+    };
+    let inputs = graph.inputs.iter().map(|input| port("in ", input));
+    let outputs = graph.outputs.iter().map(|output| port("out", output));
+    let tags = path.with_file_name(TAGS).is_file();
+    Ok(WeightFile {
+        path: path.to_owned(),
+        format: "ONNX",
+        bytes: bytes_on_disk(path),
+        network: tags.then(|| "WD tagger, by the selected_tags.csv beside it".to_owned()),
+        size: None,
+        names: None,
+        dtypes: BTreeMap::new(),
+        parameters: 0,
+        biggest: Vec::new(),
+        operators: operators.collect(),
+        ports: inputs.chain(outputs).collect(),
+        metadata: BTreeMap::new(),
     })
 }
 

@@ -1,10 +1,12 @@
 //! Which network a checkpoint holds, by the names and shapes of its tensors.
 
-use crate::weights::Checkpoint;
+use crate::{base::plural, weights::Checkpoint};
 
 /// What was recognised.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Network {
+pub(in crate::cli) struct Network {
+    /// What [models] in a manifest calls it.
+    pub role: &'static str,
     /// In words: `FLUX.1 dev transformer`.
     pub name: String,
     /// Its size, in the words of its family.
@@ -14,7 +16,7 @@ pub(super) struct Network {
 }
 
 /// Recognises the networks that fluxpipe works with, and their closest relatives.
-pub(super) fn recognise(checkpoint: &Checkpoint) -> Option<Network> {
+pub(in crate::cli) fn recognise(checkpoint: &Checkpoint) -> Option<Network> {
     // Collections of several networks put a prefix before each.
     let prefixes = ["", "model.diffusion_model.", "model.", "first_stage_model.", "vae."];
     prefixes.iter().find_map(|prefix| {
@@ -44,6 +46,10 @@ const FAMILIES: &[Family] = &[
     },
     Family {
         marks: &["decoder.conv_in.weight", "decoder.mid.block_1.norm1.weight"],
+        describe: autoencoder,
+    },
+    Family {
+        marks: &["encoder.conv_in.weight", "encoder.mid.block_1.norm1.weight"],
         describe: autoencoder,
     },
     Family { marks: &["text_model.embeddings.token_embedding.weight"], describe: clip },
@@ -118,19 +124,29 @@ fn flux_network(
     let variant = if guided { "dev" } else { "schnell" };
     let heads = width.checked_div(head).unwrap_or(0);
     Network {
+        role: "flux",
         name: format!("FLUX.1 {variant} transformer"),
-        size: format!("{double} double and {single} single blocks, width {width}, {heads} heads"),
+        size: format!(
+            "{double} double and {single} single blocks, width {width}, {}",
+            plural(heads, "head")
+        ),
         names: Some(names.to_owned()),
     }
 }
 
 fn autoencoder(tensors: &Tensors<'_>) -> Network {
-    let parts = match tensors.has("encoder.conv_in.weight") {
-        true => "encoder and decoder",
-        false => "decoder only",
+    let half = |half: &str| tensors.has(&format!("{half}.conv_in.weight"));
+    let parts = match (half("encoder"), half("decoder")) {
+        (true, true) => "encoder and decoder",
+        (true, false) => "encoder only",
+        _ => "decoder only",
     };
-    let latent = tensors.size("decoder.conv_in.weight", 1);
+    // The encoder gives mean and variance, so twice the channels.
+    let latent = tensors
+        .size("decoder.conv_in.weight", 1)
+        .max(tensors.size("encoder.conv_out.weight", 0) / 2);
     Network {
+        role: "ae",
         name: "FLUX.1 autoencoder".to_owned(),
         size: format!("{parts}, {latent} latent channels"),
         names: None,
@@ -144,6 +160,7 @@ fn clip(tensors: &Tensors<'_>) -> Network {
     );
     let (words, width) = (tensors.size(table, 0), tensors.size(table, 1));
     Network {
+        role: "clip_l",
         name: "CLIP text encoder".to_owned(),
         size: format!("{layers} layers, width {width}, {words} tokens"),
         names: None,
@@ -156,6 +173,7 @@ fn t5(tensors: &Tensors<'_>) -> Network {
     let words =
         ["shared.weight", "encoder.embed_tokens.weight"].map(|table| tensors.size(table, 0));
     Network {
+        role: "t5xxl",
         name: "T5 encoder".to_owned(),
         size: format!("{layers} layers, width {width}, {} tokens", words[0].max(words[1])),
         names: None,
@@ -168,6 +186,7 @@ fn blip(tensors: &Tensors<'_>) -> Network {
     let patch = tensors.size("visual_encoder.patch_embed.proj.weight", 3);
     let width = tensors.size("visual_encoder.patch_embed.proj.weight", 0);
     Network {
+        role: "blip",
         name: "BLIP captioner".to_owned(),
         size: format!(
             "{vision} vision layers of width {width} on patches of {patch}, {text} text layers"
