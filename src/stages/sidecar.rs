@@ -144,11 +144,7 @@ pub fn in_batches<T: Send>(
 
 /// Reports a picture that is none. One that cannot be read ends the stage instead: a failure is
 /// remembered for the picture's content, and a disk or a permission is not that.
-pub fn leave_out(
-    work: &mut dyn Work,
-    item: usize,
-    error: DatasetError,
-) -> Result<(), StageError> {
+pub fn leave_out(work: &mut dyn Work, item: usize, error: DatasetError) -> Result<(), StageError> {
     match error {
         DatasetError::Read { .. } => Err(error.into()),
         error => work.fail(item, error.into()),
