@@ -49,7 +49,11 @@ fn look_around(disk: &Path) -> Machine {
         fluxpipe: env!("CARGO_PKG_VERSION"),
         auto,
         note,
-        cuda: found.cuda.into_iter().map(|card| (format!("cuda:{}", card.index), card.name)).collect(),
+        cuda: found
+            .cuda
+            .into_iter()
+            .map(|card| (format!("cuda:{}", card.index), card.name))
+            .collect(),
         driver: found.toolkit.driver,
         nvrtc: found.toolkit.nvrtc,
         headers: found.toolkit.headers,

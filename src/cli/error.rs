@@ -19,7 +19,10 @@ pub enum CliError {
     },
     /// A file of the command cannot be written.
     #[error("cannot write {}: {source}", path.display())]
-    #[diagnostic(code(fluxpipe::cli::write), help("check that the folder is there and that you may write to it"))]
+    #[diagnostic(
+        code(fluxpipe::cli::write),
+        help("check that the folder is there and that you may write to it")
+    )]
     Write {
         /// The file.
         path: PathBuf,
@@ -28,7 +31,10 @@ pub enum CliError {
     },
     /// Stdout takes no more.
     #[error("cannot write to stdout: {0}")]
-    #[diagnostic(code(fluxpipe::cli::write), help("stdout goes to a file or program: is its disk full?"))]
+    #[diagnostic(
+        code(fluxpipe::cli::write),
+        help("stdout goes to a file or program: is its disk full?")
+    )]
     Stdout(io::Error),
     /// Nothing can be done about signals.
     #[error("cannot listen for Ctrl-C: {0}")]

@@ -49,14 +49,16 @@ impl Init {
 /// The project is called after its folder, also where that is `.`.
 fn name(dir: &Path) -> String {
     let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    full.file_name().map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned())
+    full.file_name()
+        .map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The folder inside `dir` with the most pictures, or `dir` itself (`.`) if they lie there.
 fn folder_of_pictures(dir: &Path) -> Option<String> {
     let entries = fs::read_dir(dir).ok()?.flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    let mut names = folders.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();
+    let mut names =
+        folders.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();
     names.sort();
     names.push(".".to_owned());
     let counted = names.into_iter().map(|name| (pictures_in(&dir.join(&name)), name));

@@ -144,6 +144,7 @@ fn print(text: &str) -> miette::Result<()> {
 
 /// Prints a result as one JSON object.
 fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| CliError::Stdout(error.into()))?;
+    let text =
+        serde_json::to_string_pretty(value).map_err(|error| CliError::Stdout(error.into()))?;
     print(&text)
 }

@@ -61,7 +61,10 @@ impl WeightFile {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<11}{value}");
         };
-        line("network", self.network.clone().unwrap_or_else(|| "not one that fluxpipe knows".to_owned()));
+        line(
+            "network",
+            self.network.clone().unwrap_or_else(|| "not one that fluxpipe knows".to_owned()),
+        );
         if let Some(size) = &self.size {
             line("size", size.clone());
         }

@@ -124,7 +124,9 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
         Cause::File => (format!("~ {} ({})", examples(reason), reason.part), true),
         Cause::Model => (format!("~ {at} is another file ({})", reason.part), false),
         Cause::Code => (format!("{at}: {changed}{}", code_reason(reason)), false),
-        Cause::Upstream => (format!("{at} made another {} for {}", reason.part, examples(reason)), true),
+        Cause::Upstream => {
+            (format!("{at} made another {} for {}", reason.part, examples(reason)), true)
+        }
         Cause::Follows => return None,
     };
     let all = names_items || reason.items == stage.counts.run;
@@ -134,7 +136,8 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
 
 /// `learning_rate 5e-5 → 1e-4`.
 pub(super) fn change(part: &str, old: Option<&Value>, new: Option<&Value>) -> String {
-    let said = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
+    let said =
+        |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), ToString::to_string);
     match (old, new) {
         // The items differ among themselves, so there is no one value.
         (None, None) => part.to_owned(),
@@ -172,7 +175,11 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
         (true, _) => format!("`fluxpipe run {manifest}` would write {}", plural(files, "file")),
         (false, _) => {
             let total = selected(plan).map(|stage| stage.counts.run).sum::<usize>();
-            format!("`fluxpipe run {manifest}` would run {}: {}", plural(total, "item"), runs.join(", "))
+            format!(
+                "`fluxpipe run {manifest}` would run {}: {}",
+                plural(total, "item"),
+                runs.join(", ")
+            )
         }
     }
 }

@@ -83,7 +83,10 @@ fn stages(stages: &[StageSummary]) -> String {
 pub(super) fn tally(items: &Tally, seconds: f64) -> String {
     let said = [
         (items.run, theme::good(format!("made {}", items.run))),
-        (items.reused - items.kept.min(items.reused), format!("reused {}", items.reused - items.kept.min(items.reused))),
+        (
+            items.reused - items.kept.min(items.reused),
+            format!("reused {}", items.reused - items.kept.min(items.reused)),
+        ),
         (items.kept, format!("kept {} (edited by hand)", items.kept)),
         (items.failed, theme::bad(format!("failed {} (left out)", items.failed))),
         (items.left, theme::busy(format!("not reached {}", items.left))),

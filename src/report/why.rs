@@ -111,7 +111,12 @@ impl Teller<'_> {
             blocks.push(self.difference(difference, account.against.as_ref()));
         }
         for source in &account.because {
-            let name = format!("{} {}: {}", theme::strong(&source.stage), named(source), self.became(source));
+            let name = format!(
+                "{} {}: {}",
+                theme::strong(&source.stage),
+                named(source),
+                self.became(source)
+            );
             blocks.push(format!("{name}\n{}", self.body(source)));
         }
         if account.more > 0 {
@@ -135,12 +140,17 @@ impl Teller<'_> {
             Cause::Lost => "it was made before, and its output is gone from the store".to_owned(),
             Cause::New => match &account.against {
                 Some(against) => {
-                    format!("it was never made; the most similar one, {}, differs in:", against.item)
+                    format!(
+                        "it was never made; the most similar one, {}, differs in:",
+                        against.item
+                    )
                 }
                 None => "it was never made".to_owned(),
             },
             Cause::Follows => "nothing of its own changed".to_owned(),
-            Cause::Manifest | Cause::File | Cause::Model | Cause::Code | Cause::Upstream => return None,
+            Cause::Manifest | Cause::File | Cause::Model | Cause::Code | Cause::Upstream => {
+                return None;
+            }
         })
     }
 
@@ -151,7 +161,9 @@ impl Teller<'_> {
             Origin::Manifest { path, span } => {
                 let was = format!("was {} {}", said(old.as_ref()), when(against));
                 match span {
-                    Some(span) if !self.places.was_set(path) => self.excerpt(part, span.clone(), was),
+                    Some(span) if !self.places.was_set(path) => {
+                        self.excerpt(part, span.clone(), was)
+                    }
                     _ => format!("{part} is {} ({place}), {was}", said(new.as_ref())),
                 }
             }
@@ -161,9 +173,15 @@ impl Teller<'_> {
                 _ => format!("~ {place} ({part}) is not what it was {}", when(against)),
             },
             Origin::Model(_) => {
-                format!("~ {place} is another file than {}: {}", when(against), change(part, old.as_ref(), new.as_ref()))
+                format!(
+                    "~ {place} is another file than {}: {}",
+                    when(against),
+                    change(part, old.as_ref(), new.as_ref())
+                )
             }
-            Origin::Code(why) => format!("fluxpipe itself: {}: {why}", change(part, old.as_ref(), new.as_ref())),
+            Origin::Code(why) => {
+                format!("fluxpipe itself: {}: {why}", change(part, old.as_ref(), new.as_ref()))
+            }
             Origin::Upstream { stage, item } => match new {
                 Some(_) => format!("{stage} made another {part} for {item}"),
                 None => format!("{part} of {item} from {stage} is not read any more"),
@@ -190,7 +208,11 @@ impl Teller<'_> {
         let width = account.parts.iter().map(|part| part.name.chars().count()).max().unwrap_or(0);
         for part in &account.parts {
             let value = known(part);
-            text += &format!("  {:<width$}  {value}  {}\n", part.name, theme::faint(self.places.of(&part.origin)));
+            text += &format!(
+                "  {:<width$}  {value}  {}\n",
+                part.name,
+                theme::faint(self.places.of(&part.origin))
+            );
         }
         text
     }

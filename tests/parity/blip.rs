@@ -12,7 +12,7 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use crate::pack::{Pack, assert_close, difference};
+use super::pack::{Pack, assert_close, difference};
 
 /// A pack with its network and pictures.
 struct Case {

@@ -12,7 +12,7 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use crate::pack::Pack;
+use super::pack::Pack;
 
 fn cpu() -> Device {
     fluxpipe::device::cpu()

@@ -11,7 +11,7 @@ use fluxpipe::models::tagger::{
 };
 use serde_json::Value;
 
-use crate::pack::{Pack, assert_close};
+use super::pack::{Pack, assert_close};
 
 const KIND: &str = "wd_tagger";
 

@@ -12,7 +12,7 @@ use fluxpipe::{
 };
 use serde_json::{Value, json};
 
-use crate::{
+use super::{
     flow::sampling,
     flux::{Weights, check_summary, load, mask, tensor},
     pack::Pack,
@@ -83,7 +83,7 @@ fn micro_batch(
 }
 
 #[test]
-fn parity_train_e2e() {
+fn training_steps_are_the_reference_s() {
     for pack in Pack::of_kind("train_e2e") {
         // The pack starts from the weights of the transformer made with it.
         let beside = Pack::of_kind("flux_tiny_dev")

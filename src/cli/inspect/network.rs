@@ -19,7 +19,8 @@ pub(super) fn recognise(checkpoint: &Checkpoint) -> Option<Network> {
     let prefixes = ["", "model.diffusion_model.", "model.", "first_stage_model.", "vae."];
     prefixes.iter().find_map(|prefix| {
         let tensors = Tensors { checkpoint, prefix };
-        let found = FAMILIES.iter().find(|family| family.marks.iter().all(|mark| tensors.has(mark)))?;
+        let found =
+            FAMILIES.iter().find(|family| family.marks.iter().all(|mark| tensors.has(mark)))?;
         let mut network = (found.describe)(&tensors);
         if !prefix.is_empty() {
             let names = network.names.map_or_else(String::new, |names| format!("{names}, "));
@@ -41,11 +42,17 @@ const FAMILIES: &[Family] = &[
         marks: &["transformer_blocks.0.attn.add_q_proj.weight", "x_embedder.weight"],
         describe: flux_diffusers,
     },
-    Family { marks: &["decoder.conv_in.weight", "decoder.mid.block_1.norm1.weight"], describe: autoencoder },
+    Family {
+        marks: &["decoder.conv_in.weight", "decoder.mid.block_1.norm1.weight"],
+        describe: autoencoder,
+    },
     Family { marks: &["text_model.embeddings.token_embedding.weight"], describe: clip },
     Family { marks: &["encoder.block.0.layer.0.SelfAttention.q.weight"], describe: t5 },
     Family {
-        marks: &["visual_encoder.patch_embed.proj.weight", "text_decoder.bert.embeddings.word_embeddings.weight"],
+        marks: &[
+            "visual_encoder.patch_embed.proj.weight",
+            "text_decoder.bert.embeddings.word_embeddings.weight",
+        ],
         describe: blip,
     },
 ];
@@ -69,9 +76,10 @@ impl Tensors<'_> {
     /// How many of `{stem}.0.…`, `{stem}.1.…` there are.
     fn count(&self, stem: &str) -> usize {
         let begin = format!("{}{stem}.", self.prefix);
-        let numbers = self.checkpoint.names().filter_map(|name| {
-            name.strip_prefix(&begin)?.split('.').next()?.parse::<usize>().ok()
-        });
+        let numbers = self
+            .checkpoint
+            .names()
+            .filter_map(|name| name.strip_prefix(&begin)?.split('.').next()?.parse::<usize>().ok());
         numbers.max().map_or(0, |last| last + 1)
     }
 }
@@ -80,17 +88,32 @@ fn flux(tensors: &Tensors<'_>) -> Network {
     let guided = tensors.has("guidance_in.in_layer.weight");
     let head = tensors.size("double_blocks.0.img_attn.norm.query_norm.scale", 0);
     let width = tensors.size("img_in.weight", 0);
-    flux_network(guided, tensors.count("double_blocks"), tensors.count("single_blocks"), width, head, "BFL")
+    flux_network(
+        guided,
+        tensors.count("double_blocks"),
+        tensors.count("single_blocks"),
+        width,
+        head,
+        "BFL",
+    )
 }
 
 fn flux_diffusers(tensors: &Tensors<'_>) -> Network {
     let guided = tensors.has("time_text_embed.guidance_embedder.linear_1.weight");
-    let (double, single) = (tensors.count("transformer_blocks"), tensors.count("single_transformer_blocks"));
+    let (double, single) =
+        (tensors.count("transformer_blocks"), tensors.count("single_transformer_blocks"));
     let head = tensors.size("transformer_blocks.0.attn.norm_q.weight", 0);
     flux_network(guided, double, single, tensors.size("x_embedder.weight", 0), head, "diffusers")
 }
 
-fn flux_network(guided: bool, double: usize, single: usize, width: usize, head: usize, names: &str) -> Network {
+fn flux_network(
+    guided: bool,
+    double: usize,
+    single: usize,
+    width: usize,
+    head: usize,
+    names: &str,
+) -> Network {
     // Only the distilled dev model takes the guidance as an input.
     let variant = if guided { "dev" } else { "schnell" };
     let heads = width.checked_div(head).unwrap_or(0);
@@ -115,7 +138,10 @@ fn autoencoder(tensors: &Tensors<'_>) -> Network {
 }
 
 fn clip(tensors: &Tensors<'_>) -> Network {
-    let (layers, table) = (tensors.count("text_model.encoder.layers"), "text_model.embeddings.token_embedding.weight");
+    let (layers, table) = (
+        tensors.count("text_model.encoder.layers"),
+        "text_model.embeddings.token_embedding.weight",
+    );
     let (words, width) = (tensors.size(table, 0), tensors.size(table, 1));
     Network {
         name: "CLIP text encoder".to_owned(),
@@ -127,7 +153,8 @@ fn clip(tensors: &Tensors<'_>) -> Network {
 fn t5(tensors: &Tensors<'_>) -> Network {
     let layers = tensors.count("encoder.block");
     let width = tensors.size("encoder.block.0.layer.0.SelfAttention.q.weight", 1);
-    let words = ["shared.weight", "encoder.embed_tokens.weight"].map(|table| tensors.size(table, 0));
+    let words =
+        ["shared.weight", "encoder.embed_tokens.weight"].map(|table| tensors.size(table, 0));
     Network {
         name: "T5 encoder".to_owned(),
         size: format!("{layers} layers, width {width}, {} tokens", words[0].max(words[1])),
@@ -136,12 +163,15 @@ fn t5(tensors: &Tensors<'_>) -> Network {
 }
 
 fn blip(tensors: &Tensors<'_>) -> Network {
-    let (vision, text) = (tensors.count("visual_encoder.blocks"), tensors.count("text_decoder.bert.encoder.layer"));
+    let (vision, text) =
+        (tensors.count("visual_encoder.blocks"), tensors.count("text_decoder.bert.encoder.layer"));
     let patch = tensors.size("visual_encoder.patch_embed.proj.weight", 3);
     let width = tensors.size("visual_encoder.patch_embed.proj.weight", 0);
     Network {
         name: "BLIP captioner".to_owned(),
-        size: format!("{vision} vision layers of width {width} on patches of {patch}, {text} text layers"),
+        size: format!(
+            "{vision} vision layers of width {width} on patches of {patch}, {text} text layers"
+        ),
         names: None,
     }
 }

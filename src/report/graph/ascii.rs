@@ -19,12 +19,21 @@ pub(super) fn draw(drawing: &Drawing, look: Look) -> String {
         for (cell, centre) in cells.iter().zip(&centres[row]) {
             match cell {
                 Cell::Stage(stage) => boxed(&mut canvas, drawing, *stage, *centre, top),
-                Cell::Passing => (0..BOX_HEIGHT).for_each(|y| canvas.join(*centre, top + y, UP | DOWN)),
+                Cell::Passing => {
+                    (0..BOX_HEIGHT).for_each(|y| canvas.join(*centre, top + y, UP | DOWN))
+                }
             }
         }
         top += BOX_HEIGHT;
         if let Some(gap) = layers.gaps.get(row) {
-            top += arrows(&mut canvas, gap, &centres[row], &centres[row + 1], &layers.rows[row + 1], top);
+            top += arrows(
+                &mut canvas,
+                gap,
+                &centres[row],
+                &centres[row + 1],
+                &layers.rows[row + 1],
+                top,
+            );
         }
     }
     canvas.text(drawing, look)
@@ -54,7 +63,8 @@ fn width(drawing: &Drawing, cell: Cell) -> usize {
 /// The middle column of every cell; rows are centred on the widest one.
 fn centres(drawing: &Drawing, layers: &Layers) -> Vec<Vec<usize>> {
     let widths = |row: &[Cell]| row.iter().map(|cell| width(drawing, *cell)).collect::<Vec<_>>();
-    let total = |row: &[Cell]| widths(row).iter().sum::<usize>() + BETWEEN * row.len().saturating_sub(1);
+    let total =
+        |row: &[Cell]| widths(row).iter().sum::<usize>() + BETWEEN * row.len().saturating_sub(1);
     let widest = layers.rows.iter().map(|row| total(row)).max().unwrap_or(0);
     let place = |row: &Vec<Cell>| {
         let mut left = (widest - total(row)) / 2;
@@ -94,7 +104,8 @@ fn arrows(
 ) -> usize {
     let mut tracks: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
     for target in 0..below.len() {
-        let mut sources = gap.iter().filter(|edge| edge.1 == target).map(|edge| edge.0).collect::<Vec<_>>();
+        let mut sources =
+            gap.iter().filter(|edge| edge.1 == target).map(|edge| edge.0).collect::<Vec<_>>();
         sources.sort_unstable();
         sources.dedup();
         match tracks.iter_mut().find(|track| track.0 == sources) {
@@ -116,11 +127,21 @@ fn arrows(
     for (line, (sources, targets)) in tracks.iter().enumerate() {
         for (other, (their_sources, their_targets)) in tracks.iter().enumerate() {
             let passes = |x: &usize| match other.cmp(&line) {
-                Ordering::Less => sources.iter().any(|s| above[*s] == *x) && !their_sources.iter().any(|s| above[*s] == *x),
-                Ordering::Greater => targets.iter().any(|t| below[*t] == *x) && !their_targets.iter().any(|t| below[*t] == *x),
+                Ordering::Less => {
+                    sources.iter().any(|s| above[*s] == *x)
+                        && !their_sources.iter().any(|s| above[*s] == *x)
+                }
+                Ordering::Greater => {
+                    targets.iter().any(|t| below[*t] == *x)
+                        && !their_targets.iter().any(|t| below[*t] == *x)
+                }
                 Ordering::Equal => false,
             };
-            above.iter().chain(below).filter(|x| passes(x)).for_each(|x| canvas.pass(*x, top + other));
+            above
+                .iter()
+                .chain(below)
+                .filter(|x| passes(x))
+                .for_each(|x| canvas.pass(*x, top + other));
         }
     }
     for (target, cell) in targets.iter().enumerate() {

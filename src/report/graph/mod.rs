@@ -80,7 +80,8 @@ impl Drawing {
         for (index, node) in self.stages.iter().enumerate() {
             let class = node.state.as_ref().map(|state| format!(":::{}", state.word));
             // Names go into labels, not into ids: `end` is a word of the language.
-            text += &format!("  s{index}[\"{}\"]{}\n", label(node, "<br/>"), class.unwrap_or_default());
+            text +=
+                &format!("  s{index}[\"{}\"]{}\n", label(node, "<br/>"), class.unwrap_or_default());
         }
         for (from, to) in self.edges() {
             text += &format!("  s{from} --> s{to}\n");
@@ -157,8 +158,7 @@ mod tests {
 
     #[test]
     fn mermaid_and_dot_name_every_stage_and_edge() {
-        let drawing =
-            drawing(&[("end", "label", &[]), ("merge", "merge", &["end"])]);
+        let drawing = drawing(&[("end", "label", &[]), ("merge", "merge", &["end"])]);
         insta::assert_snapshot!(drawing.mermaid(), @r#"
         flowchart LR
           s0["end (label)<br/>partial, 1 of 12"]:::partial
