@@ -50,7 +50,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    fn detect(loader: &Loader, table: &str) -> Self {
+    fn detect(loader: &Loader, table: &str, least: usize) -> Self {
         let first = loader.at("encoder").at("block").at(0);
         // A missing tensor counts as one of ones: the audit reports the lack.
         let shape = |loader: &Loader, name: &str| match loader.shape(name).as_deref() {
@@ -61,8 +61,7 @@ impl Sizes {
         let attention = first.at("layer.0.SelfAttention");
         let (buckets, heads) = shape(&attention, "relative_attention_bias.weight");
         Self {
-            // All that the tokenizer says must be known.
-            vocabulary: vocabulary.max(T5Tokenizer::VOCABULARY),
+            vocabulary: vocabulary.max(least),
             model,
             head: shape(&attention, "q.weight").0.div_ceil(heads),
             heads,
@@ -83,13 +82,22 @@ impl<'a> T5Stream<'a> {
     /// # Errors
     /// The file is not that of such an encoder.
     pub fn open(loader: Loader<'a>) -> Result<Self, WeightsError> {
+        // All that the tokenizer says must be known.
+        Self::with_vocabulary(loader, T5Tokenizer::VOCABULARY)
+    }
+
+    /// The same for ids that are not the tokenizer's: all below `least`.
+    ///
+    /// # Errors
+    /// The file is not that of such an encoder.
+    pub fn with_vocabulary(loader: Loader<'a>, least: usize) -> Result<Self, WeightsError> {
         const TABLES: [&str; 2] = ["shared.weight", "encoder.embed_tokens.weight"];
         loader.ignore_below("decoder");
         loader.ignore("lm_head.weight");
         let table = TABLES.into_iter().find(|name| loader.shape(name).is_some());
         let table = table.unwrap_or(TABLES[0]).to_owned();
         TABLES.iter().for_each(|name| loader.ignore(name));
-        let sizes = Sizes::detect(&loader, &table);
+        let sizes = Sizes::detect(&loader, &table, least);
         loader.expect(&table, &[sizes.vocabulary, sizes.model]);
         let encoder = loader.at("encoder");
         encoder.expect("final_layer_norm.weight", &[sizes.model]);

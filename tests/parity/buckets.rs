@@ -5,7 +5,7 @@
 use fluxpipe::dataset::{BucketSettings, Buckets, Picture, Resampling, place};
 use serde_json::Value;
 
-use crate::pack::{Pack, difference, number_after};
+use super::pack::{Pack, difference, number_after};
 
 fn whole(value: &Value) -> usize {
     value.as_u64().unwrap_or_else(|| panic!("{value} is no whole number")) as usize
@@ -27,7 +27,7 @@ fn settings(case: &Value, [min, max, steps, no_upscale]: [&str; 4]) -> BucketSet
 }
 
 #[test]
-fn parity_of_bucket_choice() {
+fn bucket_choice() {
     const NAMES: [&str; 4] =
         ["min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale"];
     for pack in Pack::of_kind("buckets") {
@@ -61,7 +61,7 @@ fn parity_of_bucket_choice() {
 }
 
 #[test]
-fn parity_of_bucket_pixels() {
+fn bucket_pixels() {
     for pack in Pack::of_kind("buckets") {
         // "mean abs diff <= 0.5, max <= 2 (u8)"
         let tolerance = pack.manifest["tolerance"]["pixels"].as_str().unwrap();

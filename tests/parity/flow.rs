@@ -10,7 +10,7 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use crate::{
+use super::{
     flux::{floats, relative, tensor},
     pack::{Pack, assert_close, difference},
 };
@@ -76,7 +76,7 @@ fn steps(pack: &Pack) -> Vec<(String, Value)> {
 }
 
 #[test]
-fn parity_flow_noise_levels_and_noisy_inputs() {
+fn noise_levels_and_noisy_inputs() {
     for pack in Pack::of_kind("flow") {
         let tolerance = &pack.manifest["tolerance"];
         let absolute = tolerance["tensors"]["max_abs"].as_f64().unwrap();
@@ -112,7 +112,7 @@ fn parity_flow_noise_levels_and_noisy_inputs() {
 }
 
 #[test]
-fn parity_flow_losses() {
+fn losses() {
     for pack in Pack::of_kind("flow") {
         let mut checked = 0;
         for (case, facts) in steps(&pack) {
@@ -181,7 +181,7 @@ fn parity_flow_losses() {
 }
 
 #[test]
-fn parity_flow_tables() {
+fn tables() {
     for pack in Pack::of_kind("flow") {
         let bound = pack.manifest["tolerance"]["schedule"].as_f64().unwrap();
         let near = |what: &str, found: f64, known: f64| {
@@ -224,7 +224,7 @@ fn parity_flow_tables() {
 }
 
 #[test]
-fn parity_flow_packing() {
+fn packing() {
     for pack_ in Pack::of_kind("flow") {
         let file = pack_.tensors("pack.safetensors");
         let latents = tensor::<4>(&file, "latents");

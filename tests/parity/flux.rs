@@ -14,7 +14,7 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use crate::pack::Pack;
+use super::pack::Pack;
 
 /// Gradients by checkpoint name.
 #[derive(Default)]
@@ -117,7 +117,7 @@ pub fn relative(found: &[f32], expected: &[f32]) -> f64 {
 /// Packs of a transformer with inputs and gradients of their own.
 fn packs() -> Vec<Pack> {
     let packs = Pack::find("flux_*", |kind| kind.starts_with("flux_"));
-    packs.into_iter().filter(|pack| pack.path("weights.safetensors").exists()).collect()
+    packs.into_iter().filter(|pack| pack.lists("weights.safetensors")).collect()
 }
 
 /// Cases of f32, with their names.
@@ -155,7 +155,7 @@ fn pass(flux: &mut Flux, input: &FluxInput, target: &Tensor<3>, record: &mut Rec
 }
 
 #[test]
-fn parity_flux_config_is_read_from_the_file() {
+fn config_is_read_from_the_file() {
     for pack in packs() {
         let weights = pack.tensors("weights.safetensors");
         let (found, _) = FluxConfig::detect(&weights).unwrap();
@@ -177,7 +177,7 @@ fn parity_flux_config_is_read_from_the_file() {
 }
 
 #[test]
-fn parity_flux_forward_f32() {
+fn forward_f32() {
     for pack in packs() {
         let weights = pack.tensors("weights.safetensors");
         let flux = load(&weights, &pack.manifest["config"], FloatDType::F32);
@@ -196,7 +196,7 @@ fn parity_flux_forward_f32() {
 }
 
 fn check_output(what: &str, found: &[f32], expected: &[f32], tolerance: &Value) {
-    let (largest, _) = crate::pack::difference(found, expected);
+    let (largest, _) = super::pack::difference(found, expected);
     let relative = relative(found, expected);
     eprintln!("{what}: largest difference {largest:.2e}, relative {relative:.2e}");
     assert!(largest <= tolerance["max_abs"].as_f64().unwrap(), "{what}: {largest}");
@@ -204,7 +204,7 @@ fn check_output(what: &str, found: &[f32], expected: &[f32], tolerance: &Value) 
 }
 
 #[test]
-fn parity_flux_blockwise_gradients_f32() {
+fn blockwise_gradients_f32() {
     for pack in packs() {
         let weights = pack.tensors("weights.safetensors");
         let mut flux = load(&weights, &pack.manifest["config"], FloatDType::F32);
@@ -227,9 +227,9 @@ fn parity_flux_blockwise_gradients_f32() {
             let names = weights.names().collect::<Vec<_>>();
             let found = record.gradients.keys().map(String::as_str).collect::<Vec<_>>();
             assert_eq!(found, names, "{what}: every parameter has a gradient");
-            let full = pack.path(&format!("{case}.grads.safetensors"));
-            if full.exists() {
-                let full = Checkpoint::open(&full).unwrap();
+            let full = format!("{case}.grads.safetensors");
+            if pack.lists(&full) {
+                let full = pack.tensors(&full);
                 for (name, found) in &record.gradients {
                     check_gradient(&what, name, found, &full.f32(name).unwrap(), bound);
                 }
@@ -246,7 +246,7 @@ fn parity_flux_blockwise_gradients_f32() {
 fn check_gradient(what: &str, name: &str, found: &[f32], expected: &[f32], bound: f64) {
     let norm = expected.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     if norm < 1e-7 {
-        let (largest, _) = crate::pack::difference(found, expected);
+        let (largest, _) = super::pack::difference(found, expected);
         assert!(largest <= 1e-7, "{what}: {name}: {largest}");
     } else {
         let relative = relative(found, expected);
@@ -275,7 +275,7 @@ pub fn check_summary(what: &str, name: &str, found: &[f32], summary: &Value, bou
 }
 
 #[test]
-fn parity_flux_blockwise_gradients_equal_an_ordinary_backward() {
+fn blockwise_gradients_equal_an_ordinary_backward() {
     for pack in packs() {
         let weights = pack.tensors("weights.safetensors");
         let mut flux = load(&weights, &pack.manifest["config"], FloatDType::F32);
@@ -302,7 +302,7 @@ fn parity_flux_blockwise_gradients_equal_an_ordinary_backward() {
 }
 
 #[test]
-fn parity_flux_bf16_is_as_near_as_the_reference() {
+fn bf16_is_as_near_as_the_reference() {
     for pack in packs() {
         let weights = pack.tensors("weights.safetensors");
         let mut flux = load(&weights, &pack.manifest["config"], FloatDType::BF16);
@@ -331,7 +331,7 @@ fn parity_flux_bf16_is_as_near_as_the_reference() {
 }
 
 #[test]
-fn parity_flux_layouts_give_the_same_network() {
+fn layouts_give_the_same_network() {
     for pack in Pack::of_kind("flux_tiny_dev_layouts") {
         let beside = pack.folder.parent().unwrap();
         let plain = packs()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fluxpipe::dataset::{Metadata, metadata_keys, read_sidecar, scan, sidecar_path};
 use serde_json::Value;
 
-use crate::pack::Pack;
+use super::pack::Pack;
 
 /// One run of a merge tool, as its command line says it.
 struct Run<'a> {
@@ -84,7 +84,7 @@ fn text_of(pack: &Pack, file: &str, field: &str) -> String {
 }
 
 #[test]
-fn parity_of_metadata() {
+fn merged_files_are_equal_to_the_byte() {
     for pack in Pack::of_kind("metadata") {
         let (tree, cases) = (pack.json("tree.json"), pack.json("cases.json"));
         let in_json = text_of(&pack, "tree.json", "in.json");

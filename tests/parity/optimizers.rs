@@ -8,7 +8,7 @@ use fluxpipe::{
 use half::bf16;
 use serde_json::Value;
 
-use crate::{
+use super::{
     flux::{floats, relative},
     pack::Pack,
 };
@@ -99,7 +99,7 @@ fn check_state(what: &str, expected: &Checkpoint, start: &str, state: &Adafactor
 }
 
 #[test]
-fn parity_adafactor_steps() {
+fn adafactor_steps() {
     for pack in Pack::of_kind("adafactor") {
         let (init, grads) = (pack.tensors("init.safetensors"), pack.tensors("grads.safetensors"));
         let tolerance = &pack.manifest["tolerance"];
@@ -139,7 +139,7 @@ fn parity_adafactor_steps() {
 }
 
 #[test]
-fn parity_adafactor_on_bf16_rounds_as_recorded() {
+fn adafactor_on_bf16_rounds_as_recorded() {
     for pack in Pack::of_kind("adafactor") {
         let (init, grads) = (pack.tensors("init.safetensors"), pack.tensors("grads.safetensors"));
         let rand = pack.tensors("fused_bf16_rand.safetensors");
@@ -178,7 +178,7 @@ fn parity_adafactor_on_bf16_rounds_as_recorded() {
 }
 
 #[test]
-fn parity_stochastic_rounding_is_exact() {
+fn stochastic_rounding_is_exact() {
     for pack in Pack::of_kind("adafactor") {
         let file = pack.tensors("stochastic_round.safetensors");
         let source = file.f32("source").unwrap();
@@ -190,7 +190,7 @@ fn parity_stochastic_rounding_is_exact() {
 }
 
 #[test]
-fn parity_gradient_clipping() {
+fn gradient_clipping() {
     use burn::{
         module::{Module, Param},
         optim::GradientsParams,
@@ -228,7 +228,7 @@ fn parity_gradient_clipping() {
 }
 
 #[test]
-fn parity_lr_schedules() {
+fn lr_schedules() {
     for pack in Pack::of_kind("lr_schedules") {
         for (name, facts) in pack.json("schedules.json").as_object().unwrap() {
             let args = &facts["args"];
@@ -262,7 +262,7 @@ fn parity_lr_schedules() {
 }
 
 #[test]
-fn parity_bf16_storage_uses_named_bits() {
+fn bf16_storage_uses_named_bits() {
     use fluxpipe::train::Rounding;
     let value = Tensor::<1>::full([4096], 1.001, (&Device::flex(), DType::F32));
     let store = |step| Rounding { seed: 1, step }.store("w", value.clone(), DType::BF16);

@@ -46,6 +46,11 @@ impl Pack {
         self.folder.join(name)
     }
 
+    /// Whether the manifest names this file: then the pack must hold it.
+    pub fn lists(&self, name: &str) -> bool {
+        self.manifest["files"].get(name).is_some()
+    }
+
     /// Opens one of the pack's tensor files.
     pub fn tensors(&self, name: &str) -> Checkpoint {
         Checkpoint::open(&self.path(name)).unwrap_or_else(|error| panic!("{error}"))

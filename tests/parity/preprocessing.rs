@@ -3,7 +3,7 @@
 
 use fluxpipe::dataset::{Picture, captioner_pixels, tagger_pixels};
 
-use crate::pack::{Pack, difference, number_after};
+use super::pack::{Pack, difference, number_after};
 
 /// Levels as f32, so that they compare like tensors.
 fn levels(pixels: &[u8]) -> Vec<f32> {
@@ -21,7 +21,7 @@ fn beyond(found: &[f32], expected: &[f32], limit: f64) -> usize {
 }
 
 #[test]
-fn parity_of_tagger_pixels() {
+fn what_the_tagger_sees() {
     for pack in Pack::of_kind("wd_tagger") {
         let expected = pack.tensors("preprocess.safetensors");
         // "tolerance 1 per value, up to 2 for JPEG"
@@ -57,7 +57,7 @@ fn parity_of_tagger_pixels() {
 }
 
 #[test]
-fn parity_of_captioner_pixels() {
+fn what_the_captioner_sees() {
     for pack in Pack::of_kind("blip_tiny") {
         let files = pack.manifest["files"].as_object().unwrap();
         let (resized, file) = files.iter().find(|(name, _)| name.starts_with("resized_")).unwrap();

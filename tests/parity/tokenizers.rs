@@ -3,7 +3,7 @@
 use fluxpipe::models::tokenizer::{BertTokenizer, ClipTokenizer, T5Tokenizer, Tokens};
 use serde_json::Value;
 
-use crate::pack::Pack;
+use super::pack::Pack;
 
 fn ids(value: &Value) -> Vec<u32> {
     let numbers = value.as_array().expect("a list of ids").iter();
