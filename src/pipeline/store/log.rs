@@ -37,7 +37,8 @@ pub fn bodies(bytes: &[u8]) -> impl Iterator<Item = std::ops::Range<usize>> {
         start += line.len();
         let body = line.strip_suffix(b"}\n")?.get(BODY..)?;
         let whole = line.starts_with(HEAD.as_bytes())
-            && line[HEAD.len()..].starts_with(sum(body).as_bytes());
+            && line[HEAD.len()..].starts_with(sum(body).as_bytes())
+            && line[HEAD.len() + SUM..].starts_with(MIDDLE.as_bytes());
         whole.then_some(place + BODY..place + BODY + body.len())
     })
 }
