@@ -125,6 +125,23 @@ pub enum RunError {
         message: String,
     },
 
+    /// Nothing is left for a stage: all that it would have read failed before.
+    #[error(
+        "stage `{stage}` has nothing left to work on: {items} of `{upstream}` failed, and none is left"
+    )]
+    #[diagnostic(
+        code(fluxpipe::pipeline::nothing_left),
+        help("mend or replace what failed; `fluxpipe why MANIFEST {upstream}` shows it")
+    )]
+    NothingLeft {
+        /// Its name.
+        stage: String,
+        /// Name of a stage that it reads.
+        upstream: String,
+        /// How many items of that stage failed, with the noun.
+        items: String,
+    },
+
     /// A selected stage reads what a stage outside the selection has still to make.
     #[error(
         "stage `{stage}` reads {items} items of `{upstream}` that are not up to date, and `{upstream}` is not selected"

@@ -176,7 +176,7 @@ impl Checkpoint {
             |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
         let bytes = (*file).as_ref();
         let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes)
-            .map_err(|error| wrong(format!("{error}")))?;
+            .map_err(|error| wrong(in_words(&error)))?;
         let start = header + 8;
         for name in metadata.offset_keys() {
             let Some(info) = metadata.info(&name) else { continue };
@@ -254,4 +254,14 @@ fn pickled_info(tensor: &pytorch_reader::Tensor) -> Option<TensorInfo> {
         _ => return None,
     };
     Some(TensorInfo { dtype, shape: tensor.shape().to_vec() })
+}
+
+/// What a reader of the library's message would ask next, where that says little.
+fn in_words(error: &safetensors::SafeTensorError) -> String {
+    use safetensors::SafeTensorError::{InvalidHeaderLength, MetadataIncompleteBuffer};
+    match error {
+        MetadataIncompleteBuffer => "it is not as long as its tensors are together".to_owned(),
+        InvalidHeaderLength => "it ends inside its header".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -83,7 +83,10 @@ pub enum WeightsError {
 
 fn listing(problems: &[Problem]) -> String {
     const SHOWN: usize = 12;
-    let mut text = format!("{} tensors do not fit", problems.len());
+    let mut text = match problems.len() {
+        1 => "1 tensor does not fit".to_owned(),
+        count => format!("{count} tensors do not fit"),
+    };
     for problem in problems.iter().take(SHOWN) {
         text += &format!("\n  {problem}");
     }

@@ -16,15 +16,16 @@ use std::{
 use petgraph::Direction;
 
 use super::{
-    Counts, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store, StoreError,
-    Tally,
+    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store,
+    StoreError, Tally, Upstream,
     decide::{Decided, decide},
     plan::{Scope, upstream},
     publish,
     store::{Head, StoredRecipe},
 };
-use crate::base::{Lock, clock};
 pub use options::{RunOptions, StageSummary, Summary};
+
+use crate::base::{Lock, clock, plural};
 use session::{Fate, Session};
 use teller::Teller;
 
@@ -205,6 +206,7 @@ impl Run<'_> {
         let seen = upstream(self.graph, index, &self.done);
         let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
         ready(node, decided)?;
+        something_left(node, decided, &seen)?;
         self.tell_start(node, decided)?;
         let result = self.work(index, slot);
         let Some(decided) = slot else { return result };
@@ -368,6 +370,26 @@ fn ready(node: &Node, decided: &Decided) -> Result<(), RunError> {
             items: waits.len(),
         }),
     }
+}
+
+/// Checks that failed items did not take everything away from a stage: bad pictures are left out, but
+/// a run that leaves out all of them has made nothing, and must not end as if it had.
+fn something_left(node: &Node, decided: &Decided, seen: &Upstream<'_>) -> Result<(), RunError> {
+    if !decided.decisions.is_empty() {
+        return Ok(());
+    }
+    let failed = |decision: &&Decision| matches!(decision.state, ItemState::Failed(_));
+    for stage in &seen.stages {
+        let failed = stage.decisions.iter().filter(failed).count();
+        if failed > 0 {
+            return Err(RunError::NothingLeft {
+                stage: node.name.clone(),
+                upstream: stage.name.to_owned(),
+                items: plural(failed, "item"),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {

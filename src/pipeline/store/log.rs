@@ -40,7 +40,8 @@ pub fn bodies(bytes: &[u8]) -> Vec<Range<usize>> {
     let places = lines.into_par_iter().filter_map(|(place, line)| {
         let body = line.strip_suffix(b"}\n")?.get(BODY..)?;
         let whole = line.starts_with(HEAD.as_bytes())
-            && line[HEAD.len()..].starts_with(sum(body).as_bytes());
+            && line[HEAD.len()..].starts_with(sum(body).as_bytes())
+            && line[HEAD.len() + SUM..].starts_with(MIDDLE.as_bytes());
         whole.then_some(place + BODY..place + BODY + body.len())
     });
     places.collect()

@@ -1,0 +1,74 @@
+//! One picture that is none, among good ones.
+
+use crate::{Project, project::TIME};
+
+fn project() -> Project {
+    let project = Project::new();
+    project.file("pictures/broken.png", "not a picture at all");
+    project
+}
+
+#[test]
+fn it_is_reported_and_left_out_and_the_others_go_on() {
+    let project = project();
+    let run = project.run().exits(0);
+    assert_eq!(
+        run.counts(),
+        "label 5 of 6 (1 failed), tag 5 of 6 (1 failed), merge 5 of 5, cache 10 of 10, \
+         finetune 1 of 1"
+    );
+    let failed: Vec<_> = run.events().filter(|event| event["event"] == "item_failed").collect();
+    for (event, stage) in failed.iter().zip(["label", "tag"]) {
+        assert_eq!(event["stage"], stage);
+        assert_eq!(event["item"], "broken.png");
+        assert_eq!(event["code"], "fluxpipe::dataset::not_a_picture");
+        assert_eq!(event["remembered"], false);
+        assert!(event["help"].as_str().is_some_and(|help| !help.is_empty()), "{event}");
+    }
+    assert_eq!(failed.len(), 2);
+    assert!(!project.read("out/meta_data.json").contains("broken"));
+    assert!(!project.path("words/broken.caption").exists());
+
+    // It is not tried again, and still reported.
+    let expected = "label 0 of 6 (1 failed), tag 0 of 6 (1 failed), merge 0 of 5, cache 0 of 10, \
+                    finetune 0 of 1";
+    assert_eq!(project.plan(), expected);
+    let again = project.run().exits(0);
+    assert_eq!(again.counts(), expected);
+    let failed: Vec<_> = again.events().filter(|event| event["event"] == "item_failed").collect();
+    assert_eq!(failed.len(), 2);
+    assert!(failed.iter().all(|event| event["remembered"] == true), "{failed:?}");
+    let told = project.call(&["run", "project.toml"]).exits(0);
+    insta::with_settings!({ filters => vec![TIME] }, {
+        insta::assert_snapshot!("left_out", told.seen());
+    });
+
+    // Once it is mended it is a sample like any other.
+    project.demo_picture("horse.png", "pictures/broken.png");
+    project.does("label 1 of 6, tag 1 of 6, merge 1 of 6, cache 2 of 12, finetune 1 of 1");
+}
+
+#[test]
+fn it_ends_the_run_where_the_manifest_says_so() {
+    let project = project();
+    project.replace("device = \"cpu\"", "device = \"cpu\"\non_bad_image = \"fail\"");
+    let run = project.call(&["run", "project.toml"]).exits(1);
+    insta::assert_snapshot!("fail", run.stderr);
+    assert!(!project.path("out/meta_data.json").exists());
+    insta::assert_snapshot!("fail_again", project.call(&["run", "project.toml"]).exits(1).stderr);
+
+    project.remove("pictures/broken.png");
+    project.run().exits(0);
+    project.is_idle();
+}
+
+#[test]
+fn a_picture_cut_short_is_no_picture() {
+    let project = Project::new();
+    let bytes = std::fs::read(project.path("pictures/rocket.jpg")).unwrap();
+    project.file("pictures/rocket.jpg", &bytes[..bytes.len() / 3]);
+    let run = project.run().exits(0);
+    assert!(
+        run.counts().starts_with("label 4 of 5 (1 failed), tag 4 of 5 (1 failed), merge 4 of 4")
+    );
+}

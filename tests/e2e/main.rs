@@ -1,0 +1,13 @@
+//! The whole pipeline as its users see it: the binary carries real pictures through all five stages
+//! on the small networks of the demo, and every item that a plan announces and a run makes is counted.
+
+mod bad_pictures;
+mod by_hand;
+mod edits;
+mod errors;
+mod idle;
+mod kill;
+mod project;
+mod together;
+
+pub use project::{Project, Run};
