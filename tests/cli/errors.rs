@@ -143,7 +143,8 @@ fn a_device_that_cannot_be_used() {
 
 #[test]
 fn all_weight_files_are_told_at_once() {
-    let text = LABEL.replace("[[dataset]]", "tagger = \"tagger\"\n\n[[dataset]]") + "[stages.tag]\n";
+    let text =
+        LABEL.replace("[[dataset]]", "tagger = \"tagger\"\n\n[[dataset]]") + "[stages.tag]\n";
     let project = Project::with_manifest(&text);
     project.picture("pictures/1.png", (64, 64), 1);
     other_network(&project.path("blip.safetensors"));
