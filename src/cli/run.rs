@@ -74,6 +74,9 @@ fn watched(project: &Project, options: &RunOptions) -> Outcome {
     drop(progress);
     if gathered.finished() {
         super::print(&gathered.text())?;
+        if let Some(note) = &project.manifest.project.note {
+            super::print(&report::note(note))?;
+        }
     }
     ended
 }

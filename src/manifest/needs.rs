@@ -79,7 +79,7 @@ fn stated_edges(
     }
     if let Some(kind) = stage.kind
         && stated.names.is_empty()
-        && !kind.reads().is_empty()
+        && reads_one(kind)
     {
         let label = "must name what it reads";
         errors.push(ManifestError::at(&stated.place, label, missing(stage, kind)));
@@ -98,7 +98,7 @@ fn default_edges(
         (0..stages.len()).filter(|to| reads(kind, &stages[*to])).map(edge).collect();
     // A stage of unknown kind may be the one that is missing.
     let all_known = stages.iter().all(|other| other.kind.is_some());
-    if sources.is_empty() && !kind.reads().is_empty() && all_known {
+    if sources.is_empty() && reads_one(kind) && all_known {
         errors.push(ManifestError::at(&stage.place, "reads nothing", missing(stage, kind)));
     }
     if sources.len() > 1 && reads_one(kind) {
@@ -113,7 +113,8 @@ fn reads(kind: Kind, source: &Declared) -> bool {
     source.kind.is_some_and(|source| kind.reads().contains(&source))
 }
 
-/// `merge` reads all captions and tags there are; `cache` and `finetune` read one stage.
+/// `cache` and `finetune` read exactly one stage. `merge` reads all captions and tags that stages make,
+/// and where none does, those that people wrote.
 fn reads_one(kind: Kind) -> bool {
     matches!(kind, Kind::Cache | Kind::Finetune)
 }

@@ -21,6 +21,8 @@ pub struct Project {
     /// What happens to a picture that cannot be used: `skip` leaves it out and says so at the end,
     /// `fail` ends the run.
     pub on_bad_image: OnBadImage,
+    /// A line to be shown after every run, such as a reminder to whoever runs this.
+    pub note: Option<String>,
 }
 
 impl Default for Project {
@@ -30,6 +32,7 @@ impl Default for Project {
             output: "output".into(),
             device: "auto".to_owned(),
             on_bad_image: OnBadImage::Skip,
+            note: None,
         }
     }
 }

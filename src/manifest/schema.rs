@@ -18,7 +18,8 @@ pub fn schema() -> Json {
     let by_kind: Vec<Json> = Kind::ALL
         .iter()
         .map(|kind| {
-            let is_kind = json!({ "properties": { "kind": { "const": kind } } });
+            let is_kind =
+                json!({ "required": ["kind"], "properties": { "kind": { "const": kind } } });
             json!({ "if": is_kind, "then": refer(kind) })
         })
         .collect();

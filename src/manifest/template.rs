@@ -7,8 +7,14 @@ use toml::Value;
 #[must_use]
 pub fn template(name: &str, image_dir: &str) -> String {
     include_str!("template.toml")
-        .replace("\"{{name}}\"", &quoted(name))
+        .replace("\"{{name}}\"", &quoted(&file_name(name)))
         .replace("\"{{image_dir}}\"", &quoted(image_dir))
+}
+
+/// The project's name is that of its models too, which not every folder's name can be.
+fn file_name(name: &str) -> String {
+    let name = name.trim().replace(['/', '\\', ':'], "-");
+    if name.is_empty() || name == "." || name == ".." { "project".to_owned() } else { name }
 }
 
 fn quoted(text: &str) -> String {
@@ -41,10 +47,17 @@ mod tests {
 
     #[test]
     fn it_is_a_manifest_also_with_an_awkward_name() {
-        for name in ["cats", "my \"best\" cats", "Katzen ☂"] {
+        let cases = [
+            ("cats", "cats"),
+            ("my \"best\" cats", "my \"best\" cats"),
+            ("Katzen ☂", "Katzen ☂"),
+            ("c:\\cats", "c--cats"),
+            ("..", "project"),
+        ];
+        for (name, expected) in cases {
             let text = template(name, "pictures");
             let manifest = Manifest::parse(Path::new("p/project.toml"), &text).unwrap();
-            assert_eq!(manifest.project.name, name);
+            assert_eq!(manifest.project.name, expected);
             assert_eq!(manifest.stages.len(), Kind::ALL.len());
         }
     }
@@ -82,7 +95,7 @@ mod tests {
     #[test]
     fn every_key_that_it_shows_can_be_switched_on() {
         let errors = Manifest::parse(Path::new("project.toml"), &with_all_keys()).unwrap_err();
-        // `thresh` has no effect beside both thresholds, and a constant rate has no warm-up of 0.
+        // `thresh` has no effect beside both thresholds.
         let codes: Vec<_> = errors.errors.iter().map(|error| error.to_string()).collect();
         assert_eq!(codes.len(), 1, "{}", show(&errors));
         assert!(codes[0].contains("stages.tag.thresh"), "{}", show(&errors));

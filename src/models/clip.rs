@@ -5,13 +5,19 @@ use burn::{
     tensor::{
         Int, Tensor, TensorData,
         activation::{gelu, sigmoid},
-        module::{attention, layer_norm, linear},
+        module::attention,
         ops::AttentionModuleOptions,
     },
 };
 
-use super::tokenizer::ClipTokenizer;
+use super::{
+    layers::{LayerNorm, Linear},
+    tokenizer::ClipTokenizer,
+};
 use crate::weights::{Loader, WeightsError};
+
+/// Of all layer norms.
+const EPSILON: f64 = 1e-5;
 
 /// The function between the two linear layers of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -90,7 +96,7 @@ impl ClipText {
             token_embedding: embeddings.param("token_embedding.weight", [vocabulary, width]),
             position_embedding: embeddings.param("position_embedding.weight", [positions, width]),
             layers: layers.collect(),
-            final_layer_norm: LayerNorm::load(&text.at("final_layer_norm"), width),
+            final_layer_norm: LayerNorm::load(&text.at("final_layer_norm"), width, EPSILON),
         };
         loader.finish("CLIP-L text encoder")?;
         Ok(clip)
@@ -162,12 +168,12 @@ impl ClipLayer {
         let inner = inner.filter(|&size| size > 0).unwrap_or(1);
         let project = |name| Linear::load(&attention.at(name), width, width);
         Self {
-            layer_norm1: LayerNorm::load(&loader.at("layer_norm1"), width),
+            layer_norm1: LayerNorm::load(&loader.at("layer_norm1"), width, EPSILON),
             q_proj: project("q_proj"),
             k_proj: project("k_proj"),
             v_proj: project("v_proj"),
             out_proj: project("out_proj"),
-            layer_norm2: LayerNorm::load(&loader.at("layer_norm2"), width),
+            layer_norm2: LayerNorm::load(&loader.at("layer_norm2"), width, EPSILON),
             fc1: Linear::load(&mlp.at("fc1"), width, inner),
             fc2: Linear::load(&mlp.at("fc2"), inner, width),
             heads: config.heads.max(1),
@@ -196,39 +202,5 @@ impl ClipLayer {
         let causal = AttentionModuleOptions { is_causal: true, ..Default::default() };
         let x = attention(q, k, v, None, None, causal);
         self.out_proj.forward(x.swap_dims(1, 2).reshape([batch, length, width]))
-    }
-}
-
-#[derive(Module, Debug)]
-struct Linear {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
-}
-
-impl Linear {
-    fn load(loader: &Loader, from: usize, to: usize) -> Self {
-        Self { weight: loader.param("weight", [to, from]), bias: loader.param("bias", [to]) }
-    }
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        linear(x, self.weight.val().swap_dims(0, 1), Some(self.bias.val()))
-    }
-}
-
-#[derive(Module, Debug)]
-struct LayerNorm {
-    weight: Param<Tensor<1>>,
-    bias: Param<Tensor<1>>,
-}
-
-impl LayerNorm {
-    const EPSILON: f64 = 1e-5;
-
-    fn load(loader: &Loader, width: usize) -> Self {
-        Self { weight: loader.param("weight", [width]), bias: loader.param("bias", [width]) }
-    }
-
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        layer_norm(x, self.weight.val(), Some(self.bias.val()), Self::EPSILON)
     }
 }

@@ -7,6 +7,7 @@ pub mod autoencoder;
 pub mod blip;
 pub mod clip;
 pub mod flux;
+pub mod layers;
 pub mod random;
 pub mod t5;
 pub mod tagger;

@@ -46,12 +46,11 @@ pub fn decide(
     let specs = node.stage.items(upstream).map_err(failed)?;
     let keyed = item_keys(node, &keys, &specs, upstream)?;
 
-    let mut lookup = Lookup { store, records: HashMap::new(), leaders: HashMap::new(), force };
-    let mut decisions = Vec::with_capacity(specs.len());
-    for (spec, (key, expected)) in specs.into_iter().zip(keyed) {
-        let (state, shares) = lookup.state(&spec, &keys, key, expected, &decisions)?;
-        decisions.push(Decision { spec, key, state, shares, expected });
-    }
+    let stored = match force {
+        true => specs.iter().map(|_| None).collect(),
+        false => stored(store, &keys, &specs, &keyed)?,
+    };
+    let decisions = shared(specs, keyed, stored);
     let names = recipes.iter().map(|recipe| recipe.name).collect();
     let mut decided = Decided { names, recipes, keys, decisions, ran_before: true };
     if decided.decisions.iter().any(|decision| matches!(decision.state, ItemState::Run { .. })) {
@@ -153,50 +152,44 @@ fn distinct(stage: &str, item: &str, parts: &[KeyPart]) -> Result<(), RunError> 
     }
 }
 
-/// Looks items up in the store.
-struct Lookup<'a> {
-    store: &'a Store,
-    records: HashMap<Digest, Records>,
-    /// By key, or by what stands for it: the first item that has it.
-    leaders: HashMap<Digest, usize>,
-    force: bool,
+/// By item: what the store holds under its key; `None` also where the files of an output are gone.
+fn stored(
+    store: &Store,
+    recipes: &[Digest],
+    specs: &[ItemSpec],
+    keyed: &[(Option<Digest>, Digest)],
+) -> Result<Vec<Option<ItemState>>, RunError> {
+    let records = recipes.iter().map(|recipe| store.records(recipe));
+    let records = records.collect::<Result<Vec<Records>, _>>()?;
+    let items = specs.par_iter().zip(keyed);
+    let states = items.map(|(spec, (key, _))| match records[spec.recipe].outcome(&(*key)?)? {
+        Outcome::Output(output) => store.holds(&output).then_some(ItemState::Reuse(output)),
+        Outcome::Failure(failure) => Some(ItemState::Failed(failure)),
+    });
+    Ok(states.collect())
 }
 
-impl Lookup<'_> {
-    fn state(
-        &mut self,
-        spec: &ItemSpec,
-        recipes: &[Digest],
-        key: Option<Digest>,
-        expected: Digest,
-        before: &[Decision],
-    ) -> Result<(ItemState, Option<usize>), RunError> {
-        if spec.given.is_some() {
-            return Ok((ItemState::Kept, None));
-        }
-        let leader = *self.leaders.entry(expected).or_insert(before.len());
-        let stored = match (key, before.get(leader)) {
-            (_, Some(leader)) => Some(leader.state.shared()),
-            (Some(key), None) if !self.force => self.stored(&recipes[spec.recipe], &key)?,
-            _ => None,
-        };
-        let shares = (leader < before.len()).then_some(leader);
-        Ok((stored.unwrap_or_else(|| to_run(spec)), shares))
-    }
-
-    /// The stored outcome of a key; `None` also where its output's files are gone.
-    fn stored(&mut self, recipe: &Digest, key: &Digest) -> Result<Option<ItemState>, RunError> {
-        if !self.records.contains_key(recipe) {
-            self.records.insert(*recipe, self.store.records(recipe)?);
-        }
-        Ok(match self.records.get(recipe).and_then(|records| records.outcome(key)) {
-            Some(Outcome::Output(output)) if self.store.holds(&output) => {
-                Some(ItemState::Reuse(output))
+/// Decides for each item; those with equal keys share what the first of them has or makes.
+fn shared(
+    specs: Vec<ItemSpec>,
+    keyed: Vec<(Option<Digest>, Digest)>,
+    stored: Vec<Option<ItemState>>,
+) -> Vec<Decision> {
+    let mut leaders: HashMap<Digest, usize> = HashMap::with_capacity(specs.len());
+    let mut decisions: Vec<Decision> = Vec::with_capacity(specs.len());
+    for ((spec, (key, expected)), stored) in specs.into_iter().zip(keyed).zip(stored) {
+        let (state, shares) = if spec.given.is_some() {
+            (ItemState::Kept, None)
+        } else {
+            let leader = *leaders.entry(expected).or_insert(decisions.len());
+            match decisions.get(leader) {
+                Some(first) => (first.state.shared(), Some(leader)),
+                None => (stored.unwrap_or_else(|| to_run(&spec)), None),
             }
-            Some(Outcome::Failure(failure)) => Some(ItemState::Failed(failure)),
-            _ => None,
-        })
+        };
+        decisions.push(Decision { spec, key, state, shares, expected });
     }
+    decisions
 }
 
 /// To run, for reasons that are found out later.

@@ -111,9 +111,9 @@ impl<'a> Explainer<'a> {
 
 /// The file from which an item got what it was given.
 fn file_of(decision: &Decision) -> Option<&Origin> {
-    let parts = decision.spec.parts.iter().map(|part| &part.origin);
+    let mut parts = decision.spec.parts.iter().map(|part| &part.origin);
     // The sidecar is named last: the parts before it are what the item would be made of.
-    parts.filter(|origin| matches!(origin, Origin::File(_))).last()
+    parts.rfind(|origin| matches!(origin, Origin::File(_)))
 }
 
 /// Adds the parts that differ; those still unknown are left out.

@@ -134,7 +134,7 @@ impl FakeStage {
         self
     }
 
-    fn from_source(&self, source: &Source) -> ItemSpec {
+    fn item_of(&self, source: &Source) -> ItemSpec {
         let file = PathBuf::from(&source.id);
         let text = Digest::of(source.text.as_bytes());
         let mut parts = vec![KeyPart::new("source", text, Origin::File(file.clone()))];
@@ -153,17 +153,21 @@ impl FakeStage {
     fn make(&self, spec: &ItemSpec) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| format!("{name}={value}"));
         let parts = spec.parts.iter().map(|part| match &part.value {
-            Some(Value::Digest(digest)) => digest.hex(),
-            other => format!("{other:?}"),
+            Some(Value::Digest(digest)) => format!("{}={digest}", part.name),
+            other => format!("{}={other:?}", part.name),
         });
         let input = parameters.chain(parts).collect::<Vec<_>>().join(" ");
         let digest = Digest::of(input.as_bytes());
         if self.lossy { format!("{}", digest.as_bytes()[0] % 2) } else { digest.hex() }
     }
 
-    fn fault(&self, id: &str) -> Option<&str> {
-        let source = self.sources.iter().find(|source| source.id == id)?;
-        ["bad", "panic"].into_iter().find(|fault| source.text.contains(fault))
+    /// What goes wrong, by id.
+    fn faults(&self) -> HashMap<&str, &'static str> {
+        let faults = self.sources.iter().filter_map(|source| {
+            let fault = ["bad", "panic"].into_iter().find(|fault| source.text.contains(fault))?;
+            Some((source.id.as_str(), fault))
+        });
+        faults.collect()
     }
 }
 
@@ -188,7 +192,7 @@ impl Stage for FakeStage {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let mut specs: Vec<ItemSpec> =
-            self.sources.iter().map(|source| self.from_source(source)).collect();
+            self.sources.iter().map(|source| self.item_of(source)).collect();
         let bare =
             |id: &str| ItemSpec { id: id.to_owned(), recipe: 0, parts: Vec::new(), given: None };
         let mut places: HashMap<String, usize> =
@@ -213,6 +217,7 @@ impl Stage for FakeStage {
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
+        let faults = self.faults();
         for item in 0..work.items().len() {
             if work.cancelled() {
                 break;
@@ -221,8 +226,8 @@ impl Stage for FakeStage {
             let (id, text) = (spec.id.clone(), self.make(spec));
             work.step(item, 0, 1, "");
             std::thread::sleep(self.pause);
-            match self.fault(&id) {
-                Some("bad") => {
+            match faults.get(id.as_str()) {
+                Some(&"bad") => {
                     work.fail(item, Bad(id).into())?;
                     continue;
                 }

@@ -130,3 +130,41 @@ fn same_file(metadata: &std::fs::Metadata, object: &Path) -> bool {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::Draft;
+
+    #[test]
+    fn a_large_file_of_ours_is_linked_and_a_sidecar_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        let output = store.put(Draft::bytes("model", vec![5; LINK_FROM as usize])).unwrap();
+        let object = store.path(&output.blobs[0]).unwrap();
+        let publish = |name: &str, owner| {
+            let content = Published::Blob(output.blobs[0].clone());
+            Publication { path: folder.path().join("out").join(name), content, owner }
+        };
+        let sidecar = Owner::Sidecar { picture: Digest::of(b"p"), overwrite: false };
+        let both = [publish("model", Owner::Fluxpipe), publish("sidecar", sidecar)];
+        assert!(both.iter().all(|publication| is_due(publication, &store).unwrap()));
+        let mut written = 0;
+        write(&both, &store, &mut |_| written += 1).unwrap();
+        assert_eq!(written, 2);
+        assert!(both.iter().all(|publication| !is_due(publication, &store).unwrap()));
+        let linked = both
+            .each_ref()
+            .map(|publication| same_file(&fs_err::metadata(&publication.path).unwrap(), &object));
+        assert_eq!(linked, [cfg!(unix), false]);
+
+        // A human's edit of the sidecar stays; a changed file of ours is written anew.
+        for publication in &both {
+            fs_err::remove_file(&publication.path).unwrap();
+            fs_err::write(&publication.path, "changed").unwrap();
+        }
+        assert_eq!(both.each_ref().map(|one| is_due(one, &store).unwrap()), [true, false]);
+        let overwrite = Owner::Sidecar { picture: Digest::of(b"p"), overwrite: true };
+        assert!(is_due(&publish("sidecar", overwrite), &store).unwrap());
+    }
+}

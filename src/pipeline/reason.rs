@@ -58,16 +58,15 @@ impl Drawn {
             Cause::Forced => self.add(Cause::Forced, "--force", id, None),
             Cause::New => self.add(Cause::New, "item", id, None),
             Cause::Lost => self.add(Cause::Lost, "output", id, None),
-            Cause::Follows => {
-                for upstream in follows {
-                    let (stage, item) = (upstream.stage.clone(), upstream.item.clone());
-                    let part = upstream.stage.clone();
-                    let origin = Origin::Upstream { stage, item };
-                    let follows = Difference { part, origin, old: None, new: None };
-                    self.add(Cause::Follows, &upstream.stage, id, Some(&follows));
-                }
-            }
             _ => {}
+        }
+        // A new item reads what is new upstream; to say so twice explains nothing.
+        for upstream in follows.iter().filter(|_| *cause != Cause::New) {
+            let (stage, item) = (upstream.stage.clone(), upstream.item.clone());
+            let part = upstream.stage.clone();
+            let origin = Origin::Upstream { stage, item };
+            let follows = Difference { part, origin, old: None, new: None };
+            self.add(Cause::Follows, &upstream.stage, id, Some(&follows));
         }
         for difference in differences {
             self.add(Cause::of(&difference.origin), &difference.part, id, Some(difference));

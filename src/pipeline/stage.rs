@@ -73,7 +73,8 @@ pub struct ItemSpec {
     pub given: Option<Given>,
 }
 
-/// An output that needs no work.
+/// An output that needs no work. The last part of its item that comes from a file names the file
+/// that holds it, and `why` ends there.
 #[derive(Debug)]
 pub struct Given {
     /// The output's blobs; short texts, kept in memory.

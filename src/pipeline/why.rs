@@ -298,7 +298,7 @@ impl Accountant<'_> {
                 }
             }
         }
-        found.sort_by(|one, other| (one.0, one.1.item).cmp(&(other.0, other.1.item)));
+        found.sort_by_key(|(other, head, _)| (*other, head.item));
         found.into_iter().next().map(|(_, head, id)| (head, id))
     }
 }

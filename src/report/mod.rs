@@ -28,7 +28,7 @@ pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
-pub use project::{checked, demo_written, initialised};
+pub use project::{checked, demo_written, initialised, note};
 pub use schema::{EVENT_SCHEMA, PLAN_SCHEMA, event_schema, plan_schema};
 pub use screen::{Look, stderr, stdout};
 pub use summary::Gathered;

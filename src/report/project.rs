@@ -23,6 +23,12 @@ pub fn initialised(manifest: &Path, pictures: &Path, found: bool) -> String {
     )
 }
 
+/// After a run: what the manifest's author wants said.
+#[must_use]
+pub fn note(note: &str) -> String {
+    format!("\nNote: {note}\n")
+}
+
 /// After `demo`: where the networks are.
 #[must_use]
 pub fn demo_written(folder: &Path) -> String {

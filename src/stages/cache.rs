@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, project::needed, texts};
+use super::{ProjectError, Sample, Site, latents, site::needed, texts};
 use crate::{
     base::Value,
     manifest,

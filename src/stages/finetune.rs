@@ -11,7 +11,7 @@ use std::{
 
 use burn::tensor::FloatDType;
 
-use super::{ProjectError, Site, project::needed};
+use super::{ProjectError, Site, site::needed};
 use crate::{
     base::{Digest, Value},
     device, manifest,

@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::{Device, FloatDType, Tensor};
 
-use super::{ProjectError, Site, project::needed, sidecar};
+use super::{ProjectError, Site, sidecar, site::needed};
 use crate::{
     dataset, device, manifest,
     models::blip::{Blip, BlipConfig, GenerateSettings, caption_text, normalise, prompt_ids},

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor, TensorData};
 
-use super::{Sample, cache::Cache, record};
+use super::{Sample, cache::Cache, record, sidecar::leave_out};
 use crate::{
     base::Stream,
     dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
@@ -34,7 +34,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                 let draft = latent(cache, &encoder, sample, &fitted, &device)?;
                 work.commit(item, draft)?;
             }
-            Err(error) => work.fail(item, error.into())?,
+            Err(error) => leave_out(work, item, error)?,
         }
     }
     Ok(())

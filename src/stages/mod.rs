@@ -4,16 +4,18 @@
 //! outputs by calling the networks. It does not know the scheduler or the screen: it sees them as
 //! [`Work`](crate::pipeline::Work).
 
+mod build;
 mod cache;
 mod files;
 mod finetune;
 mod label;
 mod latents;
 mod merge;
-mod project;
 mod record;
 mod sidecar;
+mod site;
 mod tag;
 mod texts;
 
-pub use project::{ProjectError, Sample, Site, build};
+pub use build::build;
+pub use site::{ProjectError, Sample, Site};

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::{Sample, Site};
 use crate::{
     base::Digest,
-    dataset::Picture,
+    dataset::{DatasetError, Picture},
     manifest::Existing,
     pipeline::{
         Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication,
@@ -129,7 +129,7 @@ pub fn in_batches<T: Send>(
                     inputs.push(input);
                     items.push(item);
                 }
-                Err(error) => work.fail(item, error.into())?,
+                Err(error) => leave_out(work, item, error)?,
             }
         }
         if inputs.is_empty() {
@@ -140,4 +140,13 @@ pub fn in_batches<T: Send>(
         }
     }
     Ok(())
+}
+
+/// Reports a picture that is none. One that cannot be read ends the stage instead: a failure is
+/// remembered for the picture's content, and a disk or a permission is not that.
+pub fn leave_out(work: &mut dyn Work, item: usize, error: DatasetError) -> Result<(), StageError> {
+    match error {
+        DatasetError::Read { .. } => Err(error.into()),
+        error => work.fail(item, error.into()),
+    }
 }

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Site, project::needed, sidecar};
+use super::{ProjectError, Site, sidecar, site::needed};
 use crate::{
     dataset, device, manifest,
     models::tagger::{Labels, TagRules, TagTable, Tagger},

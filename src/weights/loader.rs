@@ -80,15 +80,18 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// How many numbered blocks lie below `segment`: one more than the largest number.
+    /// How many numbered blocks lie below `segment`: one more than the largest number. A number that
+    /// exceeds the number of tensors is no block's (the audit then lists its tensors as not used), so
+    /// that no name can ask for an endless loop.
     #[must_use]
     pub fn count(&self, segment: &str) -> usize {
         let start = format!("{}{segment}.", self.prefix);
+        let tensors = self.shared.checkpoint.names().count();
         let numbers =
             self.shared.checkpoint.names().filter_map(|name| {
                 name.strip_prefix(&start)?.split('.').next()?.parse::<usize>().ok()
             });
-        numbers.max().map_or(0, |largest| largest + 1)
+        numbers.filter(|&number| number < tensors).max().map_or(0, |largest| largest + 1)
     }
 
     /// Takes the tensor `name` with exactly this `shape`.

@@ -376,6 +376,12 @@ fn a_manifest_that_cannot_be_read() {
 }
 
 #[test]
+fn an_empty_file() {
+    case("empty", &[(SOUND, "")], &["missing_key", "no_dataset", "no_stages"]);
+    assert_eq!(codes(&errors("# only a comment", &[])), ["missing_key", "no_dataset", "no_stages"]);
+}
+
+#[test]
 fn every_diagnostic_says_what_to_do() {
     let broken = SOUND.replace("num_beams = 3", "num_beams = 0\nx = 1\nexisting = \"k\"");
     for error in errors(&broken, &[]).errors {

@@ -17,7 +17,6 @@ use burn::{
 
 pub use config::{BlipConfig, TextConfig, VisionConfig};
 pub use generate::{GenerateSettings, PROMPT, caption_text, prompt_ids};
-pub use layers::{LayerNorm, Linear};
 pub use text::{Attention, Layer, TextDecoder, TextState};
 pub use vision::{Block, VisionEncoder};
 

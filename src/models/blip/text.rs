@@ -13,9 +13,12 @@ use burn::{
 
 use super::{
     config::TextConfig,
-    layers::{LayerNorm, Linear, attend, join_heads, split_heads},
+    layers::{attend, join_heads, split_heads},
 };
-use crate::weights::Loader;
+use crate::{
+    models::layers::{LayerNorm, Linear},
+    weights::Loader,
+};
 
 const EPSILON: f64 = 1e-12;
 

@@ -2,25 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{FloatDType, Tensor, activation, module::linear},
+    tensor::{FloatDType, Tensor, activation},
 };
 
-/// `y = x Wᵀ + b`, with `W` as the checkpoint has it.
-#[derive(Module, Debug)]
-pub struct Linear {
-    /// `[out, in]`
-    pub weight: Param<Tensor<2>>,
-    /// `[out]`
-    pub bias: Param<Tensor<1>>,
-}
-
-impl Linear {
-    /// `[..., in]` → `[..., out]`
-    #[must_use]
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
-    }
-}
+pub use crate::models::layers::Linear;
 
 /// Two linear layers with a SiLU between: how a time step, a guidance or a pooled text enters.
 #[derive(Module, Debug)]

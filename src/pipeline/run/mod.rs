@@ -1,11 +1,11 @@
 //! Running: stage by stage, each decided anew once what it needs is there.
 
+mod options;
 mod session;
 mod teller;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,69 +14,19 @@ use std::{
 };
 
 use petgraph::Direction;
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::{
-    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store,
-    StoreError, Tally,
+    Counts, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store, StoreError,
+    Tally,
     decide::{Decided, decide},
     plan::{Scope, upstream},
     publish,
     store::{Head, StoredRecipe},
 };
 use crate::base::{Lock, clock};
+pub use options::{RunOptions, StageSummary, Summary};
 use session::{Fate, Session};
 use teller::Teller;
-
-/// What the command line asks of a run, or of a plan.
-#[derive(Clone, Debug, Default)]
-pub struct RunOptions {
-    /// Only these stages, if any are named.
-    pub only: Vec<String>,
-    /// Only this stage and those that need it.
-    pub from: Option<String>,
-    /// Only this stage and those that it needs.
-    pub until: Option<String>,
-    /// Run all items of these stages, stored or not.
-    pub force: Vec<String>,
-    /// After a failed stage, go on with those that do not need it.
-    pub keep_going: bool,
-    /// One bad item ends its stage (`on_bad_image = "fail"`).
-    pub fail_fast: bool,
-}
-
-/// What became of a stage.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct StageSummary {
-    /// Its name.
-    pub name: String,
-    /// Its kind.
-    pub kind: String,
-    /// What became of its items.
-    pub items: Tally,
-    /// Files written beside the store.
-    pub published: usize,
-    /// Time that it took, without waiting for other processes.
-    pub seconds: f64,
-    /// Why it failed, if it did.
-    pub error: Option<ItemFailure>,
-}
-
-/// What a run did.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Id of the run.
-    pub run: String,
-    /// The selected stages that were reached, in order.
-    pub stages: Vec<StageSummary>,
-    /// Items that are left out since they cannot be made: stage, item, why.
-    pub failures: Vec<(String, String, ItemFailure)>,
-    /// Files written beside the store.
-    pub published: Vec<PathBuf>,
-    /// Time that the run took.
-    pub seconds: f64,
-}
 
 /// How often a waiting run looks whether the other is done.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -126,7 +76,9 @@ pub fn run(
         seconds: run.summary.seconds,
         stopped,
     });
-    run.teller.save()?;
+    if let (Err(error), true) = (run.teller.save(), errors.is_empty()) {
+        errors.push(error.into());
+    }
     // Only speed is lost where the digests of files cannot be kept.
     let _ = store.save_digests();
     match (errors.pop(), errors.is_empty(), cancelled) {
@@ -223,8 +175,8 @@ impl Run<'_> {
         let summary = StageSummary { name: stage, kind, items: tally, published, seconds, error };
         self.summary.stages.push(summary);
         self.done[index] = decided;
-        self.teller.save()?;
-        result
+        let saved = self.teller.save();
+        result.and(saved.map_err(RunError::from))
     }
 
     /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.
@@ -398,27 +350,6 @@ impl Run<'_> {
             }
         }
         if heads == before { Ok(()) } else { self.store.put_heads(&node.name, &heads) }
-    }
-}
-
-impl Tally {
-    /// Counts what became of the items of a stage.
-    #[must_use]
-    pub fn of(decisions: &[Decision]) -> Self {
-        let mut tally = Self { total: decisions.len(), ..Self::default() };
-        for decision in decisions {
-            match decision.state {
-                ItemState::Kept => {
-                    tally.kept += 1;
-                    tally.reused += 1;
-                }
-                ItemState::Reuse(_) => tally.reused += 1,
-                ItemState::Made(_) => tally.run += 1,
-                ItemState::Failed(_) => tally.failed += 1,
-                ItemState::Run { .. } => tally.left += 1,
-            }
-        }
-        tally
     }
 }
 

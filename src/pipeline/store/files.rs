@@ -121,6 +121,7 @@ impl Known {
     fn load(log: &Path) -> Result<Self, StoreError> {
         let bytes = log::read(log)?;
         let lines = log::bodies(&bytes)
+            .into_iter()
             .filter_map(|place| serde_json::from_slice::<Line<PathBuf>>(&bytes[place]).ok());
         let digests = lines.map(|line| (line.path, (line.look, line.digest))).collect();
         Ok(Self { digests, unsaved: Vec::new() })
@@ -169,7 +170,7 @@ mod tests {
         // Same size, time and inode: the log's word is taken, which shows that the file was not read.
         let modified = fs_err::metadata(&path).unwrap().modified().unwrap();
         let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
-        std::io::Write::write_all(&mut &*file.file(), b"two").unwrap();
+        std::io::Write::write_all(&mut file.file(), b"two").unwrap();
         file.file().set_modified(modified).unwrap();
         assert_eq!(Files::new(log.clone()).digest(&path).unwrap(), Digest::of(b"one"));
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, ops::Range, path::Path};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, log};
@@ -59,12 +60,15 @@ impl Records {
     /// It is there and cannot be read.
     pub fn load(path: &Path) -> Result<Self, StoreError> {
         let bytes = log::read(path)?;
-        let mut places = HashMap::new();
-        for place in log::bodies(&bytes) {
+        let found = log::bodies(&bytes).into_par_iter().filter_map(|place| {
             let body = &bytes[place.clone()];
-            let Some(key) = key_of(body) else { continue };
+            Some((key_of(body)?, is_failure(body), place))
+        });
+        let found: Vec<_> = found.collect();
+        let mut places = HashMap::with_capacity(found.len());
+        for (key, failure, place) in found {
             // A later failure (of a forced run) does not take away what is stored.
-            if !(is_failure(body) && places.contains_key(&key)) {
+            if !(failure && places.contains_key(&key)) {
                 places.insert(key, place);
             }
         }

@@ -1,4 +1,5 @@
-//! From the manifest to a graph of stages over the samples of the datasets.
+//! What all stages of a project share: the manifest, the samples, the store; and how their key parts
+//! are named.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,12 +8,11 @@ use std::{
 
 use miette::Diagnostic;
 
-use super::{cache::Cache, finetune::Finetune, label::Label, merge::Merge, tag::Tag};
 use crate::{
     base::Digest,
     dataset::{self, DatasetError, PictureFile},
-    manifest::{Dataset, Manifest, Params, StageConfig},
-    pipeline::{Graph, GraphError, KeyPart, Node, Origin, Stage, StageError, Store},
+    manifest::{Dataset, Manifest, Params},
+    pipeline::{GraphError, KeyPart, Origin, StageError, Store},
 };
 
 /// One picture of a dataset with what is known of it before any work.
@@ -28,7 +28,7 @@ pub struct Sample {
     /// Index of its `[[dataset]]`.
     pub dataset: usize,
     /// Where its sidecars lie, if not beside it.
-    sidecars: Option<PathBuf>,
+    pub(super) sidecars: Option<PathBuf>,
 }
 
 impl Sample {
@@ -143,34 +143,6 @@ pub enum ProjectError {
     },
 }
 
-/// Scans the datasets and builds the graph of stages.
-///
-/// # Errors
-/// A folder of pictures is missing or empty, or the stages do not form a graph.
-pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectError> {
-    let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut samples = Vec::new();
-    for (index, dataset) in manifest.dataset.iter().enumerate() {
-        add_samples(index, dataset, &folder, store, &mut samples)?;
-    }
-    let (manifest, store) = (manifest.clone(), store.clone());
-    let device = manifest.project.device.clone();
-    let site = Arc::new(Site { manifest, samples, store, folder, device });
-    let mut nodes = Vec::new();
-    for stage in &site.manifest.stages {
-        let name = stage.name.clone();
-        let built: Box<dyn Stage> = match &stage.config {
-            StageConfig::Label(config) => Box::new(Label::new(&site, &name, config)?),
-            StageConfig::Tag(config) => Box::new(Tag::new(&site, &name, config)?),
-            StageConfig::Merge(config) => Box::new(Merge::new(&site, &name, config)),
-            StageConfig::Cache(config) => Box::new(Cache::new(&site, &name, config)?),
-            StageConfig::Finetune(config) => Box::new(Finetune::new(&site, &name, config)?),
-        };
-        nodes.push(Node { name, needs: stage.needs.clone(), stage: built });
-    }
-    Ok(Graph::new(nodes)?)
-}
-
 /// The path of a network that `stage` needs.
 pub(super) fn needed(
     site: &Site,
@@ -182,24 +154,4 @@ pub(super) fn needed(
         Some(path) => Ok(site.resolve(path)),
         None => Err(ProjectError::Model { stage: stage.to_owned(), model }),
     }
-}
-
-fn add_samples(
-    index: usize,
-    dataset: &Dataset,
-    folder: &Path,
-    store: &Store,
-    samples: &mut Vec<Sample>,
-) -> Result<(), ProjectError> {
-    let root = folder.join(&dataset.image_dir);
-    let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
-    for file in dataset::scan(&root, dataset.recursive)? {
-        let digest = store.digest_file(&file.path)?;
-        let id = match index {
-            0 => file.relative.clone(),
-            _ => format!("{index}/{}", file.relative),
-        };
-        samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
-    }
-    Ok(())
 }

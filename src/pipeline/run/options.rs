@@ -1,0 +1,78 @@
+//! What is asked of a run, and what it answers.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::pipeline::{Decision, ItemFailure, ItemState, Tally};
+
+/// What the command line asks of a run, or of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Only these stages, if any are named.
+    pub only: Vec<String>,
+    /// Only this stage and those that need it.
+    pub from: Option<String>,
+    /// Only this stage and those that it needs.
+    pub until: Option<String>,
+    /// Run all items of these stages, stored or not.
+    pub force: Vec<String>,
+    /// After a failed stage, go on with those that do not need it.
+    pub keep_going: bool,
+    /// One bad item ends its stage (`on_bad_image = "fail"`).
+    pub fail_fast: bool,
+}
+
+/// What became of a stage.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StageSummary {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What became of its items.
+    pub items: Tally,
+    /// Files written beside the store.
+    pub published: usize,
+    /// Time that it took, without waiting for other processes.
+    pub seconds: f64,
+    /// Why it failed, if it did.
+    pub error: Option<ItemFailure>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Id of the run.
+    pub run: String,
+    /// The selected stages that were reached, in order.
+    pub stages: Vec<StageSummary>,
+    /// Items that are left out since they cannot be made: stage, item, why.
+    pub failures: Vec<(String, String, ItemFailure)>,
+    /// Files written beside the store.
+    pub published: Vec<PathBuf>,
+    /// Time that the run took.
+    pub seconds: f64,
+}
+
+impl Tally {
+    /// Counts what became of the items of a stage.
+    #[must_use]
+    pub fn of(decisions: &[Decision]) -> Self {
+        let mut tally = Self { total: decisions.len(), ..Self::default() };
+        for decision in decisions {
+            match decision.state {
+                ItemState::Kept => {
+                    tally.kept += 1;
+                    tally.reused += 1;
+                }
+                ItemState::Reuse(_) => tally.reused += 1,
+                ItemState::Made(_) => tally.run += 1,
+                ItemState::Failed(_) => tally.failed += 1,
+                ItemState::Run { .. } => tally.left += 1,
+            }
+        }
+        tally
+    }
+}
