@@ -123,7 +123,7 @@ fn written(published: &[PathBuf]) -> String {
     }
     let mut groups = BTreeMap::<(String, String), Vec<&Path>>::new();
     for path in published {
-        let folder = path.parent().map(|folder| near(folder)).unwrap_or_default();
+        let folder = path.parent().map(near).unwrap_or_default();
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned());
         groups.entry((folder, extension.unwrap_or_default())).or_default().push(path);
     }

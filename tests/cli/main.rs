@@ -3,6 +3,7 @@
 mod errors;
 mod help;
 mod init;
+mod inspect;
 mod outputs;
 mod project;
 mod schema;

@@ -21,6 +21,12 @@ pub struct Ran {
     pub stderr: String,
 }
 
+impl Default for Project {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Project {
     /// An empty folder.
     pub fn new() -> Self {
