@@ -32,17 +32,19 @@ impl Check {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let device = device::choose(&project.manifest.project.device)?;
-        networks(&project.manifest)?;
+        networks(&project.manifest, |_| true)?;
         let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
         super::print(&report::checked(&project.manifest, &plan, &device.name))?;
         Ok(Exit::Done)
     }
 }
 
-/// Looks into every weight file that a stage uses: can it be read, and is it of the right network?
-fn networks(manifest: &Manifest) -> miette::Result<()> {
+/// Looks into every weight file that a stage for which `asked` holds uses: can it be read, and is it
+/// of the right network?
+pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> miette::Result<()> {
     let used = |role: &str| {
-        manifest.stages.iter().any(|stage| stage.config.kind().models().contains(&role))
+        let stages = manifest.stages.iter().filter(|stage| asked(&stage.name));
+        stages.into_iter().any(|stage| stage.config.kind().models().contains(&role))
     };
     let files = manifest.models.all().into_iter().filter(|(role, _)| used(role));
     let files = files.filter_map(|(role, path)| Some((role, manifest.resolve(path?))));

@@ -59,8 +59,19 @@ impl Run {
             super::plan::show(&project, &options, self.json)?;
             return Ok(Exit::Done);
         }
+        look_before(&project, &options)?;
         if self.json { events(&project, &options) } else { watched(&project, &options) }
     }
+}
+
+/// A weight file of the wrong network is told before the first stage starts, not hours later when its
+/// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
+fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
+    // What is wrong with the selection or the dataset, the run itself says.
+    let Ok(plan) = pipeline::plan(&project.graph, &project.store, options) else { return Ok(()) };
+    let busy =
+        |name: &str| plan.stages.iter().any(|stage| stage.name == name && stage.counts.run > 0);
+    super::check::networks(&project.manifest, busy)
 }
 
 /// Bars or lines while it goes on, and a summary at the end, also of a run that ended early.

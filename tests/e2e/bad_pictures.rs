@@ -3,7 +3,7 @@
 use crate::{Project, project::TIME};
 
 fn project() -> Project {
-    let project = Project::new();
+    let project = Project::fresh();
     project.file("pictures/broken.png", "not a picture at all");
     project
 }
@@ -64,7 +64,7 @@ fn it_ends_the_run_where_the_manifest_says_so() {
 
 #[test]
 fn a_picture_cut_short_is_no_picture() {
-    let project = Project::new();
+    let project = Project::fresh();
     let bytes = std::fs::read(project.path("pictures/rocket.jpg")).unwrap();
     project.file("pictures/rocket.jpg", &bytes[..bytes.len() / 3]);
     let run = project.run().exits(0);

@@ -42,7 +42,6 @@ fn project() -> Project {
 }
 
 #[test]
-#[ignore = "a manifest without `label` and `tag` is refused: `merge` must name one"]
 fn texts_of_people_are_trained_on_and_an_edit_reruns_one_text() {
     let project = project();
     let run = project.does("merge 5 of 5, cache 10 of 10, finetune 1 of 1");
@@ -61,7 +60,6 @@ fn texts_of_people_are_trained_on_and_an_edit_reruns_one_text() {
 }
 
 #[test]
-#[ignore = "a manifest without `label` and `tag` is refused: `merge` must name one"]
 fn equal_texts_are_encoded_once() {
     let project = project();
     for stem in ["brick", "clock", "flower"] {
@@ -72,7 +70,7 @@ fn equal_texts_are_encoded_once() {
 
 #[test]
 fn sidecars_lie_beside_the_pictures_unless_the_manifest_says_otherwise() {
-    let project = Project::new();
+    let project = Project::fresh();
     project.replace("sidecars = \"words\"\n", "");
     project.file("pictures/clock.caption", "a clock that was there before");
     let run =

@@ -15,7 +15,7 @@ fn told(project: &Project) -> String {
 
 /// A project whose `[models]` name a file of its own.
 fn with_model(name: &str, file: &str, bytes: &[u8]) -> Project {
-    let project = Project::new();
+    let project = Project::fresh();
     let manifest = project.read("project.toml");
     let line = manifest.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap();
     project.replace(line, &format!("{name} = \"{file}\""));
@@ -62,7 +62,7 @@ fn a_pickle_that_wants_to_run_a_program() {
 
 #[test]
 fn a_folder_without_pictures() {
-    let project = Project::new();
+    let project = Project::fresh();
     for picture in crate::project::PICTURES {
         project.rename(&format!("pictures/{picture}"), picture);
     }
@@ -86,14 +86,14 @@ fn pictures_that_are_none() {
 
 #[test]
 fn a_cycle_of_needs() {
-    let project = Project::new();
+    let project = Project::fresh();
     project.replace("[stages.merge]", "[stages.merge]\nneeds = [\"finetune\"]");
     insta::assert_snapshot!(told(&project));
 }
 
 #[test]
 fn five_mistakes_are_five_diagnostics() {
-    let project = Project::new();
+    let project = Project::fresh();
     project.replace("num_beams = 2", "num_beems = 2");
     project.replace("resolution = 64", "resolution = \"64\"");
     project.replace("[stages.tag]\nthresh = 0.5", "[stages.tag]\nthresh = 1.5");

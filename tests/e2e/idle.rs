@@ -62,7 +62,7 @@ fn is_idle_soon(project: &Project) {
 
 #[test]
 fn the_second_run_has_nothing_to_do_and_says_so() {
-    let project = Project::new();
+    let project = Project::fresh();
     project.does(NEW);
     is_idle_soon(&project);
     let words = project.call(&["run", "project.toml"]).exits(0);

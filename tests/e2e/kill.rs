@@ -19,7 +19,7 @@ const SEED: u64 = 2;
 
 #[test]
 fn a_killed_run_goes_on_to_the_same_outputs() {
-    let whole = Project::new();
+    let whole = Project::fresh();
     let started = Instant::now();
     whole.run().exits(0);
     let duration = started.elapsed();
@@ -28,7 +28,7 @@ fn a_killed_run_goes_on_to_the_same_outputs() {
     let mut random = Stream::new(SEED, "kill", None, &[]);
     let mut moments = Vec::new();
     let (mut kills, mut hit) = (0, BTreeSet::new());
-    let mut project = Project::new();
+    let mut project = Project::fresh();
     while kills < KILLS {
         // One moment from every stretch of the duration, in random order, then all over again. Kills
         // of one project follow each other, so that what a killed run left is killed again.
@@ -52,7 +52,7 @@ fn a_killed_run_goes_on_to_the_same_outputs() {
             }
             None => {
                 assert_eq!(project.outputs(), expected, "after {kills} kills");
-                project = Project::new();
+                project = Project::fresh();
             }
         }
     }
@@ -77,7 +77,7 @@ fn kill_after(project: &Project, moment: Duration) -> Option<String> {
     // The last line may be torn: a killed process ends anywhere.
     let events = std::fs::read_to_string(&log).unwrap();
     let stages = events.lines().filter_map(|line| serde_json::from_str(line).ok());
-    let stages =
+    let mut stages =
         stages.filter_map(|event: serde_json::Value| Some(event["stage"].as_str()?.to_owned()));
-    Some(stages.last().unwrap_or_else(|| "start".to_owned()))
+    Some(stages.next_back().unwrap_or_else(|| "start".to_owned()))
 }

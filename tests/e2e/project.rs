@@ -18,7 +18,7 @@ pub const PICTURES: [&str; 5] =
     ["brick.webp", "clock.webp", "coffee.webp", "flower.webp", "rocket.jpg"];
 
 /// What a snapshot must not hold: how long something took.
-pub const TIME: (&str, &str) = (r"\d+\.\d s", "[time]");
+pub const TIME: (&str, &str) = (r"\d+(\.\d)? m?s\b", "[time]");
 
 /// All five stages, at sizes that take about a second together.
 pub const MANIFEST: &str = r#"
@@ -69,7 +69,7 @@ pub struct Project {
 
 impl Project {
     /// The pictures and the manifest, `project.toml`; nothing has run yet.
-    pub fn new() -> Self {
+    pub fn fresh() -> Self {
         let project = Self::with_manifest(MANIFEST);
         for picture in PICTURES {
             project.demo_picture(picture, &format!("pictures/{picture}"));

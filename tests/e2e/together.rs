@@ -7,7 +7,7 @@ use crate::Project;
 #[test]
 fn share_the_work_and_do_none_of_it_twice() {
     let alone = Project::finished();
-    let project = Project::new();
+    let project = Project::fresh();
     let start = || {
         let mut command = project.command(&["run", "project.toml", "--json"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
