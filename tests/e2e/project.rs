@@ -79,7 +79,7 @@ impl Project {
 
     /// The same after a run.
     pub fn finished() -> Self {
-        let project = Self::new();
+        let project = Self::fresh();
         project.run().exits(0);
         project
     }
