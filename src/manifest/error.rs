@@ -359,7 +359,7 @@ pub enum Mistake {
         help: String,
     },
     /// A file or folder that is not there.
-    #[error("there is no {}", file.display())]
+    #[error("`{}` does not exist", file.display())]
     #[diagnostic(code(fluxpipe::manifest::missing_file))]
     MissingFile {
         /// Where it was looked for.

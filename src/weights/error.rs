@@ -51,12 +51,7 @@ pub enum WeightsError {
     },
     /// The bytes are not a file of the format that the name promises.
     #[error("{path} is not a usable {format} file: {reason}")]
-    #[diagnostic(
-        code(fluxpipe::weights::format),
-        help(
-            "the file is damaged, cut off by a broken download, or of another kind: get it again and compare its size"
-        )
-    )]
+    #[diagnostic(code(fluxpipe::weights::format), help("{}", advice(format)))]
     Format {
         /// The file.
         path: PathBuf,
@@ -79,6 +74,17 @@ pub enum WeightsError {
         /// All that does not fit.
         problems: Vec<Problem>,
     },
+}
+
+/// A `.pth` file is a program, so one that is not as it should be may be worse than damaged.
+fn advice(format: &str) -> &'static str {
+    if format == ".pth" {
+        "the file is damaged, of another kind, or not to be trusted: get it again from its publisher, \
+         and do not open it with a program that runs pickles"
+    } else {
+        "the file is damaged, cut off by a broken download, or of another kind: get it again and \
+         compare its size"
+    }
 }
 
 fn listing(problems: &[Problem]) -> String {
