@@ -3,7 +3,7 @@
 use fluxpipe::{
     base::Value,
     pipeline::{
-        Graph, RunOptions,
+        Graph, RunError, RunOptions,
         fake::{FakeStage, Reads},
     },
 };
@@ -149,6 +149,16 @@ fn any_edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+/// Runs, and says whether all stages were reached: where every item of a stage is bad, those that need
+/// it have nothing to work on, which is an error of the run and no other may be.
+fn runs_through(world: &mut World, graph: &Graph, options: &RunOptions) -> bool {
+    match world.run_with(graph, options) {
+        Ok(_) => true,
+        Err(RunError::NothingLeft { .. }) => false,
+        Err(error) => panic!("{error}"),
+    }
+}
+
 fn cases() -> ProptestConfig {
     ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() }
 }
@@ -193,7 +203,7 @@ proptest! {
             let options = project.apply(edit, &world);
             let graph = project.graph();
             let plan = world.plan_with(&graph, &options);
-            world.run_with(&graph, &options).unwrap();
+            runs_through(&mut world, &graph, &options);
             for stage in STAGES {
                 let planned = planned(&plan, stage);
                 for made in world.made(stage) {
@@ -201,10 +211,11 @@ proptest! {
                 }
             }
         }
-        world.run(&project.graph());
-        prop_assert!(!world.plan(&project.graph()).has_work());
-        let summary = world.run(&project.graph());
-        prop_assert!(summary.stages.iter().all(|stage| stage.items.run == 0 && stage.items.left == 0));
+        if runs_through(&mut world, &project.graph(), &RunOptions::default()) {
+            prop_assert!(!world.plan(&project.graph()).has_work());
+            let summary = world.run(&project.graph());
+            prop_assert!(summary.stages.iter().all(|stage| stage.items.run == 0 && stage.items.left == 0));
+        }
     }
 
     /// The order in which parts are named, and in which sources stand, does not matter.
