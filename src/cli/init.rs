@@ -41,7 +41,8 @@ impl Init {
             }
             Err(error) => return Err(unwritable(&path, error).into()),
         }
-        super::print(&report::initialised(&path, &self.dir.join(&folder), found.is_some()))?;
+        let pictures = if folder == "." { self.dir.clone() } else { self.dir.join(&folder) };
+        super::print(&report::initialised(&path, &pictures, found.is_some()))?;
         Ok(Exit::Done)
     }
 }

@@ -56,6 +56,8 @@ pub fn decide(
     if decided.decisions.iter().any(|decision| matches!(decision.state, ItemState::Run { .. })) {
         Explainer::new(node, upstream, store).explain(&mut decided, force);
     }
+    let run = decided.decisions.iter().filter(|decision| decision.runs()).count();
+    tracing::debug!(stage = %node.name, items = decided.decisions.len(), run, "decided");
     Ok(decided)
 }
 
