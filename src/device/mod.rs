@@ -6,6 +6,7 @@
 
 mod choice;
 mod cuda;
+pub mod kernels;
 mod report;
 
 pub use choice::{Chosen, DeviceError, choose};

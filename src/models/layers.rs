@@ -2,10 +2,13 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, module::layer_norm, module::linear},
+    tensor::Tensor,
 };
 
-use crate::weights::Loader;
+use crate::{
+    device::kernels::{self, Activation},
+    weights::Loader,
+};
 
 /// `y = x Wᵀ + b`, with `W` as the checkpoint has it.
 #[derive(Module, Debug)]
@@ -29,7 +32,19 @@ impl Linear {
     /// `[..., in]` → `[..., out]`
     #[must_use]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        self.then(x, Activation::None)
+    }
+
+    /// `[..., in]` → `[..., out]`, with an activation behind it.
+    #[must_use]
+    pub fn then<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
+        kernels::linear(x, self.weight.val(), Some(self.bias.val()), activation)
+    }
+
+    /// `onto` plus the layer's output: what a residual connection does.
+    #[must_use]
+    pub fn onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        kernels::linear_onto(onto, x, self.weight.val(), Some(self.bias.val()))
     }
 }
 
@@ -54,6 +69,6 @@ impl LayerNorm {
     /// `[..., width]` → `[..., width]`
     #[must_use]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        layer_norm(x, self.weight.val(), Some(self.bias.val()), self.epsilon)
+        kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }

@@ -6,9 +6,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{
-        DType, Device, FloatDType, Int, Tensor, TensorData, activation::gelu, module::embedding,
-    },
+    tensor::{DType, Device, FloatDType, Int, Tensor, TensorData, module::embedding},
 };
 
 use super::{
@@ -16,6 +14,7 @@ use super::{
     layers::{attend, join_heads, split_heads},
 };
 use crate::{
+    device::kernels::{self, Activation},
     models::layers::{LayerNorm, Linear},
     weights::Loader,
 };
@@ -93,8 +92,8 @@ impl TextDecoder {
     /// `[R, width]` → how much each token is expected next, `[R, vocabulary]`.
     #[must_use]
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
-        let x = self.transform_norm.forward(gelu(self.transform.forward(x)));
-        x.matmul(self.word_embeddings.val().transpose()) + self.bias.val().unsqueeze()
+        let x = self.transform_norm.forward(self.transform.then(x, Activation::Gelu));
+        kernels::linear(x, self.word_embeddings.val(), Some(self.bias.val()), Activation::None)
     }
 
     /// The longest text, in tokens.
@@ -197,8 +196,8 @@ impl Layer {
         let x = x.reshape([pictures, rows / pictures * length, width]);
         let x = self.crossattention.forward(x, state.picture.clone(), None);
         let x = x.reshape([rows, length, width]);
-        let fed = self.output.forward(gelu(self.intermediate.forward(x.clone())));
-        self.norm.forward(x + fed)
+        let hidden = self.intermediate.then(x.clone(), Activation::Gelu);
+        self.norm.forward(self.output.onto(x, hidden))
     }
 }
 
@@ -246,6 +245,6 @@ impl Attention {
     ) -> Tensor<3> {
         let q = split_heads(self.query.forward(x.clone()), self.heads);
         let attended = join_heads(attend(q, k, v, unseen));
-        self.norm.forward(x + self.output.forward(attended))
+        self.norm.forward(self.output.onto(x, attended))
     }
 }

@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{FloatDType, Tensor, activation::gelu},
+    tensor::{FloatDType, Tensor},
 };
 
 use super::{
@@ -10,6 +10,7 @@ use super::{
     layers::{attend, join_heads, split_heads},
 };
 use crate::{
+    device::kernels::Activation,
     models::layers::{LayerNorm, Linear},
     weights::Loader,
 };
@@ -115,7 +116,8 @@ impl Block {
         let qkv = self.qkv.forward(self.norm1.forward(x.clone()));
         let part = |index| split_heads(qkv.clone().narrow(2, index * width, width), self.heads);
         let attended = join_heads(attend(part(0), part(1), part(2), None));
-        let x = x + self.proj.forward(attended);
-        x.clone() + self.fc2.forward(gelu(self.fc1.forward(self.norm2.forward(x))))
+        let x = self.proj.onto(x, attended);
+        let hidden = self.fc1.then(self.norm2.forward(x.clone()), Activation::Gelu);
+        self.fc2.onto(x, hidden)
     }
 }

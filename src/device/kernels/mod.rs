@@ -1,0 +1,35 @@
+//! Layers of networks, computed quicker on the CPU than the backend's own operators do.
+//!
+//! Burn's CPU backend multiplies matrices at the rate of the machine, and spends more time than that
+//! on what stands between the products: elementwise work runs on one thread, and every operator makes
+//! a new array. So what networks are mostly made of is one function each here: a linear layer with its
+//! bias and activation, attention without a matrix of all scores, layer normalisation. On any other
+//! device, for other types than f32, and for tensors whose gradients are wanted, they are what their
+//! name says in Burn's operators.
+//!
+//! Work is shared out over rayon's threads by rows, and each result is computed by one thread in one
+//! order: the number of threads changes no bit of it.
+//!
+//! Measured in `docs/benchmarks.md`. Does not know what the tensors mean.
+
+mod attention;
+mod host;
+mod math;
+mod product;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use attention::attention;
+pub use product::{linear, linear_onto};
+pub use rows::{gelu, layer_norm, softmax};
+
+/// What follows a linear layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// Nothing.
+    #[default]
+    None,
+    /// `x · Φ(x)`, with the error function.
+    Gelu,
+}

@@ -1,0 +1,203 @@
+//! Functions of each row of an array by itself.
+
+use burn::tensor::{Tensor, activation, module};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{
+    host::{self, Host},
+    math,
+};
+
+/// So many elements are worth a task of their own: some ten microseconds of work.
+const TASK: usize = 16 * 1024;
+
+/// Normalises over the last axis, then scales and shifts: `(x - mean) / √(variance + ε) · w + b`.
+#[must_use]
+pub fn layer_norm<const D: usize>(
+    x: Tensor<D>,
+    weight: Tensor<1>,
+    bias: Tensor<1>,
+    epsilon: f64,
+) -> Tensor<D> {
+    let (Some(array), Some(scale), Some(shift)) =
+        (Host::of(&x), Host::of(&weight), Host::of(&bias))
+    else {
+        return module::layer_norm(x, weight, Some(bias), epsilon);
+    };
+    let shape = x.dims();
+    drop(x);
+    let (scale, shift) = (scale.dense(), shift.dense());
+    let (scale, shift) = (scale.slice(), shift.slice());
+    let mut values = array.into_buffer();
+    by_rows(&mut values, shape[D - 1], |rows| {
+        Arch::new().dispatch(Normalise { rows, scale, shift, epsilon: epsilon as f32 });
+    });
+    host::tensor(values, shape)
+}
+
+/// `x · Φ(x)` of each element, with the error function.
+#[must_use]
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let Some(array) = Host::of(&x) else { return activation::gelu(x) };
+    let shape = x.dims();
+    drop(x);
+    let mut values = array.into_buffer();
+    values.par_chunks_mut(TASK).for_each(|values| Arch::new().dispatch(Gelu { values }));
+    host::tensor(values, shape)
+}
+
+/// Softmax over the last axis.
+#[must_use]
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let Some(array) = Host::of(&x) else { return activation::softmax(x, D - 1) };
+    let shape = x.dims();
+    drop(x);
+    let mut values = array.into_buffer();
+    let width = shape[D - 1];
+    by_rows(&mut values, width, |rows| {
+        for row in rows.chunks_exact_mut(width) {
+            let sum = exponentials(row, 1.0);
+            let inverse = 1.0 / sum;
+            row.iter_mut().for_each(|value| *value *= inverse);
+        }
+    });
+    host::tensor(values, shape)
+}
+
+/// Hands out whole rows to the threads.
+fn by_rows(values: &mut [f32], width: usize, work: impl Fn(&mut [f32]) + Sync + Send) {
+    if width > 0 {
+        let rows = (TASK / width).max(1);
+        values.par_chunks_mut(rows * width).for_each(work);
+    }
+}
+
+/// Puts `exp(scale · (x - largest))` into each place of a row and gives their sum. A row of minus
+/// infinities alone has no largest: its places become not-a-number, as the definition has it.
+pub(super) fn exponentials(row: &mut [f32], scale: f32) -> f32 {
+    Arch::new().dispatch(Exponentials { row, scale })
+}
+
+struct Exponentials<'a> {
+    row: &'a mut [f32],
+    scale: f32,
+}
+
+impl WithSimd for Exponentials<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) -> f32 {
+        let (body, tail) = S::as_mut_simd_f32s(self.row);
+        let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); 4];
+        let mut fours = body.chunks_exact(4);
+        for four in &mut fours {
+            for (largest, &x) in largest.iter_mut().zip(four) {
+                *largest = simd.max_f32s(*largest, x);
+            }
+        }
+        for &x in fours.remainder() {
+            largest[0] = simd.max_f32s(largest[0], x);
+        }
+        let pair = |a, b| simd.max_f32s(a, b);
+        let largest = pair(pair(largest[0], largest[1]), pair(largest[2], largest[3]));
+        let largest = tail.iter().copied().fold(simd.reduce_max_f32s(largest), f32::max);
+        let (scale, shift) = (simd.splat_f32s(self.scale), simd.splat_f32s(-largest * self.scale));
+        let weight = |x| math::exp(simd, simd.mul_add_e_f32s(x, scale, shift));
+        let mut sums = [simd.splat_f32s(0.0); 4];
+        let mut fours = body.chunks_exact_mut(4);
+        for four in &mut fours {
+            for (sum, x) in sums.iter_mut().zip(four) {
+                *x = weight(*x);
+                *sum = simd.add_f32s(*sum, *x);
+            }
+        }
+        for x in fours.into_remainder() {
+            *x = weight(*x);
+            sums[0] = simd.add_f32s(sums[0], *x);
+        }
+        let sum = simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
+        let mut sum = simd.reduce_sum_f32s(sum);
+        if !tail.is_empty() {
+            simd.partial_store_f32s(tail, weight(simd.partial_load_f32s(tail)));
+            sum += tail.iter().sum::<f32>();
+        }
+        sum
+    }
+}
+
+struct Normalise<'a> {
+    rows: &'a mut [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    epsilon: f32,
+}
+
+impl WithSimd for Normalise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (scale_body, scale_tail) = S::as_simd_f32s(self.scale);
+        let (shift_body, shift_tail) = S::as_simd_f32s(self.shift);
+        let count = self.scale.len() as f32;
+        for row in self.rows.chunks_exact_mut(self.scale.len()) {
+            let (body, tail) = S::as_mut_simd_f32s(row);
+            let sum = sum(simd, body, |x| x) + tail.iter().sum::<f32>();
+            let mean = sum / count;
+            // Two passes: the mean of squares less the square of the mean loses what is small.
+            let centre = simd.splat_f32s(mean);
+            let squares = self::sum(simd, body, |x| {
+                let x = simd.sub_f32s(x, centre);
+                simd.mul_f32s(x, x)
+            });
+            let squares = squares + tail.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
+            let factor = 1.0 / (squares / count + self.epsilon).sqrt();
+            let by = simd.splat_f32s(factor);
+            for ((x, &scale), &shift) in body.iter_mut().zip(scale_body).zip(shift_body) {
+                let normal = simd.mul_f32s(simd.sub_f32s(*x, centre), by);
+                *x = simd.mul_add_e_f32s(normal, scale, shift);
+            }
+            for ((x, scale), shift) in tail.iter_mut().zip(scale_tail).zip(shift_tail) {
+                *x = (*x - mean) * factor * scale + shift;
+            }
+        }
+    }
+}
+
+/// The sum of a function of all elements, in four strands.
+#[inline(always)]
+fn sum<S: Simd>(simd: S, body: &[S::f32s], term: impl Fn(S::f32s) -> S::f32s) -> f32 {
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    let fours = body.chunks_exact(4);
+    for &x in fours.remainder() {
+        sums[0] = simd.add_f32s(sums[0], term(x));
+    }
+    for four in fours {
+        for (sum, &x) in sums.iter_mut().zip(four) {
+            *sum = simd.add_f32s(*sum, term(x));
+        }
+    }
+    let pair = |a, b| simd.add_f32s(a, b);
+    simd.reduce_sum_f32s(pair(pair(sums[0], sums[1]), pair(sums[2], sums[3])))
+}
+
+struct Gelu<'a> {
+    values: &'a mut [f32],
+}
+
+impl WithSimd for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (body, tail) = S::as_mut_simd_f32s(self.values);
+        for x in body {
+            *x = math::gelu(simd, *x);
+        }
+        if !tail.is_empty() {
+            simd.partial_store_f32s(tail, math::gelu(simd, simd.partial_load_f32s(tail)));
+        }
+    }
+}
