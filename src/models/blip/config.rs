@@ -51,6 +51,27 @@ pub struct BlipConfig {
 }
 
 impl BlipConfig {
+    /// The published large captioner, `model_large_caption.pth`: 446 million weights.
+    pub const LARGE: Self = Self {
+        vision: VisionConfig {
+            width: 1024,
+            depth: 24,
+            heads: 16,
+            hidden: 4096,
+            patch: 16,
+            grid: 24,
+        },
+        text: TextConfig {
+            width: 768,
+            depth: 12,
+            heads: 12,
+            hidden: 3072,
+            vocabulary: 30_524,
+            positions: 512,
+            cross: 1024,
+        },
+    };
+
     /// Reads the sizes from the shapes of the file. Where a tensor is missing the size is a guess:
     /// [`super::Blip::load`] then reports the tensor. Heads are 64 wide, as in every published file,
     /// or there is one head where 64 does not divide the width; [`BlipConfig::with_heads`] sets them.

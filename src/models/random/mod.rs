@@ -13,10 +13,12 @@ mod transformer;
 use std::{collections::BTreeMap, io, path::Path};
 
 use half::bf16;
+use rayon::prelude::*;
 
 use crate::{
     base::Stream,
-    weights::{Dtype, Entry, Writer},
+    models::blip::BlipConfig,
+    weights::{Checkpoint, Dtype, Entry, Writer},
 };
 
 /// Writes all networks of a pipeline into `folder`: `blip.safetensors`, `tagger/`, `ae.safetensors`,
@@ -26,13 +28,28 @@ use crate::{
 /// A file cannot be written.
 pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
     fs_err::create_dir_all(folder.join("tagger"))?;
-    captioner::tensors().write(&folder.join("blip.safetensors"), seed)?;
-    autoencoder::tensors().write(&folder.join("ae.safetensors"), seed)?;
-    texts::clip().write(&folder.join("clip_l.safetensors"), seed)?;
-    texts::t5().write(&folder.join("t5xxl.safetensors"), seed)?;
-    transformer::tensors().write(&folder.join("flux1-dev.safetensors"), seed)?;
+    let write = |tensors: Tensors, name: &str| {
+        tensors.write(fs_err::File::create(folder.join(name))?, seed).map(drop)
+    };
+    write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
+    write(autoencoder::tensors(), "ae.safetensors")?;
+    write(texts::clip(), "clip_l.safetensors")?;
+    write(texts::t5(), "t5xxl.safetensors")?;
+    write(transformer::tensors(), "flux1-dev.safetensors")?;
     fs_err::write(folder.join("tagger/model.onnx"), tagger::graph(seed)?)?;
     fs_err::write(folder.join("tagger/selected_tags.csv"), tagger::tags())
+}
+
+/// A captioner of these sizes as its file would be, in memory: [`BlipConfig::LARGE`] takes 0.9 GB.
+/// Benchmarks run on it, since how long a network takes does not depend on what it has learned.
+///
+/// # Errors
+/// None that memory can give.
+pub fn captioner(config: &BlipConfig, seed: u64) -> io::Result<Checkpoint> {
+    let tensors = captioner::tensors(config);
+    let size = tensors.0.iter().map(|(_, shape, _)| 2 * shape.iter().product::<usize>()).sum();
+    let bytes = tensors.write(Vec::with_capacity(size), seed)?;
+    Checkpoint::from_bytes(Path::new("random BLIP"), bytes).map_err(io::Error::other)
 }
 
 /// The tensors of a network to be made up: names, shapes, and how large values are.
@@ -74,21 +91,26 @@ impl Tensors {
         self.add(format!("{name}.bias"), &[width], Fill::Zeros);
     }
 
-    fn write(&self, path: &Path, seed: u64) -> io::Result<()> {
+    /// Writes them as bf16. Tensors are drawn in parallel, a few at a time, so that a large network
+    /// takes no second copy of itself.
+    fn write<W: io::Write>(&self, file: W, seed: u64) -> io::Result<W> {
         let entries = self.0.iter().map(|(name, shape, _)| Entry {
             name: name.clone(),
             dtype: Dtype::BF16,
             shape: shape.clone(),
         });
         let entries = entries.collect::<Vec<_>>();
-        let file = fs_err::File::create(path)?;
         let mut writer = Writer::new(file, &entries, &BTreeMap::new())?;
-        for (name, shape, fill) in &self.0 {
-            let values = fill.values(seed, name, shape.iter().product());
-            let bytes = values.into_iter().flat_map(|value| bf16::from_f32(value).to_le_bytes());
-            writer.tensor(&bytes.collect::<Vec<_>>())?;
+        for some in self.0.chunks(16) {
+            let bytes = some.par_iter().map(|(name, shape, fill)| {
+                let values = fill.values(seed, name, shape.iter().product());
+                values.into_iter().flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect()
+            });
+            for bytes in bytes.collect::<Vec<Vec<u8>>>() {
+                writer.tensor(&bytes)?;
+            }
         }
-        writer.finish().map(drop)
+        writer.finish()
     }
 }
 
@@ -117,6 +139,46 @@ mod tests {
     };
 
     #[test]
+    fn a_captioner_has_the_sizes_that_were_asked_for() {
+        // Every size another one, so that none can stand for another.
+        let config = BlipConfig {
+            vision: blip::VisionConfig {
+                width: 128,
+                depth: 2,
+                heads: 2,
+                hidden: 96,
+                patch: 8,
+                grid: 3,
+            },
+            text: blip::TextConfig {
+                width: 64,
+                depth: 1,
+                heads: 1,
+                hidden: 160,
+                positions: 12,
+                cross: 128,
+                ..BlipConfig::LARGE.text
+            },
+        };
+        let (file, device) = (captioner(&config, 1).unwrap(), cpu());
+        let loader = Loader::new(&file, "", &device, FloatDType::F32);
+        assert_eq!(blip::BlipConfig::detect(&loader), config);
+        let blip = blip::Blip::load(&loader, &config).unwrap();
+        // A fixed number of new tokens, as benchmarks want it.
+        let prompt = blip::prompt_ids("a picture of ");
+        let length = prompt.len() + 3;
+        let settings = blip::GenerateSettings {
+            prompt,
+            min_length: length,
+            max_length: length,
+            ..blip::GenerateSettings::default()
+        };
+        let pictures = burn::tensor::Tensor::zeros([2, 3, 24, 24], &device);
+        let captions = blip.caption(pictures, &settings);
+        assert!(captions.iter().all(|ids| ids.len() == length), "{captions:?}");
+    }
+
+    #[test]
     fn every_file_is_what_its_network_takes_and_none_is_large() {
         let folder = tempfile::tempdir().unwrap();
         write_all(folder.path(), 1).unwrap();
@@ -131,7 +193,8 @@ mod tests {
         let device = cpu();
         let file = open("blip.safetensors");
         let loader = Loader::new(&file, "", &device, FloatDType::F32);
-        blip::Blip::load(&loader, &blip::BlipConfig::detect(&loader)).unwrap();
+        assert_eq!(blip::BlipConfig::detect(&loader), captioner::SMALL);
+        blip::Blip::load(&loader, &captioner::SMALL).unwrap();
         let file = open("ae.safetensors");
         let loader = || Loader::new(&file, "", &device, FloatDType::F32);
         autoencoder::Encoder::load(&loader()).unwrap();
