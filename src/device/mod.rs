@@ -7,6 +7,7 @@
 mod choice;
 mod cuda;
 pub mod kernels;
+pub mod memory;
 mod report;
 
 pub use choice::{Chosen, DeviceError, choose};

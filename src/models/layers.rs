@@ -29,6 +29,13 @@ impl Linear {
         }
     }
 
+    /// Laid out for inputs of many rows: see [`kernels::by_columns`].
+    #[must_use]
+    pub fn for_many_rows(self) -> Self {
+        let weight = kernels::by_columns(self.weight.val());
+        Self { weight: Param::from_tensor(weight), ..self }
+    }
+
     /// `[..., in]` → `[..., out]`
     #[must_use]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {

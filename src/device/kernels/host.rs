@@ -1,5 +1,7 @@
 //! Arrays of the CPU backend, seen as slices.
 
+use std::mem::MaybeUninit;
+
 use burn::{
     backend::{BackendTensor, BackendTypes, DispatchAutodiffContext, DispatchTensorKind, Flex},
     tensor::{DType, Tensor, TensorData},
@@ -22,7 +24,9 @@ impl Host {
             DispatchTensorKind::Flex(BackendTensor::Float(tensor))
                 if tensor.dtype() == DType::F32 =>
             {
-                Some(Self(tensor))
+                // What is read backwards is turned round first: steps are forwards here.
+                let backwards = tensor.layout().strides().iter().any(|&step| step < 0);
+                Some(Self(if backwards { tensor.to_contiguous() } else { tensor }))
             }
             _ => None,
         }
@@ -41,16 +45,16 @@ impl Host {
     /// The elements of an array that nobody else holds, for use as a buffer; else a copy.
     pub fn into_buffer(mut self) -> Vec<f32> {
         self = self.dense();
-        let length = self.slice().len();
         if self.0.is_unique() {
-            let data = self.0.into_data();
-            if let Ok(buffer) = data.try_into_vec::<f32>() {
-                debug_assert_eq!(buffer.len(), length);
-                return buffer;
-            }
-            unreachable!("invariant: f32 data");
+            self.0.into_data().try_into_vec().expect("invariant: f32 data")
+        } else {
+            self.slice().to_vec()
         }
-        self.slice().to_vec()
+    }
+
+    /// Whether all elements lie one after the other.
+    pub fn is_dense(&self) -> bool {
+        self.0.as_slice::<f32>().is_some()
     }
 
     /// The elements from the first on, with the step from one to the next along each axis.
@@ -58,6 +62,25 @@ impl Host {
         let layout = self.0.layout();
         (&self.0.storage::<f32>()[layout.start_offset()..], layout.strides())
     }
+}
+
+/// An array whose elements `fill` writes, every one of them. Not zeroed first: that would take as long
+/// as some of the functions here.
+///
+/// # Safety
+/// `fill` initialises the whole slice.
+pub(super) unsafe fn filled(length: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut values = Vec::with_capacity(length);
+    fill(&mut values.spare_capacity_mut()[..length]);
+    // SAFETY: the capacity is there, and the caller vouches for the elements.
+    unsafe { values.set_len(length) };
+    values
+}
+
+/// Numbers as a place to write numbers to.
+pub(super) fn writable(values: &mut [f32]) -> &mut [MaybeUninit<f32>] {
+    // SAFETY: of one layout; nothing here writes anything but numbers through it.
+    unsafe { std::mem::transmute::<&mut [f32], &mut [MaybeUninit<f32>]>(values) }
 }
 
 /// A tensor on the CPU with these elements.

@@ -30,34 +30,33 @@ const LN_2: [f32; 2] = [6.933_594e-1, -2.121_944_4e-4];
 /// `eˣ` for `x ≤ 88`; zero below -87, where f32 has no room for it.
 #[inline(always)]
 pub(super) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let splat = |value| simd.splat_f32s(value);
-    let shifted = simd.mul_add_e_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));
-    let whole = simd.sub_f32s(shifted, splat(ROUND));
-    let rest = simd.mul_add_e_f32s(whole, splat(-LN_2[0]), x);
-    let rest = simd.mul_add_e_f32s(whole, splat(-LN_2[1]), rest);
-    let mut series = splat(EXP[0]);
+    let log_2_e = simd.splat_f32s(std::f32::consts::LOG2_E);
+    let shifted = simd.mul_add_e_f32s(x, log_2_e, simd.splat_f32s(ROUND));
+    let whole = simd.sub_f32s(shifted, simd.splat_f32s(ROUND));
+    let rest = simd.mul_add_e_f32s(whole, simd.splat_f32s(-LN_2[0]), x);
+    let rest = simd.mul_add_e_f32s(whole, simd.splat_f32s(-LN_2[1]), rest);
+    let mut series = simd.splat_f32s(EXP[0]);
     for coefficient in &EXP[1..] {
-        series = simd.mul_add_e_f32s(series, rest, splat(*coefficient));
+        series = simd.mul_add_e_f32s(series, rest, simd.splat_f32s(*coefficient));
     }
     let exponent =
         simd.wrapping_dyn_shl_u32s(simd.transmute_u32s_f32s(shifted), simd.splat_u32s(23));
     let power = simd.transmute_f32s_u32s(simd.add_u32s(exponent, simd.splat_u32s(0x3f80_0000)));
     let result = simd.mul_f32s(series, power);
-    simd.select_f32s(simd.less_than_f32s(x, splat(-87.0)), splat(0.0), result)
+    simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(-87.0)), simd.splat_f32s(0.0), result)
 }
 
 /// `x · Φ(x)` by way of `erfc`: exact to f32 on both sides, since nothing is subtracted from one.
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    let splat = |value| simd.splat_f32s(value);
-    let z = simd.mul_f32s(simd.abs_f32s(x), splat(std::f32::consts::FRAC_1_SQRT_2));
-    let z = simd.min_f32s(z, splat(6.0));
-    let mut power = splat(ERFC[9]);
+    let z = simd.mul_f32s(simd.abs_f32s(x), simd.splat_f32s(std::f32::consts::FRAC_1_SQRT_2));
+    let z = simd.min_f32s(z, simd.splat_f32s(6.0));
+    let mut power = simd.splat_f32s(ERFC[9]);
     for coefficient in ERFC[..9].iter().rev() {
-        power = simd.mul_add_e_f32s(power, z, splat(*coefficient));
+        power = simd.mul_add_e_f32s(power, z, simd.splat_f32s(*coefficient));
     }
     let tail = exp(simd, simd.neg_f32s(simd.mul_f32s(power, z)));
-    let other = simd.sub_f32s(splat(2.0), tail);
-    let twice = simd.select_f32s(simd.less_than_f32s(x, splat(0.0)), tail, other);
-    simd.mul_f32s(simd.mul_f32s(splat(0.5), x), twice)
+    let other = simd.sub_f32s(simd.splat_f32s(2.0), tail);
+    let twice = simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), tail, other);
+    simd.mul_f32s(simd.mul_f32s(simd.splat_f32s(0.5), x), twice)
 }

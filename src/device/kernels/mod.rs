@@ -21,7 +21,7 @@ mod rows;
 mod tests;
 
 pub use attention::attention;
-pub use product::{linear, linear_onto};
+pub use product::{by_columns, linear, linear_onto};
 pub use rows::{gelu, layer_norm, softmax};
 
 /// What follows a linear layer.

@@ -100,27 +100,26 @@ impl WithSimd for Exponentials<'_> {
         for &x in fours.remainder() {
             largest[0] = simd.max_f32s(largest[0], x);
         }
-        let pair = |a, b| simd.max_f32s(a, b);
-        let largest = pair(pair(largest[0], largest[1]), pair(largest[2], largest[3]));
+        let pairs = [simd.max_f32s(largest[0], largest[1]), simd.max_f32s(largest[2], largest[3])];
+        let largest = simd.max_f32s(pairs[0], pairs[1]);
         let largest = tail.iter().copied().fold(simd.reduce_max_f32s(largest), f32::max);
         let (scale, shift) = (simd.splat_f32s(self.scale), simd.splat_f32s(-largest * self.scale));
-        let weight = |x| math::exp(simd, simd.mul_add_e_f32s(x, scale, shift));
         let mut sums = [simd.splat_f32s(0.0); 4];
         let mut fours = body.chunks_exact_mut(4);
         for four in &mut fours {
             for (sum, x) in sums.iter_mut().zip(four) {
-                *x = weight(*x);
+                *x = math::exp(simd, simd.mul_add_e_f32s(*x, scale, shift));
                 *sum = simd.add_f32s(*sum, *x);
             }
         }
         for x in fours.into_remainder() {
-            *x = weight(*x);
+            *x = math::exp(simd, simd.mul_add_e_f32s(*x, scale, shift));
             sums[0] = simd.add_f32s(sums[0], *x);
         }
-        let sum = simd.add_f32s(simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3]));
-        let mut sum = simd.reduce_sum_f32s(sum);
+        let mut sum = strands(simd, sums);
         if !tail.is_empty() {
-            simd.partial_store_f32s(tail, weight(simd.partial_load_f32s(tail)));
+            let x = simd.mul_add_e_f32s(simd.partial_load_f32s(tail), scale, shift);
+            simd.partial_store_f32s(tail, math::exp(simd, x));
             sum += tail.iter().sum::<f32>();
         }
         sum
@@ -144,14 +143,10 @@ impl WithSimd for Normalise<'_> {
         let count = self.scale.len() as f32;
         for row in self.rows.chunks_exact_mut(self.scale.len()) {
             let (body, tail) = S::as_mut_simd_f32s(row);
-            let sum = sum(simd, body, |x| x) + tail.iter().sum::<f32>();
-            let mean = sum / count;
+            let mean = (sum(simd, body) + tail.iter().sum::<f32>()) / count;
             // Two passes: the mean of squares less the square of the mean loses what is small.
             let centre = simd.splat_f32s(mean);
-            let squares = self::sum(simd, body, |x| {
-                let x = simd.sub_f32s(x, centre);
-                simd.mul_f32s(x, x)
-            });
+            let squares = squares(simd, body, centre);
             let squares = squares + tail.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
             let factor = 1.0 / (squares / count + self.epsilon).sqrt();
             let by = simd.splat_f32s(factor);
@@ -166,21 +161,34 @@ impl WithSimd for Normalise<'_> {
     }
 }
 
-/// The sum of a function of all elements, in four strands.
+// The instructions of a processor can only stand in functions that are made for it: a closure is a
+// function of its own, so loops over vectors are written out.
+
+/// The sum of all elements, in four strands.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, body: &[S::f32s], term: impl Fn(S::f32s) -> S::f32s) -> f32 {
+fn sum<S: Simd>(simd: S, body: &[S::f32s]) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); 4];
-    let fours = body.chunks_exact(4);
-    for &x in fours.remainder() {
-        sums[0] = simd.add_f32s(sums[0], term(x));
+    for (place, &x) in body.iter().enumerate() {
+        sums[place % 4] = simd.add_f32s(sums[place % 4], x);
     }
-    for four in fours {
-        for (sum, &x) in sums.iter_mut().zip(four) {
-            *sum = simd.add_f32s(*sum, term(x));
-        }
+    strands(simd, sums)
+}
+
+/// The sum of the squared distances from `centre`.
+#[inline(always)]
+fn squares<S: Simd>(simd: S, body: &[S::f32s], centre: S::f32s) -> f32 {
+    let mut sums = [simd.splat_f32s(0.0); 4];
+    for (place, &x) in body.iter().enumerate() {
+        let x = simd.sub_f32s(x, centre);
+        sums[place % 4] = simd.mul_add_e_f32s(x, x, sums[place % 4]);
     }
-    let pair = |a, b| simd.add_f32s(a, b);
-    simd.reduce_sum_f32s(pair(pair(sums[0], sums[1]), pair(sums[2], sums[3])))
+    strands(simd, sums)
+}
+
+#[inline(always)]
+fn strands<S: Simd>(simd: S, sums: [S::f32s; 4]) -> f32 {
+    let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
+    simd.reduce_sum_f32s(simd.add_f32s(pairs[0], pairs[1]))
 }
 
 struct Gelu<'a> {

@@ -100,11 +100,11 @@ impl Block {
         let (attn, mlp) = (loader.at("attn"), loader.at("mlp"));
         Self {
             norm1: LayerNorm::load(&loader.at("norm1"), width, EPSILON),
-            qkv: Linear::load(&attn.at("qkv"), width, 3 * width),
-            proj: Linear::load(&attn.at("proj"), width, width),
+            qkv: Linear::load(&attn.at("qkv"), width, 3 * width).for_many_rows(),
+            proj: Linear::load(&attn.at("proj"), width, width).for_many_rows(),
             norm2: LayerNorm::load(&loader.at("norm2"), width, EPSILON),
-            fc1: Linear::load(&mlp.at("fc1"), width, hidden),
-            fc2: Linear::load(&mlp.at("fc2"), hidden, width),
+            fc1: Linear::load(&mlp.at("fc1"), width, hidden).for_many_rows(),
+            fc2: Linear::load(&mlp.at("fc2"), hidden, width).for_many_rows(),
             heads,
         }
     }

@@ -15,6 +15,7 @@
 //! stages or the screen.
 
 mod error;
+mod fuse;
 mod graph;
 mod host;
 mod initializer;

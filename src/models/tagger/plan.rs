@@ -12,6 +12,7 @@ use onnx_ir::NodeProto;
 
 use super::{
     error::OnnxError,
+    fuse::fuse,
     graph::{Graph, label},
     initializer,
     ops::{self, Call, Operator, Outcome},
@@ -20,7 +21,7 @@ use super::{
 
 /// Where a node finds an input.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+pub(super) enum Source {
     /// An optional input that the graph leaves out.
     Absent,
     Constant(usize),
@@ -31,12 +32,12 @@ enum Source {
     },
 }
 
-struct Step {
-    node: NodeProto,
-    operator: Operator,
-    inputs: Vec<Source>,
+pub(super) struct Step {
+    pub node: NodeProto,
+    pub operator: Operator,
+    pub inputs: Vec<Source>,
     /// Slot of each output; `None` where nobody reads it.
-    outputs: Vec<Option<usize>>,
+    pub outputs: Vec<Option<usize>>,
 }
 
 /// A graph on a device.
@@ -84,6 +85,7 @@ impl Plan {
         }
         let output = |name: &String| sources.get(name).copied().unwrap_or(Source::Absent);
         plan.outputs = graph.outputs.iter().map(|port| output(&port.name)).collect();
+        plan.steps = fuse(std::mem::take(&mut plan.steps), &plan.constants, &plan.outputs);
         plan.drop_unused_constants();
         plan.mark_last_uses();
         Ok(plan)

@@ -141,6 +141,12 @@ impl Arithmetic {
     }
 }
 
+/// The sum of two arrays, one of which may be repeated along the other.
+pub(super) fn sum_of(left: Floats, right: Floats) -> Outcome<Floats> {
+    let rank = left.rank().max(right.rank());
+    Ok(Floats::new(left.tensor().add(right.tensor()), rank))
+}
+
 pub(super) fn add(call: Call<'_>) -> Outcome<Vec<Value>> {
     ADD.fold(call)
 }

@@ -3,7 +3,10 @@
 use burn::tensor::{Tensor, activation};
 
 use super::{Call, Outcome, one};
-use crate::models::tagger::value::{RANK, Value};
+use crate::{
+    device::kernels,
+    models::tagger::value::{RANK, Value},
+};
 
 /// A function of tensors with, where it occurs in shape arithmetic, its counterpart on the host.
 fn map(
@@ -118,7 +121,7 @@ pub(super) fn elu(call: Call<'_>) -> Outcome<Vec<Value>> {
 pub(super) fn gelu(call: Call<'_>) -> Outcome<Vec<Value>> {
     match call.text("approximate") {
         "tanh" => map(call, activation::gelu_approximate, None),
-        _ => map(call, activation::gelu, None),
+        _ => map(call, kernels::gelu, None),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Matrix products.
 
 use super::{Call, Outcome, one};
-use crate::models::tagger::{
-    host::Array,
-    value::{Floats, Value},
+use crate::{
+    device::kernels::{self, Activation},
+    models::tagger::{
+        host::Array,
+        value::{Floats, Value},
+    },
 };
 
 pub(super) fn matmul(mut call: Call<'_>) -> Outcome<Vec<Value>> {
@@ -27,7 +30,9 @@ pub(super) fn product(left: Floats, right: Floats) -> Outcome<Floats> {
         // One matrix for all batches: their rows together are one matrix too.
         let mut shape = a;
         *shape.last_mut().ok_or("it has no columns")? = n;
-        Floats::from_tensor(left.rows(k).matmul(right.fixed::<2>()?)).reshape(&shape)?
+        let weight = right.fixed::<2>()?.transpose();
+        let result = kernels::linear(left.rows(k), weight, None, Activation::None);
+        Floats::from_tensor(result).reshape(&shape)?
     } else {
         let rank = a.len().max(b.len());
         Floats::new(left.tensor().matmul(right.tensor()), rank)

@@ -11,6 +11,7 @@ mod constants;
 mod convolution;
 mod einsum;
 mod elementwise;
+pub(super) mod fused;
 mod layout;
 mod linear;
 mod normalize;

@@ -3,9 +3,12 @@
 use burn::tensor::{Tensor, activation, module};
 
 use super::{Call, Outcome, axis, one};
-use crate::models::tagger::{
-    host::Array,
-    value::{Floats, Value},
+use crate::{
+    device::kernels,
+    models::tagger::{
+        host::Array,
+        value::{Floats, RANK, Value},
+    },
 };
 
 /// Over the dimensions from `axis` on, which are joined.
@@ -18,7 +21,11 @@ pub(super) fn layer_normalization(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let scale = list(call.floats(1)?)?;
     let bias = call.optional(2).map(|bias| list(bias.floats(call.device)?)).transpose()?;
     let epsilon = call.float("epsilon", 1e-5);
-    let result = module::layer_norm(value.rows(columns), scale, bias, epsilon.into());
+    let rows = value.rows(columns);
+    let result = match bias {
+        Some(bias) => kernels::layer_norm(rows, scale, bias, epsilon.into()),
+        None => module::layer_norm(rows, scale, None, epsilon.into()),
+    };
     one(Floats::from_tensor(result).reshape(&shape)?)
 }
 
@@ -37,30 +44,44 @@ pub(super) fn batch_normalization(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     one(value.map(|x| (x - mean) * scale + bias))
 }
 
-pub(super) fn softmax(call: Call<'_>) -> Outcome<Vec<Value>> {
-    along(call, activation::softmax, activation::softmax)
+pub(super) fn softmax(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let at = call.int("axis", default_axis(call.opset));
+    one(softmax_along(call.floats(0)?, at, call.opset)?)
 }
 
-pub(super) fn log_softmax(call: Call<'_>) -> Outcome<Vec<Value>> {
-    along(call, activation::log_softmax, activation::log_softmax)
+/// Softmax along dimension `at`, as the operator of this opset has it.
+pub(super) fn softmax_along(value: Floats, at: i64, opset: i64) -> Outcome<Floats> {
+    along(value, at, opset, softmax_of, kernels::softmax)
 }
 
-/// Along one dimension; before opset 13 along all from `axis` on, joined.
+pub(super) fn log_softmax(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let at = call.int("axis", default_axis(call.opset));
+    let joined = |rows| activation::log_softmax(rows, 1);
+    one(along(call.floats(0)?, at, call.opset, activation::log_softmax, joined)?)
+}
+
+fn softmax_of(value: Tensor<RANK>, place: usize) -> Tensor<RANK> {
+    if place + 1 == RANK { kernels::softmax(value) } else { activation::softmax(value, place) }
+}
+
+fn default_axis(opset: i64) -> i64 {
+    if opset < 13 { 1 } else { -1 }
+}
+
+/// Along one dimension; before opset 13 along all from `at` on, joined.
 fn along(
-    mut call: Call<'_>,
-    function: fn(
-        Tensor<{ crate::models::tagger::value::RANK }>,
-        usize,
-    ) -> Tensor<{ crate::models::tagger::value::RANK }>,
-    joined: fn(Tensor<2>, usize) -> Tensor<2>,
-) -> Outcome<Vec<Value>> {
-    let value = call.floats(0)?;
+    value: Floats,
+    at: i64,
+    opset: i64,
+    function: fn(Tensor<RANK>, usize) -> Tensor<RANK>,
+    joined: fn(Tensor<2>) -> Tensor<2>,
+) -> Outcome<Floats> {
     let shape = value.shape();
-    let at = axis(call.int("axis", if call.opset < 13 { 1 } else { -1 }), shape.len())?;
-    if call.opset < 13 && at + 1 < shape.len() {
+    let at = axis(at, shape.len())?;
+    if opset < 13 && at + 1 < shape.len() {
         let rows = value.rows(shape[at..].iter().product());
-        return one(Floats::from_tensor(joined(rows, 1)).reshape(&shape)?);
+        return Floats::from_tensor(joined(rows)).reshape(&shape);
     }
     let place = value.place(at);
-    one(value.map(|tensor| function(tensor, place)))
+    Ok(value.map(|tensor| function(tensor, place)))
 }
