@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::Tensor,
+    tensor::{Tensor, module::linear},
 };
 
 use crate::{
@@ -36,19 +36,26 @@ impl Linear {
         Self { weight: Param::from_tensor(weight), ..self }
     }
 
-    /// `[..., in]` → `[..., out]`
+    /// `[..., in]` → `[..., out]`, in Burn's operators: the same numbers with gradients and without, as a
+    /// network needs that is trained block by block.
     #[must_use]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+    }
+
+    /// The same where no gradients are wanted, which is quicker on the CPU.
+    #[must_use]
+    pub fn infer<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         self.then(x, Activation::None)
     }
 
-    /// `[..., in]` → `[..., out]`, with an activation behind it.
+    /// [`infer`](Self::infer) with an activation behind it.
     #[must_use]
     pub fn then<const D: usize>(&self, x: Tensor<D>, activation: Activation) -> Tensor<D> {
         kernels::linear(x, self.weight.val(), Some(self.bias.val()), activation)
     }
 
-    /// `onto` plus the layer's output: what a residual connection does.
+    /// `onto` plus what [`infer`](Self::infer) gives: what a residual connection does.
     #[must_use]
     pub fn onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
         kernels::linear_onto(onto, x, self.weight.val(), Some(self.bias.val()))

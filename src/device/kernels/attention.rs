@@ -13,8 +13,12 @@ use super::{
     rows::exponentials,
 };
 
-/// Queries that are worked on together: with 800 keys their scores take a third of a core's own cache.
-const QUERIES: usize = 96;
+/// Queries that are worked on together: with 800 keys their scores take less than half of a core's own cache.
+const QUERIES: usize = 128;
+
+/// Up to so many queries, as when a text is written word by word, are worked on where keys and values
+/// lie: the blocked product would copy all of both first.
+const FEW: usize = 4;
 
 /// `softmax(scale · q kᵀ + bias) v`, all `[..., heads, N, head]`; `bias` is broadcast over `[..., heads,
 /// N, keys]`.
@@ -60,13 +64,14 @@ pub fn attention<const D: usize>(
         scale: scale as f32,
     };
     let row = heads * width;
+    let step = block_of(length);
     let fill = |output: &mut [MaybeUninit<f32>]| {
         output.par_chunks_mut(length * row).enumerate().for_each(|(item, output)| {
-            let blocks = output.par_chunks_mut(QUERIES * row).enumerate();
+            let blocks = output.par_chunks_mut(step * row).enumerate();
             blocks.for_each_init(Vec::new, |scores, (block, output)| {
                 for head in 0..heads {
                     let target = Target { values: &mut output[head * width..], row };
-                    work.block(item * heads + head, block * QUERIES, scores, target);
+                    work.block(item * heads + head, block * step, step, scores, target);
                 }
             });
         });
@@ -76,6 +81,12 @@ pub fn attention<const D: usize>(
     let mut shape = shape;
     [shape[D - 3], shape[D - 2], shape[D - 1]] = [length, heads, width];
     host::tensor(output, shape).swap_dims(D - 3, D - 2)
+}
+
+/// Queries per task: [`QUERIES`] at most, and tasks that 2 or 4 threads can share evenly.
+fn block_of(length: usize) -> usize {
+    let blocks = length.div_ceil(QUERIES);
+    if blocks == 1 { length } else { length.div_ceil(blocks.next_multiple_of(4)) }
 }
 
 /// The same in Burn's operators. Written out, because fused kernels multiply in half precision.
@@ -135,61 +146,137 @@ struct Attention<'a> {
 }
 
 impl Attention<'_> {
-    /// The rows of `target`, from the query `first` on, of one head.
-    fn block(&self, at: usize, first: usize, scores: &mut Vec<f32>, target: Target<'_>) {
+    /// Rows of `target` for at most `count` queries from `first` on, of one head.
+    fn block(
+        &self,
+        at: usize,
+        first: usize,
+        count: usize,
+        scores: &mut Vec<f32>,
+        mut target: Target<'_>,
+    ) {
         let [length, seen, head, width] = self.size;
-        let rows = QUERIES.min(length - first);
+        let rows = count.min(length - first);
         scores.resize(rows * seen, 0.0);
-        let keys = self.keys.matrix(at, 0);
-        let keys = Strided { row: keys.column, column: keys.row, ..keys };
-        let left = self.queries.matrix(at, first);
-        // A bias is added to scores that are scaled already; without one, the exponent scales.
-        let (inside, outside) = match self.bias {
-            Some(_) => (self.scale, 1.0),
-            None => (1.0, self.scale),
-        };
-        let product =
-            Product { size: [rows, seen, head], left, right: keys, scale: inside, add: false };
-        product.write(Target { values: host::writable(scores), row: seen }, Parallelism::None);
+        let (keys, values) = (self.keys.matrix(at, 0), self.values.matrix(at, 0));
+        let queries = self.queries.matrix(at, first);
+        let few = rows <= FEW && queries.column == 1 && keys.column == 1 && values.column == 1;
+        if few {
+            Arch::new().dispatch(Scores { queries, keys, size: [rows, seen, head], scores });
+        } else {
+            let right = Strided { row: keys.column, column: keys.row, ..keys };
+            let size = [rows, seen, head];
+            let product = Product { size, left: queries, right, scale: 1.0, add: false };
+            let target = Target { values: host::writable(scores), row: seen };
+            product.write(target, Parallelism::None);
+        }
+        let mut sums = Vec::with_capacity(rows);
         let bias = self.bias.as_ref().map(|bias| bias.matrix(at, first));
         for (row, scores) in scores.chunks_exact_mut(seen).enumerate() {
+            // A bias is added to scores that are scaled already; without one, the exponent scales.
+            let mut scale = self.scale;
             if let Some(bias) = bias {
                 let start = row as isize * bias.row;
                 for (key, score) in (0..).zip(scores.iter_mut()) {
-                    *score += bias.values[(start + key * bias.column) as usize];
+                    let bias = bias.values[(start + key * bias.column) as usize];
+                    *score = *score * self.scale + bias;
                 }
+                scale = 1.0;
             }
-            let factor = 1.0 / exponentials(scores, outside);
-            Arch::new().dispatch(Scale { row: scores, factor });
+            sums.push(exponentials(scores, scale));
         }
-        let product = Product {
-            size: [rows, width, seen],
-            left: Strided::dense(scores, seen),
-            right: self.values.matrix(at, 0),
-            scale: 1.0,
-            add: false,
-        };
-        product.write(target, Parallelism::None);
+        if few {
+            let size = [rows, seen, width];
+            Arch::new().dispatch(Mix { weights: scores, values, size, target: &mut target });
+        } else {
+            let product = Product {
+                size: [rows, width, seen],
+                left: Strided::dense(scores, seen),
+                right: values,
+                scale: 1.0,
+                add: false,
+            };
+            product.write(target.again(), Parallelism::None);
+        }
+        for (row, sum) in target.values.chunks_mut(target.row).zip(sums) {
+            let factor = sum.recip();
+            for value in &mut row[..width] {
+                // SAFETY: just written.
+                value.write(unsafe { value.assume_init() } * factor);
+            }
+        }
     }
 }
 
-struct Scale<'a> {
-    row: &'a mut [f32],
-    factor: f32,
+/// Scores of few queries: each with each key.
+struct Scores<'a> {
+    queries: Strided<'a>,
+    keys: Strided<'a>,
+    size: [usize; 3],
+    scores: &'a mut [f32],
 }
 
-impl WithSimd for Scale<'_> {
+impl WithSimd for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (body, tail) = S::as_mut_simd_f32s(self.row);
-        let factor = simd.splat_f32s(self.factor);
-        for x in body {
-            *x = simd.mul_f32s(*x, factor);
+        let [rows, seen, head] = self.size;
+        for row in 0..rows {
+            let (body, tail) = S::as_simd_f32s(self.queries.row_of(row, head));
+            let tail = simd.partial_load_f32s(tail);
+            for key in 0..seen {
+                let (keys, rest) = S::as_simd_f32s(self.keys.row_of(key, head));
+                let mut sum = simd.mul_f32s(tail, simd.partial_load_f32s(rest));
+                for (&x, &y) in body.iter().zip(keys) {
+                    sum = simd.mul_add_e_f32s(x, y, sum);
+                }
+                self.scores[row * seen + key] = simd.reduce_sum_f32s(sum);
+            }
         }
-        for x in tail {
-            *x *= self.factor;
+    }
+}
+
+/// The values of all keys, weighted by the scores of few queries.
+struct Mix<'a, 't> {
+    weights: &'a [f32],
+    values: Strided<'a>,
+    size: [usize; 3],
+    target: &'a mut Target<'t>,
+}
+
+impl WithSimd for Mix<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let [rows, seen, width] = self.size;
+        let span = 4 * S::F32_LANES;
+        for row in 0..rows {
+            let weights = &self.weights[row * seen..][..seen];
+            for start in (0..width).step_by(span) {
+                let count = span.min(width - start);
+                let mut sums = [simd.splat_f32s(0.0); 4];
+                for (key, &weight) in weights.iter().enumerate() {
+                    let values = &self.values.row_of(key, width)[start..start + count];
+                    let (body, tail) = S::as_simd_f32s(values);
+                    let weight = simd.splat_f32s(weight);
+                    for (sum, &value) in sums.iter_mut().zip(body) {
+                        *sum = simd.mul_add_e_f32s(weight, value, *sum);
+                    }
+                    if !tail.is_empty() {
+                        let sum = &mut sums[body.len()];
+                        *sum = simd.mul_add_e_f32s(weight, simd.partial_load_f32s(tail), *sum);
+                    }
+                }
+                let mut mixed = [0.0; 64];
+                let (body, _) = S::as_mut_simd_f32s(&mut mixed[..span]);
+                body.copy_from_slice(&sums);
+                let target = &mut self.target.values[row * self.target.row + start..][..count];
+                for (target, &mixed) in target.iter_mut().zip(&mixed) {
+                    target.write(mixed);
+                }
+            }
         }
     }
 }

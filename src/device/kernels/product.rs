@@ -276,6 +276,12 @@ impl<'a> Strided<'a> {
         Self { values, row: width as isize, column: 1 }
     }
 
+    /// One row, where elements of a row lie next to each other.
+    #[inline(always)]
+    pub fn row_of(&self, row: usize, width: usize) -> &'a [f32] {
+        &self.values[row * self.row as usize..][..width]
+    }
+
     /// Whether a matrix of this size lies within the array.
     fn holds(&self, rows: usize, columns: usize) -> bool {
         let last = |count: usize, step: isize| (count as isize - 1).checked_mul(step);
@@ -293,6 +299,13 @@ pub(super) struct Target<'a> {
     pub values: &'a mut [MaybeUninit<f32>],
     /// The step from one row to the next.
     pub row: usize,
+}
+
+impl Target<'_> {
+    /// The same place once more.
+    pub fn again(&mut self) -> Target<'_> {
+        Target { values: self.values, row: self.row }
+    }
 }
 
 /// `scale · left · right` of matrices `[m, k]` and `[k, n]`.

@@ -232,8 +232,8 @@ impl Attention {
 
     /// `[B, N, source]` → keys and values, each `[B, heads, N, head]`.
     fn keys_values(&self, source: Tensor<3>) -> [Tensor<4>; 2] {
-        let keys = self.key.forward(source.clone());
-        [keys, self.value.forward(source)].map(|x| split_heads(x, self.heads))
+        let keys = self.key.infer(source.clone());
+        [keys, self.value.infer(source)].map(|x| split_heads(x, self.heads))
     }
 
     /// `[B, N, width]` → `[B, N, width]`
@@ -243,7 +243,7 @@ impl Attention {
         [k, v]: [Tensor<4>; 2],
         unseen: Option<Tensor<4>>,
     ) -> Tensor<3> {
-        let q = split_heads(self.query.forward(x.clone()), self.heads);
+        let q = split_heads(self.query.infer(x.clone()), self.heads);
         let attended = join_heads(attend(q, k, v, unseen));
         self.norm.forward(self.output.onto(x, attended))
     }

@@ -59,7 +59,7 @@ impl VisionEncoder {
     pub fn forward(&self, pictures: Tensor<4>) -> Tensor<3> {
         let class = self.cls_token.val();
         let pictures = pictures.cast(FloatDType::from(class.dtype()));
-        let patches = self.patch_embed.forward(self.patches(pictures));
+        let patches = self.patch_embed.infer(self.patches(pictures));
         let [batch, _, width] = patches.dims();
         let tokens = Tensor::cat(vec![class.expand([batch, 1, width]), patches], 1);
         let tokens = tokens + self.pos_embed.val();
@@ -113,7 +113,7 @@ impl Block {
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let width = x.dims()[2];
-        let qkv = self.qkv.forward(self.norm1.forward(x.clone()));
+        let qkv = self.qkv.infer(self.norm1.forward(x.clone()));
         let part = |index| split_heads(qkv.clone().narrow(2, index * width, width), self.heads);
         let attended = join_heads(attend(part(0), part(1), part(2), None));
         let x = self.proj.onto(x, attended);

@@ -275,7 +275,23 @@ impl Fuser<'_> {
         })
     }
 
-    /// Two products with scale, mask and softmax between them.
+    /// What a side of a product is multiplied with before, if nobody else reads the result. Which of the
+    /// two is a single number shows itself when the graph runs.
+    fn scaled(&self, edges: &Edges, side: Source, steps: &mut Vec<usize>) -> (Source, Source) {
+        let maker = self.maker(edges, side);
+        let scaling = maker.filter(|&index| {
+            self.is(index, "Mul").is_some() && self.only_reader(edges, index).is_some()
+        });
+        match scaling.and_then(|index| Some((index, self.step(index)?))) {
+            Some((index, step)) if step.inputs.len() == 2 => {
+                steps.push(index);
+                (step.inputs[0], step.inputs[1])
+            }
+            _ => (side, Source::Absent),
+        }
+    }
+
+    /// Two products with scale, mask and softmax between them, and what scales their sides before.
     fn attention(&self, edges: &Edges, softmax: usize) -> Option<Fused> {
         let step = self.is(softmax, "Softmax")?;
         let axis = step.node.attribute.iter().find(|attribute| attribute.name == "axis");
@@ -296,7 +312,14 @@ impl Fuser<'_> {
             steps.push(before);
             match step.node.op_type.as_str() {
                 "MatMul" => {
-                    let inputs = vec![step.inputs[0], step.inputs[1], values, bias, scale];
+                    let (mut inputs, mut factors) = (Vec::new(), Vec::new());
+                    for &side in &step.inputs {
+                        let (array, factor) = self.scaled(edges, side, &mut steps);
+                        inputs.push(array);
+                        factors.push(factor);
+                    }
+                    inputs.extend([values, bias, scale]);
+                    inputs.extend(factors);
                     let attributes = vec![(fused::AXIS, axis), (fused::DIVIDES, divides)];
                     let operator = fused::attention;
                     return Some(Fused { steps, inputs, operator, attributes, name: "Softmax" });

@@ -147,6 +147,12 @@ pub(super) fn sum_of(left: Floats, right: Floats) -> Outcome<Floats> {
     Ok(Floats::new(left.tensor().add(right.tensor()), rank))
 }
 
+/// The product of two arrays, one of which may be repeated along the other.
+pub(super) fn product_of(left: Floats, right: Floats) -> Outcome<Floats> {
+    let rank = left.rank().max(right.rank());
+    Ok(Floats::new(left.tensor().mul(right.tensor()), rank))
+}
+
 pub(super) fn add(call: Call<'_>) -> Outcome<Vec<Value>> {
     ADD.fold(call)
 }

@@ -47,17 +47,37 @@ pub(in super::super) fn linear(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     }
 }
 
-/// `softmax(scale · q k + bias) v`, where `k` is given as it stands in the product: `[..., head, keys]`.
-pub(in super::super) fn attention(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    let (q, k, v) = (call.floats(0)?, call.floats(1)?, call.floats(2)?);
-    let bias = call.optional(3).map(|bias| bias.floats(call.device)).transpose()?;
-    let scale = match call.optional(4) {
-        None => 1.0,
-        Some(scale) => {
-            let scale = scale.reals()?.single().ok_or("its scale is no single number")?;
-            if call.int(DIVIDES, 0) == 0 { scale } else { 1.0 / scale }
-        }
+/// An array times what it was multiplied with, of which a single number is kept apart.
+fn scaled(call: &mut Call<'_>, array: usize, factor: usize, scale: &mut f32) -> Outcome<Floats> {
+    let array = call.value(array)?;
+    let single = |value: &Value| match value {
+        Value::Reals(host) => host.single(),
+        _ => None,
     };
+    let Some(factor) = call.optional(factor) else { return array.floats(call.device) };
+    if let Some(number) = single(&factor) {
+        *scale *= number;
+        return array.floats(call.device);
+    }
+    if let Some(number) = single(&array) {
+        *scale *= number;
+        return factor.floats(call.device);
+    }
+    arithmetic::product_of(array.floats(call.device)?, factor.floats(call.device)?)
+}
+
+/// `softmax(scale · q k + bias) v`, where `k` is given as it stands in the product: `[..., head, keys]`.
+/// Inputs 5 and 6 are what `q` and `k` are multiplied with.
+pub(in super::super) fn attention(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let mut scale = 1.0;
+    let q = scaled(&mut call, 0, 5, &mut scale)?;
+    let k = scaled(&mut call, 1, 6, &mut scale)?;
+    let v = call.floats(2)?;
+    let bias = call.optional(3).map(|bias| bias.floats(call.device)).transpose()?;
+    if let Some(factor) = call.optional(4) {
+        let factor = factor.reals()?.single().ok_or("its scale is no single number")?;
+        scale *= if call.int(DIVIDES, 0) == 0 { factor } else { 1.0 / factor };
+    }
     let rank = q.rank();
     let lead = |floats: &Floats| floats.shape()[..floats.rank().saturating_sub(2)].to_vec();
     let alike = rank >= 2 && lead(&q) == lead(&k) && lead(&q) == lead(&v);
