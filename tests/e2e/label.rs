@@ -108,8 +108,12 @@ fn a_repeated_word_can_be_made_unlikely() {
         let with = captions(&format!("{search}\nrepetition_penalty = 50.0"));
         assert_ne!(without, with, "{search:?}");
         assert!(repeats(&with) <= repeats(&without), "{search:?}: {without:?} {with:?}");
-        assert_eq!(repeats(&with), 0, "{search:?}: {with:?}");
+        // With beams the penalty is on logarithms of probabilities: what is nearly certain stays so.
+        if !search.contains("beams") {
+            assert_eq!(repeats(&with), 0, "{search:?}: {with:?}");
+        }
     }
+    assert!(repeats(&captions("")) > 0, "there is nothing to avoid");
 }
 
 #[test]
