@@ -71,6 +71,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::onnx", Exit::Missing),
     ("fluxpipe::tags", Exit::Missing),
     ("fluxpipe::project", Exit::Usage),
+    ("fluxpipe::blip", Exit::Usage),
     ("fluxpipe::train::setting", Exit::Usage),
     ("fluxpipe::train::no_samples", Exit::Missing),
     ("fluxpipe::train::cancelled", Exit::Interrupted),

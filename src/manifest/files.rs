@@ -47,6 +47,22 @@ impl Manifest {
         self.at(path, "not found", Mistake::MissingFile { file: file.to_owned(), help })
     }
 
+    /// A mistake in the values of these paths, each with a few words under it, that only a stage can
+    /// see: what a tokenizer makes of a text, for one.
+    #[must_use]
+    pub fn mistake(&self, values: &[(&str, &str)], mistake: Mistake) -> ManifestErrors {
+        let mut stated =
+            values.iter().filter_map(|(path, label)| Some((self.places.get(path)?, *label)));
+        let error = match stated.next() {
+            None => ManifestError::nowhere(mistake),
+            Some((place, label)) => stated
+                .fold(ManifestError::at(place, label, mistake), |error, (place, label)| {
+                    error.and_at(place, label)
+                }),
+        };
+        ManifestErrors::in_order(&self.source, vec![error])
+    }
+
     fn at(&self, path: &str, label: &str, mistake: Mistake) -> ManifestError {
         match self.places.get(path) {
             Some(place) => ManifestError::at(place, label, mistake),

@@ -60,7 +60,6 @@ const IGNORED: &[(&str, &str, &str)] = &[
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("beam_search", "say num_beams in [stages.label]; with 1 there is no search"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
     ("class_tokens", "say prepend_tags in [stages.merge]"),

@@ -148,6 +148,20 @@ impl Rules<'_> {
             };
             self.broken(&["min_length", "max_length"], &["at least", "at most"], mistake);
         }
+        let (search, draws) = ("say `beam_search = true`", "say `beam_search = false`");
+        let (without_effect, reason, otherwise): (&[&str], _, _) = match label.beam_search {
+            true => (&["top_p", "top_k", "seed"], "nothing is drawn in a search", draws),
+            false => (&["num_beams"], "words are drawn, without beams", search),
+        };
+        for field in without_effect {
+            if self.states(field) {
+                let (path, reason) = (self.of(field), reason.to_owned());
+                let help = format!("take `{field}` out, or {otherwise}");
+                let labels = ["has no effect", "because of this"];
+                let mistake = Mistake::NoEffect { path, reason, help };
+                self.broken(&[field, "beam_search"], &labels, mistake);
+            }
+        }
     }
 
     fn tag(&mut self, tag: &Tag) {

@@ -8,8 +8,11 @@ use burn::tensor::{Device, FloatDType, Tensor};
 
 use super::{ProjectError, Site, sidecar, site::needed};
 use crate::{
-    dataset, device, manifest,
-    models::blip::{Blip, BlipConfig, GenerateSettings, caption_text, normalise, prompt_ids},
+    dataset, device,
+    manifest::{self, Mistake},
+    models::blip::{
+        Blip, BlipConfig, GenerateSettings, Sampling, caption_text, normalise, prompt_ids,
+    },
     pipeline::{
         Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
     },
@@ -34,6 +37,7 @@ impl Label {
         config: &manifest::Label,
     ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "blip", site.manifest.models.blip.as_ref())?;
+        prompt_fits(site, name, config)?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
     }
 
@@ -48,8 +52,48 @@ impl Label {
     fn load(&self, device: &Device) -> Result<Blip, StageError> {
         let checkpoint = Checkpoint::open(&self.model)?;
         let loader = Loader::new(&checkpoint, "", device, FloatDType::F32);
-        Ok(Blip::load(&loader, &BlipConfig::detect(&loader))?)
+        let blip = Blip::load(&loader, &BlipConfig::detect(&loader))?;
+        match self.config.image_size {
+            Some(side) => Ok(blip.with_image_size(side as usize)?),
+            None => Ok(blip),
+        }
     }
+
+    fn settings(&self) -> GenerateSettings {
+        let config = &self.config;
+        let sampling =
+            Sampling { top_k: config.top_k as usize, top_p: config.top_p, seed: config.seed };
+        GenerateSettings {
+            prompt: prompt_ids(&config.prompt),
+            num_beams: config.num_beams as usize,
+            sampling: (!config.beam_search).then_some(sampling),
+            repetition_penalty: config.repetition_penalty(),
+            min_length: config.min_length as usize,
+            max_length: config.max_length as usize,
+        }
+    }
+}
+
+/// The prompt leaves room for a caption.
+fn prompt_fits(site: &Site, name: &str, config: &manifest::Label) -> Result<(), ProjectError> {
+    let most = config.max_length as usize;
+    // No text has more tokens than bytes, so that most prompts need no tokenizer to be found short.
+    if config.prompt.len() + 1 < most {
+        return Ok(());
+    }
+    let tokens = prompt_ids(&config.prompt).len();
+    if tokens < most {
+        return Ok(());
+    }
+    let path = |field: &str| format!("stages.{name}.{field}");
+    let (prompt, max_length) = (path("prompt"), path("max_length"));
+    let mistake = Mistake::Conflict {
+        what: format!("a prompt of {tokens} tokens leaves no room in a caption of at most {most}"),
+        help: "shorten `prompt` or raise `max_length`, which counts the prompt and its first mark"
+            .to_owned(),
+    };
+    let values = [(prompt.as_str(), "the prompt"), (max_length.as_str(), "at most")];
+    Err(site.manifest.mistake(&values, mistake).into())
 }
 
 impl Stage for Label {
@@ -71,12 +115,8 @@ impl Stage for Label {
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let device = device::choose(&self.site.device)?.device;
         let blip = self.load(&device)?;
-        let settings = GenerateSettings {
-            num_beams: self.config.num_beams as usize,
-            min_length: self.config.min_length as usize,
-            max_length: self.config.max_length as usize,
-            prompt: prompt_ids(&self.config.prompt),
-        };
+        let settings = self.settings();
+        blip.takes(&settings.prompt)?;
         let side = blip.image_size();
         let prepare = |picture| dataset::captioner_pixels(picture, side);
         sidecar::in_batches(&self.site, work, self.config.batch_size, prepare, |pictures| {

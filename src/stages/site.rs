@@ -11,7 +11,7 @@ use miette::Diagnostic;
 use crate::{
     base::Digest,
     dataset::{self, DatasetError, PictureFile},
-    manifest::{Dataset, Manifest, Params},
+    manifest::{Dataset, Manifest, ManifestErrors, Params},
     pipeline::{GraphError, KeyPart, Origin, StageError, Store},
 };
 
@@ -132,6 +132,10 @@ pub enum ProjectError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Graph(#[from] GraphError),
+    /// A value of the manifest cannot be as it is.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Manifest(#[from] ManifestErrors),
     /// The manifest lacks a model that a stage needs.
     #[error("`stages.{stage}` needs `{model}` in [models]")]
     #[diagnostic(code(fluxpipe::project::model), help("add `{model} = \"path\"` to [models]"))]

@@ -80,6 +80,13 @@ impl<'a> Loader<'a> {
         })
     }
 
+    /// Whether two tensors below this place hold the same bytes, as the two names of a tied tensor do.
+    #[must_use]
+    pub fn equal(&self, names: [&str; 2]) -> bool {
+        let bytes = |name| self.shared.checkpoint.bytes(&format!("{}{name}", self.prefix));
+        matches!(names.map(bytes), [Ok(one), Ok(other)] if one == other)
+    }
+
     /// How many numbered blocks lie below `segment`: one more than the largest number. A number that
     /// exceeds the number of tensors is no block's (the audit then lists its tensors as not used), so
     /// that no name can ask for an endless loop.

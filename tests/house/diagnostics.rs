@@ -203,6 +203,16 @@ fn values_that_do_not_go_together() {
         ],
         &["no_effect"; 4],
     );
+    case(
+        "no_effect_of_draws",
+        &[("num_beams = 3", "num_beams = 3\ntop_p = 0.9\ntop_k = 5\nseed = 1")],
+        &["no_effect"; 3],
+    );
+    case(
+        "no_effect_of_beams",
+        &[("num_beams = 3", "num_beams = 3\nbeam_search = false\nseed = 1")],
+        &["no_effect"],
+    );
 }
 
 #[test]

@@ -1,28 +1,29 @@
 //! Packs `blip_tiny`: a captioner as `.pth`, what its two halves compute, and the texts it writes.
 
-use std::{collections::BTreeMap, fs::File};
-
 use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use fluxpipe::{
     models::{
-        blip::{Blip, BlipConfig, GenerateSettings, PROMPT, caption_text, normalise, prompt_ids},
+        blip::{
+            Blip, BlipConfig, GenerateSettings, PROMPT, Sampling, caption_text, normalise,
+            prompt_ids,
+        },
         tokenizer::BertTokenizer,
     },
-    weights::{Checkpoint, Entry, Loader, Writer},
+    weights::{Checkpoint, Loader},
 };
 use serde_json::Value;
 
 use super::pack::{Pack, assert_close, difference};
 
 /// A pack with its network and pictures.
-struct Case {
-    pack: Pack,
-    blip: Blip,
-    expected: Checkpoint,
+pub(super) struct Case {
+    pub pack: Pack,
+    pub blip: Blip,
+    pub expected: Checkpoint,
 }
 
 impl Case {
-    fn all() -> Vec<Self> {
+    pub fn all() -> Vec<Self> {
         let open = |pack: Pack| {
             let weights = pack.tensors(&weights_name(&pack));
             let (blip, expected) = (load(&pack, &weights), pack.tensors("expected.safetensors"));
@@ -31,21 +32,21 @@ impl Case {
         Pack::of_kind("blip_tiny").into_iter().map(open).collect()
     }
 
-    fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
+    pub fn tensor<const D: usize>(&self, name: &str) -> Tensor<D> {
         let shape = self.expected.info(name).expect(name).shape.clone();
         let data = TensorData::new(self.expected.f32(name).expect(name), shape);
         Tensor::from_data(data, &Device::flex())
     }
 
     /// A list of id lists.
-    fn ids(&self, name: &str) -> Tensor<2, Int> {
+    pub fn ids(&self, name: &str) -> Tensor<2, Int> {
         let shape = self.expected.info(name).expect(name).shape.clone();
         let ids = self.expected.f32(name).expect(name);
         let ids = ids.into_iter().map(|id| id as i32).collect::<Vec<_>>();
         Tensor::from_data(TensorData::new(ids, shape), &Device::flex())
     }
 
-    fn tolerance(&self, what: &str) -> f64 {
+    pub fn tolerance(&self, what: &str) -> f64 {
         self.pack.manifest["tolerance"][what]["max_abs"].as_f64().expect("a tolerance")
     }
 
@@ -61,18 +62,19 @@ impl Case {
             num_beams: number("beams"),
             min_length: number("min"),
             max_length: number("max"),
+            ..GenerateSettings::default()
         }
     }
 }
 
 /// The `.pth` file, or the folder of shards that stands for it.
-fn weights_name(pack: &Pack) -> String {
+pub(super) fn weights_name(pack: &Pack) -> String {
     let files = pack.manifest["files"].as_object().expect("files");
     let file = files.keys().find(|name| name.ends_with(".pth"));
     file.map_or_else(|| "weights".to_owned(), String::clone)
 }
 
-fn load(pack: &Pack, weights: &Checkpoint) -> Blip {
+pub(super) fn load(pack: &Pack, weights: &Checkpoint) -> Blip {
     let loader = Loader::new(weights, "", &Device::flex(), FloatDType::F32);
     let sizes = &pack.manifest["config"];
     let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
@@ -96,12 +98,12 @@ fn load(pack: &Pack, weights: &Checkpoint) -> Blip {
     blip
 }
 
-fn numbers(value: &Value) -> Vec<u32> {
+pub(super) fn numbers(value: &Value) -> Vec<u32> {
     let numbers = value.as_array().expect("a list of ids").iter();
     numbers.map(|id| u32::try_from(id.as_u64().expect("an id")).expect("an id")).collect()
 }
 
-fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_to_vec().expect("f32")
 }
 
@@ -282,37 +284,58 @@ fn a_text_does_not_depend_on_the_other_pictures() {
     }
 }
 
+/// How a captioner writes.
+fn searches() -> [GenerateSettings; 3] {
+    let sampling = Some(Sampling { top_k: 50, top_p: 0.9, seed: 42 });
+    let settings = |num_beams, sampling| GenerateSettings {
+        num_beams,
+        sampling,
+        max_length: 20,
+        ..GenerateSettings::default()
+    };
+    [settings(1, None), settings(3, None), settings(1, sampling)]
+}
+
 #[test]
-fn the_same_weights_as_safetensors_write_the_same() {
+fn a_text_is_the_same_in_a_batch_of_one_three_and_eight() {
     for case in Case::all() {
-        let pth = case.pack.tensors(&weights_name(&case.pack));
-        let entry = |name: &str| {
-            let info = pth.info(name).expect("invariant: a name of the file").clone();
-            Entry { name: name.to_owned(), dtype: info.dtype, shape: info.shape }
+        let pictures = case.tensor::<4>("pixel_values");
+        let count = pictures.dims()[0];
+        // Eight pictures: those of the pack, and then the same, darker each time.
+        let picture = |index: usize| {
+            let picture = pictures.clone().narrow(0, index % count, 1);
+            picture * (1.0 - 0.2 * (index / count) as f64)
         };
-        // Files without the second names of the tied tensors exist: safetensors does not share.
-        let all = pth.names().map(entry).collect::<Vec<_>>();
-        let tied = |entry: &Entry| !entry.name.contains(".predictions.decoder.");
-        let untied = all.iter().filter(|entry| tied(entry)).cloned().collect::<Vec<_>>();
-        assert!(untied.len() < all.len());
-        for entries in [all, untied] {
-            let folder = tempfile::tempdir().expect("a folder");
-            let path = folder.path().join("blip.safetensors");
-            let file = File::create(&path).expect("a file");
-            let mut writer = Writer::new(file, &entries, &BTreeMap::new()).expect("a header");
-            for entry in &entries {
-                writer.tensor(&pth.bytes(&entry.name).expect("bytes")).expect("written");
-            }
-            writer.finish().expect("written");
-            let safetensors = Checkpoint::open(&path).unwrap_or_else(|error| panic!("{error}"));
-            let blip = load(&case.pack, &safetensors);
-            let pictures = || case.tensor::<4>("pixel_values");
-            let vision = floats(blip.vision(pictures()));
-            assert_eq!(vision, floats(case.blip.vision(pictures())));
-            let settings = GenerateSettings { num_beams: 3, ..GenerateSettings::default() };
-            let expected = case.blip.caption(pictures(), &settings);
-            assert_eq!(blip.caption(pictures(), &settings), expected);
+        for settings in searches() {
+            let texts = |batch: usize| -> Vec<Vec<u32>> {
+                let indices = (0..8).collect::<Vec<_>>();
+                let batches = indices.chunks(batch).map(|indices| {
+                    Tensor::cat(indices.iter().map(|&index| picture(index)).collect(), 0)
+                });
+                batches.flat_map(|batch| case.blip.caption(batch, &settings)).collect()
+            };
+            let alone = texts(1);
+            assert_eq!(texts(3), alone, "{settings:?}");
+            assert_eq!(texts(8), alone, "{settings:?}");
         }
+    }
+}
+
+#[test]
+fn drawn_texts_follow_the_seed_and_nearly_certain_ones_do_not() {
+    for case in Case::all() {
+        let write = |settings: &GenerateSettings| {
+            case.blip.caption(case.tensor::<4>("pixel_values"), settings)
+        };
+        let drawn = |top_k, top_p, seed| {
+            let sampling = Some(Sampling { top_k, top_p, seed });
+            write(&GenerateSettings { sampling, max_length: 20, ..GenerateSettings::default() })
+        };
+        let [greedy, ..] = searches();
+        assert_ne!(drawn(50, 0.9, 42), write(&greedy));
+        assert_ne!(drawn(50, 0.9, 42), drawn(50, 0.9, 43));
+        assert_eq!(drawn(1, 1.0, 42), write(&greedy));
+        assert_eq!(drawn(0, 1e-6, 43), write(&greedy));
     }
 }
 

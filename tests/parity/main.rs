@@ -10,6 +10,7 @@
 #[path = "."]
 mod parity {
     mod blip;
+    mod blip_files;
     mod buckets;
     mod encoders;
     mod flow;

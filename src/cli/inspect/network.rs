@@ -61,6 +61,13 @@ const FAMILIES: &[Family] = &[
         ],
         describe: blip,
     },
+    Family {
+        marks: &[
+            "vision_model.embeddings.patch_embedding.weight",
+            "text_decoder.bert.embeddings.word_embeddings.weight",
+        ],
+        describe: blip_transformers,
+    },
 ];
 
 struct Tensors<'a> {
@@ -181,16 +188,24 @@ fn t5(tensors: &Tensors<'_>) -> Network {
 }
 
 fn blip(tensors: &Tensors<'_>) -> Network {
-    let (vision, text) =
-        (tensors.count("visual_encoder.blocks"), tensors.count("text_decoder.bert.encoder.layer"));
-    let patch = tensors.size("visual_encoder.patch_embed.proj.weight", 3);
-    let width = tensors.size("visual_encoder.patch_embed.proj.weight", 0);
+    let patches = "visual_encoder.patch_embed.proj.weight";
+    blip_network(tensors, "visual_encoder.blocks", patches, "published")
+}
+
+fn blip_transformers(tensors: &Tensors<'_>) -> Network {
+    let patches = "vision_model.embeddings.patch_embedding.weight";
+    blip_network(tensors, "vision_model.encoder.layers", patches, "transformers")
+}
+
+fn blip_network(tensors: &Tensors<'_>, blocks: &str, patches: &str, names: &str) -> Network {
+    let (vision, text) = (tensors.count(blocks), tensors.count("text_decoder.bert.encoder.layer"));
+    let (width, patch) = (tensors.size(patches, 0), tensors.size(patches, 3));
     Network {
         role: "blip",
         name: "BLIP captioner".to_owned(),
         size: format!(
             "{vision} vision layers of width {width} on patches of {patch}, {text} text layers"
         ),
-        names: None,
+        names: Some(names.to_owned()),
     }
 }

@@ -1,5 +1,6 @@
 //! Beam search for the text of one picture: numbers in, choices out. Knows no tensors.
 
+use super::scores::{Limits, log_softmax};
 use crate::models::tokenizer::BertTokenizer;
 
 /// A text being written, or finished, and how good it is.
@@ -18,12 +19,11 @@ pub(super) struct Choice {
 }
 
 /// The search: `beams` texts run side by side, and the best `beams` finished ones are kept.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct BeamSearch {
     beams: usize,
     prompt: usize,
-    min_length: usize,
-    max_length: usize,
+    limits: Limits,
     running: Vec<Text>,
     finished: Vec<Text>,
 }
@@ -36,10 +36,10 @@ struct Candidate {
 
 impl BeamSearch {
     /// Starts with `prompt` alone. Lengths count the prompt.
-    pub fn new(prompt: &[u32], beams: usize, min_length: usize, max_length: usize) -> Self {
+    pub fn new(prompt: &[u32], beams: usize, limits: Limits) -> Self {
         let start = Text { ids: prompt.to_vec(), score: 0.0 };
         let (prompt, running) = (prompt.len(), vec![start]);
-        Self { beams, prompt, min_length, max_length, running, finished: Vec::new() }
+        Self { beams, prompt, limits, running, finished: Vec::new() }
     }
 
     /// Goes one token further, given the logits of every running text, one after the other. Tells how
@@ -67,12 +67,12 @@ impl BeamSearch {
         // reference's generator that can run the captioner. Later versions look at the running only.
         let best = candidates.first().map_or(f64::NEG_INFINITY, |best| best.score / generated);
         let enough = self.finished.len() >= self.beams && self.worst() >= best;
-        if !enough && length >= self.max_length {
+        if !enough && length >= self.limits.max_length {
             for Text { ids, score } in running.drain(..) {
                 self.finish(Text { ids, score: score / generated });
             }
         }
-        if enough || length >= self.max_length {
+        if enough || length >= self.limits.max_length {
             choices.clear();
         }
         self.running = running;
@@ -110,13 +110,11 @@ impl BeamSearch {
         let vocabulary = logits.len() / self.running.len();
         for (parent, (text, row)) in self.running.iter().zip(logits.chunks(vocabulary)).enumerate()
         {
-            let normaliser = log_sum_exp(row);
-            let early = text.ids.len() < self.min_length;
-            for (token, &logit) in (0_u32..).zip(row) {
-                let mut score = text.score + f64::from(logit) - normaliser;
-                if score.is_nan() || (early && token == BertTokenizer::END) {
-                    score = f64::NEG_INFINITY;
-                }
+            let mut scores = log_softmax(row);
+            self.limits.apply(&mut scores, &text.ids);
+            for (token, score) in (0_u32..).zip(scores) {
+                let score = text.score + score;
+                let score = if score.is_nan() { f64::NEG_INFINITY } else { score };
                 let full = best.len() == wanted;
                 if full && best.last().is_some_and(|last| score <= last.score) {
                     continue;
@@ -128,13 +126,6 @@ impl BeamSearch {
         }
         best
     }
-}
-
-/// `ln Σ exp(row)` in f64.
-fn log_sum_exp(row: &[f32]) -> f64 {
-    let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let sum: f64 = row.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
-    largest + sum.ln()
 }
 
 #[cfg(test)]
@@ -153,13 +144,17 @@ mod tests {
         row
     }
 
+    fn search(min_length: usize, max_length: usize) -> BeamSearch {
+        BeamSearch::new(&[9], 2, Limits { repetition_penalty: 1.0, min_length, max_length })
+    }
+
     fn pairs(choices: &[Choice]) -> Vec<(usize, u32)> {
         choices.iter().map(|choice| (choice.parent, choice.token)).collect()
     }
 
     #[test]
     fn a_text_that_starts_worse_can_win() {
-        let mut search = BeamSearch::new(&[9], 2, 0, 10);
+        let mut search = search(0, 10);
         assert_eq!(pairs(&search.step(&row(&[(1, 0.6), (2, 0.4)]))), [(0, 1), (0, 2)]);
         // 1 is followed by anything, 2 by 3 for sure: 0.4 beats 0.6 · 0.5.
         let logits = [row(&[(4, 0.5), (5, 0.5)]), row(&[(3, 1.0)])].concat();
@@ -173,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_end_waits_for_the_least_length_and_comes_at_the_greatest() {
-        let mut search = BeamSearch::new(&[9], 2, 3, 4);
+        let mut search = search(3, 4);
         let ending = row(&[(END, 0.9), (1, 0.07), (2, 0.03)]);
         // Texts of length 1 and 2 are shorter than 3: neither may end.
         assert_eq!(pairs(&search.step(&ending)), [(0, 1), (0, 2)]);
@@ -186,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_search_goes_on_while_the_best_candidate_beats_the_worst_kept() {
-        let mut search = BeamSearch::new(&[9], 2, 0, 10);
+        let mut search = search(0, 10);
         assert_eq!(search.step(&row(&[(1, 0.6), (2, 0.4)])).len(), 2);
         // Both texts end, and what runs on is far behind: but the kept ones differ, so it is not over.
         let logits = [row(&[(END, 0.9), (3, 0.1)]), row(&[(END, 0.95), (4, 0.05)])].concat();
@@ -198,8 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_the_text_has_costs_more() {
+        let limits = Limits { repetition_penalty: 2.0, min_length: 0, max_length: 10 };
+        let mut search = BeamSearch::new(&[9], 2, limits);
+        assert_eq!(pairs(&search.step(&row(&[(1, 0.6), (2, 0.4)]))), [(0, 1), (0, 2)]);
+        // For the first text 1 is worth 0.8², for the second 2 is: 0.6 · 0.64 and 0.4 · 0.8.
+        let logits = [row(&[(1, 0.8), (3, 0.2)]), row(&[(1, 0.8), (2, 0.2)])].concat();
+        assert_eq!(pairs(&search.step(&logits)), [(0, 1), (1, 1)]);
+        let score = |text: usize| search.running[text].score.exp();
+        assert!((score(0) - 0.384).abs() < 1e-6 && (score(1) - 0.32).abs() < 1e-6);
+    }
+
+    #[test]
     fn numbers_that_are_none_end_in_a_text_all_the_same() {
-        let mut search = BeamSearch::new(&[9], 2, 0, 3);
+        let mut search = search(0, 3);
         assert_eq!(search.step(&[f32::NAN; VOCABULARY]).len(), 2);
         assert_eq!(search.step(&[f32::INFINITY; 2 * VOCABULARY]).len(), 0);
         assert_eq!(search.best().len(), 3);

@@ -1,5 +1,6 @@
 //! How large a BLIP captioner is, read from the shapes of its file.
 
+use super::names::Names;
 use crate::weights::Loader;
 
 /// Width of one attention head in every published BLIP. Shapes do not tell the number of heads.
@@ -80,15 +81,18 @@ impl BlipConfig {
         let size = |name: &str, axis: usize| {
             loader.shape(name).and_then(|shape| shape.get(axis).copied()).unwrap_or(1).max(1)
         };
-        let width = size("visual_encoder.patch_embed.proj.weight", 0);
+        let names = Names::of(loader);
+        let part = |name: &str| format!("{}.{name}", names.encoder);
+        let (patches, blocks) = (part(names.patches) + ".weight", part(names.blocks));
+        let width = size(&patches, 0);
         let vision = VisionConfig {
             width,
-            depth: loader.count("visual_encoder.blocks"),
+            depth: loader.count(&blocks),
             heads: heads(width),
-            hidden: size("visual_encoder.blocks.0.mlp.fc1.weight", 0),
-            patch: size("visual_encoder.patch_embed.proj.weight", 3),
+            hidden: size(&format!("{blocks}.0.mlp.fc1.weight"), 0),
+            patch: size(&patches, 3),
             // One position belongs to the class token.
-            grid: (size("visual_encoder.pos_embed", 1) - 1).isqrt().max(1),
+            grid: (size(&part(names.positions), 1) - 1).isqrt().max(1),
         };
         let embeddings = |name| format!("text_decoder.bert.embeddings.{name}_embeddings.weight");
         let layer = |name| format!("text_decoder.bert.encoder.layer.0.{name}.weight");

@@ -1,26 +1,35 @@
-//! Writing captions: greedy, or by beam search, for a batch of pictures at once.
+//! Writing captions: greedy, by beam search or by sampling, for a batch of pictures at once.
 //!
-//! Each picture is searched on its own; only the network's work is shared, and a picture whose caption
-//! is finished drops out of it.
+//! Each picture's text is chosen on its own; only the network's work is shared, and a picture whose
+//! caption is finished drops out of it.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{
     Blip,
     beam::{BeamSearch, Choice},
+    sample::Sampling,
+    scores::{Limits, likeliest, widened},
 };
-use crate::models::tokenizer::BertTokenizer;
+use crate::{base::Digest, models::tokenizer::BertTokenizer};
 
 /// With what every published captioner starts its texts.
 pub const PROMPT: &str = "a picture of ";
 
 /// How captions are written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GenerateSettings {
     /// Ids that every text starts with: see [`prompt_ids`].
     pub prompt: Vec<u32>,
     /// Texts that run side by side; with 1 the likeliest token is taken at each step.
     pub num_beams: usize,
+    /// Draws each token instead: then there are no beams.
+    pub sampling: Option<Sampling>,
+    /// Makes tokens that the text has already, prompt included, less likely: their logits are divided
+    /// by it where they are positive and multiplied where not (with beams the logarithms of their
+    /// probabilities, which never are positive). 1 changes nothing. From Keskar and others, CTRL,
+    /// 2019, section 4.1.
+    pub repetition_penalty: f64,
     /// A text shorter than this, prompt included, may not end.
     pub min_length: usize,
     /// A text of this length, prompt included, ends. No text grows beyond the decoder's positions.
@@ -29,7 +38,14 @@ pub struct GenerateSettings {
 
 impl Default for GenerateSettings {
     fn default() -> Self {
-        Self { prompt: prompt_ids(PROMPT), num_beams: 1, min_length: 5, max_length: 75 }
+        Self {
+            prompt: prompt_ids(PROMPT),
+            num_beams: 1,
+            sampling: None,
+            repetition_penalty: 1.0,
+            min_length: 5,
+            max_length: 75,
+        }
     }
 }
 
@@ -52,7 +68,8 @@ pub fn caption_text(ids: &[u32], prompt: &[u32]) -> String {
 
 impl Blip {
     /// Writes a text for each of the normalised pictures `[B, 3, S, S]`: the prompt, what was
-    /// generated, and `[SEP]` unless the greatest length came first. No padding.
+    /// generated, and `[SEP]` unless the greatest length came first. No padding. Draws are named by the
+    /// pictures' values: a text does not depend on what else is in the batch.
     #[must_use]
     pub fn caption(&self, pictures: Tensor<4>, settings: &GenerateSettings) -> Vec<Vec<u32>> {
         let count = pictures.dims()[0];
@@ -62,7 +79,13 @@ impl Blip {
             return vec![prompt.clone(); count];
         }
         let settings = GenerateSettings { max_length, ..settings.clone() };
-        let mut searches = (0..count).map(|_| Search::new(&settings)).collect::<Vec<_>>();
+        let mut searches = match settings.sampling {
+            Some(sampling) => contents(&pictures)
+                .into_iter()
+                .map(|content| Search::single(&settings, Some((sampling, content))))
+                .collect(),
+            None => vec![Search::new(&settings); count],
+        };
         let mut state = self.text_decoder.begin(&self.vision(pictures));
         let mut open = (0..count).collect::<Vec<_>>();
         let mut ids = vec![prompt.as_slice(); count].concat();
@@ -103,29 +126,53 @@ impl Blip {
     }
 }
 
+/// Digests of the pictures `[B, 3, S, S]`, by which draws are named.
+fn contents(pictures: &Tensor<4>) -> Vec<Digest> {
+    let values: Vec<f32> =
+        pictures.clone().into_data_as::<f32>().try_to_vec().expect("invariant: just read as f32");
+    let digest = |values: &[f32]| {
+        Digest::of(&values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
+    };
+    values.chunks(values.len() / pictures.dims()[0]).map(digest).collect()
+}
+
 /// The search for the text of one picture.
+#[derive(Clone)]
 enum Search {
-    Greedy { ids: Vec<u32>, min_length: usize, max_length: usize },
+    /// One text; each token is the likeliest, or is drawn.
+    Single {
+        ids: Vec<u32>,
+        limits: Limits,
+        draws: Option<(Sampling, Digest)>,
+    },
     Beam(BeamSearch),
 }
 
 impl Search {
     fn new(settings: &GenerateSettings) -> Self {
-        let &GenerateSettings { ref prompt, num_beams, min_length, max_length } = settings;
-        if num_beams < 2 {
-            return Self::Greedy { ids: prompt.clone(), min_length, max_length };
+        if settings.num_beams < 2 {
+            return Self::single(settings, None);
         }
-        Self::Beam(BeamSearch::new(prompt, num_beams, min_length, max_length))
+        Self::Beam(BeamSearch::new(&settings.prompt, settings.num_beams, limits(settings)))
+    }
+
+    fn single(settings: &GenerateSettings, draws: Option<(Sampling, Digest)>) -> Self {
+        Self::Single { ids: settings.prompt.clone(), limits: limits(settings), draws }
     }
 
     /// See [`BeamSearch::step`].
     fn step(&mut self, logits: &[f32]) -> Vec<Choice> {
         match self {
             Self::Beam(search) => search.step(logits),
-            Self::Greedy { ids, min_length, max_length } => {
-                let token = likeliest(logits, ids.len() < *min_length);
+            Self::Single { ids, limits, draws } => {
+                let mut scores = widened(logits);
+                limits.apply(&mut scores, ids);
+                let token = match draws {
+                    Some((sampling, content)) => sampling.draw(&scores, content, ids.len()),
+                    None => likeliest(&scores),
+                };
                 ids.push(token);
-                if token == BertTokenizer::END || ids.len() >= *max_length {
+                if limits.end(ids) {
                     return Vec::new();
                 }
                 vec![Choice { parent: 0, token }]
@@ -136,20 +183,14 @@ impl Search {
     fn best(self) -> Vec<u32> {
         match self {
             Self::Beam(search) => search.best(),
-            Self::Greedy { ids, .. } => ids,
+            Self::Single { ids, .. } => ids,
         }
     }
 }
 
-/// The token with the largest logit, the lowest of equals; not the end if it is too `early` for it.
-fn likeliest(logits: &[f32], early: bool) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, &logit) in (0_u32..).zip(logits) {
-        if logit > best.1 && !(early && token == BertTokenizer::END) {
-            best = (token, logit);
-        }
-    }
-    best.0
+fn limits(settings: &GenerateSettings) -> Limits {
+    let &GenerateSettings { repetition_penalty, min_length, max_length, .. } = settings;
+    Limits { repetition_penalty, min_length, max_length }
 }
 
 #[cfg(test)]
@@ -166,16 +207,5 @@ mod tests {
         assert_eq!(text(&[]), "");
         // 19339 is `##child`.
         assert_eq!(text(&[19339, 4937]), "child cat");
-    }
-
-    #[test]
-    fn the_likeliest_token_is_the_first_of_equals_and_no_early_end() {
-        let mut logits = vec![0.0; 200];
-        logits[7] = 1.0;
-        logits[9] = 1.0;
-        logits[BertTokenizer::END as usize] = 2.0;
-        assert_eq!(likeliest(&logits, false), BertTokenizer::END);
-        assert_eq!(likeliest(&logits, true), 7);
-        assert_eq!(likeliest(&[f32::NAN; 3], false), 0);
     }
 }

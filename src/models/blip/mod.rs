@@ -5,8 +5,13 @@
 
 mod beam;
 mod config;
+mod error;
 mod generate;
 mod layers;
+mod names;
+mod positions;
+mod sample;
+mod scores;
 mod text;
 mod vision;
 
@@ -16,7 +21,9 @@ use burn::{
 };
 
 pub use config::{BlipConfig, TextConfig, VisionConfig};
+pub use error::BlipError;
 pub use generate::{GenerateSettings, PROMPT, caption_text, prompt_ids};
+pub use sample::Sampling;
 pub use text::{Attention, Layer, TextDecoder, TextState};
 pub use vision::{Block, VisionEncoder};
 
@@ -64,10 +71,12 @@ pub struct Blip {
     /// Writes.
     pub text_decoder: TextDecoder,
     image_size: usize,
+    patch: usize,
 }
 
 impl Blip {
-    /// Loads a captioner of these sizes: `loader` stands at the file's root (a `.pth` file's `model`).
+    /// Loads a captioner of these sizes: `loader` stands at the root of a file as it was published (a
+    /// `.pth` file's `model`) or as transformers saves a `BlipForConditionalGeneration`.
     ///
     /// # Errors
     /// Tensors are missing, misshapen or unknown, or no network can have these sizes.
@@ -77,9 +86,10 @@ impl Blip {
         TRAINING_PARTS.iter().for_each(|part| loader.ignore_below(part));
         TRAINING_TENSORS.iter().for_each(|tensor| loader.ignore(tensor));
         let blip = Self {
-            visual_encoder: VisionEncoder::load(&loader.at("visual_encoder"), &config.vision),
+            visual_encoder: VisionEncoder::load(loader, &config.vision),
             text_decoder: TextDecoder::load(&loader.at("text_decoder"), &config.text),
             image_size: config.vision.grid * config.vision.patch,
+            patch: config.vision.patch,
         };
         loader.finish("BLIP captioner")?;
         match impossible {
@@ -91,8 +101,30 @@ impl Blip {
         }
     }
 
-    /// Side of the square pictures that it takes, in pixels: the size it was trained at, so that its
-    /// positions fit as they are.
+    /// The same for square pictures of `side` pixels: the positions are resampled to them.
+    ///
+    /// # Errors
+    /// `side` is not a whole number of patches.
+    pub fn with_image_size(self, side: usize) -> Result<Self, BlipError> {
+        let (grid, patch) = (side / self.patch, self.patch);
+        if grid == 0 || grid * patch != side {
+            return Err(BlipError::ImageSize { side, patch });
+        }
+        let visual_encoder = self.visual_encoder.with_grid(grid);
+        Ok(Self { visual_encoder, image_size: side, ..self })
+    }
+
+    /// Whether a text that begins with `prompt` has room for one token more.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn takes(&self, prompt: &[u32]) -> Result<(), BlipError> {
+        let (tokens, positions) = (prompt.len(), self.text_decoder.positions());
+        if tokens < positions { Ok(()) } else { Err(BlipError::Prompt { tokens, positions }) }
+    }
+
+    /// Side of the square pictures that it takes, in pixels: the size it was trained at, unless
+    /// [`Blip::with_image_size`] says another.
     #[must_use]
     pub fn image_size(&self) -> usize {
         self.image_size

@@ -24,7 +24,7 @@ const EPSILON: f64 = 1e-12;
 /// A BERT that continues texts about pictures.
 #[derive(Module, Debug)]
 pub struct TextDecoder {
-    /// `[vocabulary, width]`, tied: it also makes the logits.
+    /// `[vocabulary, width]`
     pub word_embeddings: Param<Tensor<2>>,
     /// `[positions, width]`
     pub position_embeddings: Param<Tensor<2>>,
@@ -36,6 +36,9 @@ pub struct TextDecoder {
     pub transform: Linear,
     /// Behind `transform`.
     pub transform_norm: LayerNorm,
+    /// `[vocabulary, width]`, makes the logits. The published captioner ties it to the word
+    /// embeddings; what was trained further with transformers may have it apart.
+    pub decoder: Param<Tensor<2>>,
     /// `[vocabulary]`, added to the logits.
     pub bias: Param<Tensor<1>>,
 }
@@ -47,17 +50,27 @@ impl TextDecoder {
         let embeddings = bert.at("embeddings");
         let layers = bert.at("encoder").at("layer");
         let transform = head.at("transform");
-        // The second names of the tied tensors, a constant, and a part that only training has.
-        head.ignore_below("decoder");
+        // The second name of the bias, a constant, and a part that only training has.
+        head.ignore("decoder.bias");
         embeddings.ignore("position_ids");
         bert.ignore_below("pooler");
+        let words = embeddings.tensor("word_embeddings.weight", [vocabulary, width]);
+        // Tied tensors are in a file once or twice; in memory they are once.
+        let twice = ["bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"];
+        let decoder = if head.has("decoder.weight") && !loader.equal(twice) {
+            head.tensor("decoder.weight", [vocabulary, width])
+        } else {
+            head.ignore("decoder.weight");
+            words.clone()
+        };
         Self {
-            word_embeddings: embeddings.param("word_embeddings.weight", [vocabulary, width]),
+            word_embeddings: Param::from_tensor(words),
             position_embeddings: embeddings.param("position_embeddings.weight", [positions, width]),
             norm: LayerNorm::load(&embeddings.at("LayerNorm"), width, EPSILON),
             layers: (0..config.depth).map(|i| Layer::load(&layers.at(i), config)).collect(),
             transform: Linear::load(&transform.at("dense"), width, width),
             transform_norm: LayerNorm::load(&transform.at("LayerNorm"), width, EPSILON),
+            decoder: Param::from_tensor(decoder),
             bias: head.param("bias", [vocabulary]),
         }
     }
@@ -93,7 +106,7 @@ impl TextDecoder {
     #[must_use]
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         let x = self.transform_norm.forward(self.transform.then(x, Activation::Gelu));
-        kernels::linear(x, self.word_embeddings.val(), Some(self.bias.val()), Activation::None)
+        kernels::linear(x, self.decoder.val(), Some(self.bias.val()), Activation::None)
     }
 
     /// The longest text, in tokens.

@@ -8,14 +8,14 @@ use burn::{
 use super::{
     config::VisionConfig,
     layers::{attend, join_heads, split_heads},
+    names::Names,
+    positions,
 };
 use crate::{
     device::kernels::Activation,
     models::layers::{LayerNorm, Linear},
     weights::Loader,
 };
-
-const EPSILON: f64 = 1e-6;
 
 /// A vision transformer.
 #[derive(Module, Debug)]
@@ -35,23 +35,35 @@ pub struct VisionEncoder {
 }
 
 impl VisionEncoder {
+    /// `loader` stands at the root of the file.
     pub(super) fn load(loader: &Loader<'_>, config: &VisionConfig) -> Self {
         let &VisionConfig { width, patch, grid, .. } = config;
-        let proj = loader.at("patch_embed").at("proj");
+        let names = Names::of(loader);
+        let loader = loader.at(names.encoder);
+        let proj = loader.at(names.patches);
         let kernel = proj.tensor("weight", [width, 3, patch, patch]);
-        let blocks = loader.at("blocks");
+        let blocks = loader.at(names.blocks);
+        let block = |index| Block::load(&blocks.at(index), config, names);
         Self {
-            cls_token: loader.param("cls_token", [1, 1, width]),
-            pos_embed: loader.param("pos_embed", [1, grid * grid + 1, width]),
+            cls_token: loader.param(names.class, [1, 1, width]),
+            pos_embed: loader.param(names.positions, [1, grid * grid + 1, width]),
             patch_embed: Linear {
                 weight: Param::from_tensor(kernel.reshape([width, 3 * patch * patch])),
                 bias: proj.param("bias", [width]),
             },
-            blocks: (0..config.depth).map(|i| Block::load(&blocks.at(i), config)).collect(),
-            norm: LayerNorm::load(&loader.at("norm"), width, EPSILON),
+            blocks: (0..config.depth).map(block).collect(),
+            norm: LayerNorm::load(&loader.at(names.norm), width, names.epsilon),
             patch,
             grid,
         }
+    }
+
+    /// The same for pictures of `grid` × `grid` patches.
+    pub(super) fn with_grid(mut self, grid: usize) -> Self {
+        let positions = positions::resample(self.pos_embed.val(), self.grid, grid);
+        self.pos_embed = Param::from_tensor(positions);
+        self.grid = grid;
+        self
     }
 
     /// Normalised pictures `[B, 3, S, S]` → tokens `[B, grid² + 1, width]`, the class token first.
@@ -95,14 +107,14 @@ pub struct Block {
 }
 
 impl Block {
-    fn load(loader: &Loader<'_>, config: &VisionConfig) -> Self {
+    fn load(loader: &Loader<'_>, config: &VisionConfig, names: &Names) -> Self {
         let &VisionConfig { width, hidden, heads, .. } = config;
-        let (attn, mlp) = (loader.at("attn"), loader.at("mlp"));
+        let (mlp, epsilon) = (loader.at("mlp"), names.epsilon);
         Self {
-            norm1: LayerNorm::load(&loader.at("norm1"), width, EPSILON),
-            qkv: Linear::load(&attn.at("qkv"), width, 3 * width).for_many_rows(),
-            proj: Linear::load(&attn.at("proj"), width, width).for_many_rows(),
-            norm2: LayerNorm::load(&loader.at("norm2"), width, EPSILON),
+            norm1: LayerNorm::load(&loader.at(names.norm1), width, epsilon),
+            qkv: Linear::load(&loader.at(names.qkv), width, 3 * width).for_many_rows(),
+            proj: Linear::load(&loader.at(names.proj), width, width).for_many_rows(),
+            norm2: LayerNorm::load(&loader.at(names.norm2), width, epsilon),
             fc1: Linear::load(&mlp.at("fc1"), width, hidden).for_many_rows(),
             fc2: Linear::load(&mlp.at("fc2"), hidden, width).for_many_rows(),
             heads,
