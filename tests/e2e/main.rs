@@ -8,6 +8,8 @@ mod errors;
 mod idle;
 mod kill;
 mod project;
+mod tag;
+mod taggers;
 mod together;
 
 pub use project::{Project, Run};
