@@ -67,12 +67,13 @@ impl Run {
 /// A weight file of the wrong network is told before the first stage starts, not hours later when its
 /// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
 fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
-    // Where there is no plan, a model file may be the reason; what else is wrong, such as with the
-    // selection or the dataset, the run itself says.
-    let Ok(plan) = pipeline::plan(&project.graph, &project.store, options) else {
-        return super::check::networks(&project.manifest, |_| true);
-    };
-    super::check::networks(&project.manifest, |name| is_busy(&plan, name))
+    match pipeline::plan(&project.graph, &project.store, options) {
+        Ok(plan) => super::check::networks(&project.manifest, |name| is_busy(&plan, name)),
+        // A file of a network may be the reason, such as a tagger's list that is not there.
+        Err(RunError::Stage { .. }) => super::check::networks(&project.manifest, |_| true),
+        // What is wrong with the selection or the store, the run itself says.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Whether the networks of a stage have work. A stage that works in steps has them in these.

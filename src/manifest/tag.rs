@@ -9,26 +9,26 @@ use super::{Existing, Params, TagList, TagReplacement};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tag {
-    /// Probability from which a tag is taken; above 1, none is.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    /// Probability from which a tag is taken.
+    #[schemars(range(min = 0.0, max = 1.0))]
     pub thresh: f64,
-    /// The same for general tags only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    /// The same for general tags only; `thresh` where it is not set. Above 1, none is taken.
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub general_threshold: Option<f64>,
-    /// The same for names of characters only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    /// The same for names of characters only; `thresh` where it is not set. Above 1, none is taken.
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub character_threshold: Option<f64>,
     /// The same for names of works only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub copyright_threshold: Option<f64>,
     /// The same for tags about the picture as a file only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub meta_threshold: Option<f64>,
     /// The same for names of picture generators only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub model_threshold: Option<f64>,
     /// The same for names of artists only; `thresh` where it is not set.
-    #[schemars(range(min = 0.0, max = 2.0))]
+    #[schemars(range(min = 0.0, max = 1.1))]
     pub artist_threshold: Option<f64>,
     /// Order of the tags: that of the tagger's list (`csv`), or the most probable first
     /// (`confidence`). Where it is not set, `csv` for a `selected_tags.csv` and `confidence` for a

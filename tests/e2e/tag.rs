@@ -29,7 +29,7 @@ fn project(options: &str) -> Project {
 fn set(project: &Project, options: &str) {
     project.manifest(&format!(
         "[project]\nname = \"small\"\noutput = \"out\"\ndevice = \"cpu\"\n\n[models]\ntagger = \"tagger\"\n\n\
-         [[dataset]]\nimage_dir = \"pictures\"\nsidecars = \"words\"\nresolution = 64\n\n[stages.tag]\n{options}\n"
+         [[dataset]]\nimage_dir = \"pictures\"\nsidecars = \"words\"\nresolution = 512\n\n[stages.tag]\n{options}\n"
     ));
 }
 
@@ -133,7 +133,7 @@ fn thresholds_are_those_of_their_kind() {
     assert!(some(&all(&general)) && some(&all(&characters)), "{both:?}");
     assert_eq!(tags(&project, "thresh = 0.5\ncharacter_threshold = 1.1"), all(&general));
     assert_eq!(tags(&project, "thresh = 0.5\ngeneral_threshold = 1.1"), all(&characters));
-    let options = "general_threshold = 0.5\ncharacter_threshold = 0.5\nthresh = 1.1";
+    let options = "general_threshold = 0.5\ncharacter_threshold = 0.5\nthresh = 0.1\nmeta_threshold = 0.2";
     assert_eq!(tags(&project, options), both);
 }
 

@@ -18,7 +18,7 @@ tagger = "tagger"
 [[dataset]]
 image_dir = "pictures"
 sidecars = "words"
-resolution = 64
+resolution = 512
 
 [stages.label]
 max_length = 8
