@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     manifest::{self, Order},
-    models::tagger::{self, Labels, TagOrder, TagRules, TagTable, Tagger},
+    models::tagger::{self, Category, Family, Labels, TagOrder, TagRules, TagTable, Tagger},
     pipeline::{
         Blob, Draft, Finished, Frequency, ItemSpec, Publication, Recipe, Stage, StageError, Store,
         Upstream, UpstreamItem, Work,
@@ -88,6 +88,22 @@ fn rules(config: &manifest::Tag) -> TagRules {
     }
 }
 
+/// Whether a parameter can change a text: a threshold cannot where the list has no tag of its kind. A
+/// changed `thresh` is then told as the thresholds that count, not as six of them.
+fn matters(parameter: &str, table: &TagTable) -> bool {
+    let kind = match parameter {
+        "general_threshold" => Category::General,
+        "character_threshold" => Category::Character,
+        "copyright_threshold" => Category::Copyright,
+        "meta_threshold" => Category::Meta,
+        "model_threshold" => Category::Model,
+        "artist_threshold" => Category::Artist,
+        _ => return true,
+    };
+    // The other family holds its ratings against the lowest threshold of all.
+    table.family == Family::TagMapping || table.tags.iter().any(|tag| tag.category == kind)
+}
+
 impl Tag {
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Tag) -> Result<Self, ProjectError> {
         let list = TagTable::beside(&graph(site, name)?);
@@ -121,7 +137,9 @@ impl Stage for Tag {
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
+        let table = TagTable::read(&self.list)?;
         let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.retain(|part| matters(&part.name, &table));
         parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
         parts.push(self.site.model("tag_list", &self.list)?);
         Ok(vec![Recipe { name: BLOB, parts }])

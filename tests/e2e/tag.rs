@@ -86,7 +86,7 @@ fn a_rule_about_texts_runs_no_network() {
 #[test]
 fn equal_texts_end_the_cascade() {
     let project = Project::finished();
-    project.replace("thresh = 0.5", "thresh = 0.5\nmodel_threshold = 0.9");
+    project.replace("thresh = 0.5", "thresh = 0.5\ngeneral_threshold = 0.50001");
     let run = project.run().exits(0);
     assert_eq!(
         run.counts(),
@@ -94,7 +94,7 @@ fn equal_texts_end_the_cascade() {
          finetune 0 of 1"
     );
     project.is_idle();
-    project.replace("model_threshold = 0.9", "general_threshold = 0.0");
+    project.replace("general_threshold = 0.50001", "general_threshold = 0.0");
     project.does(
         "label 0 of 5, tag.probabilities 0 of 5, tag 5 of 5, merge 5 of 5, cache 5 of 10, \
          finetune 1 of 1",
@@ -105,10 +105,12 @@ fn equal_texts_end_the_cascade() {
 fn what_changes_no_text_runs_nothing() {
     let project = tagged("thresh = 0.5");
     let before = lines(&project);
-    // Also not a threshold stated as it was, nor a list written in another way.
+    // Also not a threshold stated as it was or of a kind that the tagger does not know, nor a list
+    // written in another way.
     for options in [
         "thresh = 0.5\nbatch_size = 3",
         "general_threshold = 0.5\ncharacter_threshold = 0.5\nthresh = 0.5\nundesired_tags = []",
+        "thresh = 0.5\nmeta_threshold = 0.9",
         "thresh = 0.5\nalways_first_tags = \"\"\ntag_replacement = \"\"\nfrequency_tags = true",
     ] {
         set(&project, options);
@@ -133,7 +135,8 @@ fn thresholds_are_those_of_their_kind() {
     assert!(some(&all(&general)) && some(&all(&characters)), "{both:?}");
     assert_eq!(tags(&project, "thresh = 0.5\ncharacter_threshold = 1.1"), all(&general));
     assert_eq!(tags(&project, "thresh = 0.5\ngeneral_threshold = 1.1"), all(&characters));
-    let options = "general_threshold = 0.5\ncharacter_threshold = 0.5\nthresh = 0.1\nmeta_threshold = 0.2";
+    let options =
+        "general_threshold = 0.5\ncharacter_threshold = 0.5\nthresh = 0.1\nmeta_threshold = 0.2";
     assert_eq!(tags(&project, options), both);
 }
 
