@@ -2,15 +2,11 @@
 
 use std::path::Path;
 
-use super::{
-    CliError, Exit, Outcome,
-    inspect::{self, network},
-    project::ManifestArgs,
-};
+use super::{CliError, Exit, Outcome, inspect::network, project::ManifestArgs};
 use crate::{
     device,
     manifest::Manifest,
-    models::tagger::{Graph, TagTable},
+    models::tagger::{Graph, Signature, TagTable, Tagger},
     pipeline::{self, RunOptions},
     report,
     weights::Checkpoint,
@@ -59,9 +55,9 @@ pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> mie
 
 fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
     if role == "tagger" {
-        let graph = inspect::graph_at(path);
-        Graph::open(&graph)?;
-        TagTable::read(&graph.with_file_name(inspect::TAGS))?;
+        let graph = Graph::open(&Tagger::graph_path(path))?;
+        let table = TagTable::read(&TagTable::beside(graph.path()))?;
+        Signature::of(&graph, &table)?;
         return Ok(());
     }
     let found = network::recognise(&Checkpoint::open(path)?);

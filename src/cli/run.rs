@@ -7,7 +7,7 @@ use super::{
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
-    pipeline::{self, Event, RunError, RunOptions},
+    pipeline::{self, Event, RunError, RunOptions, StagePlan},
     report::{self, Gathered, Look, Progress},
 };
 
@@ -67,11 +67,26 @@ impl Run {
 /// A weight file of the wrong network is told before the first stage starts, not hours later when its
 /// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
 fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
-    // What is wrong with the selection or the dataset, the run itself says.
-    let Ok(plan) = pipeline::plan(&project.graph, &project.store, options) else { return Ok(()) };
-    let busy =
-        |name: &str| plan.stages.iter().any(|stage| stage.name == name && stage.counts.run > 0);
-    super::check::networks(&project.manifest, busy)
+    match pipeline::plan(&project.graph, &project.store, options) {
+        Ok(plan) => super::check::networks(&project.manifest, |name| is_busy(&plan, name)),
+        // A file of a network may be the reason, such as a tagger's list that is not there.
+        Err(RunError::Stage { .. }) => super::check::networks(&project.manifest, |_| true),
+        // What is wrong with the selection or the store, the run itself says.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Whether the networks of a stage have work. A stage that works in steps has them in these.
+fn is_busy(plan: &pipeline::Plan, name: &str) -> bool {
+    let is_step = |stage: &&StagePlan| {
+        stage.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let works = |stage: &StagePlan| stage.counts.run > 0;
+    let mut steps = plan.stages.iter().filter(is_step).peekable();
+    match steps.peek() {
+        Some(_) => steps.any(works),
+        None => plan.stages.iter().any(|stage| stage.name == name && works(stage)),
+    }
 }
 
 /// Bars or lines while it goes on, and a summary at the end, also of a run that ended early.

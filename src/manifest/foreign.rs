@@ -60,6 +60,7 @@ const IGNORED: &[(&str, &str, &str)] = &[
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("append_tags", "say existing = \"append\" in [stages.tag]"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
     ("class_tokens", "say prepend_tags in [stages.merge]"),
@@ -70,6 +71,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_train_steps", "say max_train_epochs in [stages.finetune]"),
     ("mixed_precision", "say weights in [stages.finetune]"),
     ("model_dir", "say tagger in [models]"),
+    ("onnx", "take the line out: a tagger is always an ONNX graph"),
     ("output_dir", "say output in [project]"),
     ("pretrained_model_name_or_path", "say flux in [models]"),
     ("repo_id", "say tagger in [models]"),

@@ -91,6 +91,8 @@ impl Params for Label {
 pub enum Existing {
     /// It stays and is used.
     Keep,
+    /// What fluxpipe finds is added to it. Of tags only: a caption is a sentence.
+    Append,
     /// It is written over.
     Overwrite,
 }

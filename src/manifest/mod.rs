@@ -23,6 +23,7 @@ mod source;
 mod stage;
 mod syntax;
 mod tag;
+mod tag_list;
 mod template;
 mod tree;
 mod words;
@@ -45,7 +46,8 @@ pub use project::{Models, OnBadImage, Project};
 pub use schema::schema;
 pub use source::{Source, Spans};
 pub use stage::{Kind, StageConfig, StageDecl};
-pub use tag::Tag;
+pub use tag::{Order, Tag};
+pub use tag_list::{TagList, TagReplacement};
 pub use template::template;
 
 /// A manifest without mistakes.

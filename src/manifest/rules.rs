@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::{
-    Dataset, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
+    Dataset, Existing, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
     TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
@@ -138,6 +138,16 @@ impl Rules<'_> {
 
     fn label(&mut self, label: &Label) {
         self.sidecar_ending(&label.caption_extension);
+        if label.existing == Existing::Append {
+            let mistake = Mistake::UnknownValue {
+                path: self.of("existing"),
+                value: "append".to_owned(),
+                help: "a caption is a sentence, and nothing can be appended to one: it can be \"keep\" or \
+                       \"overwrite\""
+                    .to_owned(),
+            };
+            self.broken(&["existing"], &["not for captions"], mistake);
+        }
         if label.min_length > label.max_length {
             let mistake = Mistake::Conflict {
                 what: format!(
@@ -166,12 +176,49 @@ impl Rules<'_> {
 
     fn tag(&mut self, tag: &Tag) {
         self.sidecar_ending(&tag.caption_extension);
-        if tag.general_threshold.is_some()
-            && tag.character_threshold.is_some()
-            && self.states("thresh")
-        {
-            let reason = "both kinds of tags have a threshold of their own";
+        let kinds = [
+            tag.general_threshold,
+            tag.character_threshold,
+            tag.copyright_threshold,
+            tag.meta_threshold,
+            tag.model_threshold,
+            tag.artist_threshold,
+        ];
+        if kinds.iter().all(Option::is_some) && self.states("thresh") {
+            let reason = "every kind of tags has a threshold of its own";
             self.no_effect("thresh", "general_threshold", reason);
+        }
+        for (first, last, field, because) in [
+            (
+                tag.use_rating_tags,
+                tag.use_rating_tags_as_last_tag,
+                "use_rating_tags_as_last_tag",
+                "use_rating_tags",
+            ),
+            (
+                tag.use_quality_tags,
+                tag.use_quality_tags_as_last_tag,
+                "use_quality_tags_as_last_tag",
+                "use_quality_tags",
+            ),
+        ] {
+            if first && last {
+                self.no_effect(field, because, "it is written once, at the front");
+            }
+        }
+        if let Err(pair) = tag.tag_replacement.pairs() {
+            let mistake = Mistake::UnknownValue {
+                path: self.of("tag_replacement"),
+                value: pair,
+                help: "write pairs, [[\"source\", \"target\"]], or a text \"source,target;source2,target2\" in \
+                       which `\\,` and `\\;` stand for a comma and a semicolon inside a tag"
+                    .to_owned(),
+            };
+            self.broken(
+                &["tag_replacement"],
+                &["a pair of a source and a target is wanted"],
+                mistake,
+            );
         }
     }
 

@@ -38,6 +38,7 @@ pub(super) fn expected(schema: &Json) -> String {
         Some("array") => match (schema["items"]["type"].as_str(), schema["maxItems"].as_u64()) {
             (Some("integer"), Some(count)) => return format!("a list of {count} whole numbers"),
             (Some("string"), _) => "a list of texts",
+            (Some("array"), _) => "a list of pairs",
             (Some("object"), _) => "a list of tables",
             _ => "a list",
         },

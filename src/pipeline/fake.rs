@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication, Published,
-    Recipe, Stage, StageError, Store, StoreError, Upstream, Work,
+    Recipe, Stage, StageError, Store, StoreError, Upstream, Words, Work,
 };
 use crate::base::{Digest, Value};
 
@@ -258,7 +258,7 @@ impl Stage for FakeStage {
             let path = folder.join(format!("{}.txt", finished.spec.id));
             let content = Published::Blob(finished.output.blob("text")?.clone());
             let picture = Digest::of(finished.spec.id.as_bytes());
-            let owner = Owner::Sidecar { picture, overwrite: false };
+            let owner = Owner::Sidecar { picture, words: Words::Keep };
             Some(Publication { path, content, owner })
         });
         Ok(publications.collect())

@@ -14,8 +14,11 @@ use thiserror::Error;
 use super::Stage;
 
 /// A stage with its name and the names of the stages whose outputs it reads.
+///
+/// A stage of the manifest may work in steps that are stages of their own here: a node `tag.probabilities`
+/// is a step of `tag`. Who names `tag` to select or force it means its steps too.
 pub struct Node {
-    /// Its name in the manifest.
+    /// Its name in the manifest; of a step, that name, a dot and its own.
     pub name: String,
     /// Names of the stages that it needs.
     pub needs: Vec<String>,
@@ -164,8 +167,22 @@ impl Graph {
         })
     }
 
+    /// Indices of the stage of this name and of its steps.
+    ///
+    /// # Errors
+    /// There is no such stage.
+    pub fn with_steps(&self, name: &str) -> Result<Vec<usize>, GraphError> {
+        self.find(name)?;
+        let is_part = |node: &Node| match node.name.strip_prefix(name) {
+            Some(rest) => rest.is_empty() || rest.starts_with('.'),
+            None => false,
+        };
+        Ok((0..self.nodes.len()).filter(|&index| is_part(&self.nodes[index])).collect())
+    }
+
     /// The stages that `only`, `from` and `until` leave: those named by `only`, or else those that
-    /// need `from` and are needed by `until` (both included, directly or through others).
+    /// need `from` and are needed by `until` (both included, directly or through others), each with
+    /// its steps.
     ///
     /// # Errors
     /// A named stage is not there.
@@ -177,10 +194,14 @@ impl Graph {
     ) -> Result<Selection, GraphError> {
         let mut selected = vec![only.is_empty(); self.nodes.len()];
         for name in only {
-            selected[self.find(name)?] = true;
+            self.with_steps(name)?.into_iter().for_each(|index| selected[index] = true);
         }
         if let Some(from) = from {
-            let reached = self.reached(self.find(from)?, Direction::Outgoing);
+            let mut reached = vec![false; self.nodes.len()];
+            for start in self.with_steps(from)? {
+                let more = self.reached(start, Direction::Outgoing);
+                reached.iter_mut().zip(more).for_each(|(reached, more)| *reached |= more);
+            }
             selected.iter_mut().zip(reached).for_each(|(selected, kept)| *selected &= kept);
         }
         if let Some(until) = until {
@@ -313,6 +334,29 @@ mod tests {
         assert_eq!(pick(&[], Some("a"), Some("c")), "ac");
         let error = graph.select(&["B".to_owned()], None, None).unwrap_err();
         assert!(error.help().unwrap().to_string().starts_with("did you mean `b`?"));
+    }
+
+    #[test]
+    fn who_names_a_stage_means_its_steps_too() {
+        let stages: &[(&str, &[&str])] = &[
+            ("tag.net", &[]),
+            ("tag", &["tag.net"]),
+            ("tag-2", &[]),
+            ("merge", &["tag", "tag-2"]),
+        ];
+        let graph = graph(stages).unwrap();
+        let pick = |only: &[&str], from, until| {
+            let only: Vec<_> = only.iter().map(|&name| name.to_owned()).collect();
+            let flags = graph.select(&only, from, until).unwrap();
+            let names = names(&graph).into_iter().zip(flags).filter(|(_, flag)| *flag);
+            names.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(pick(&["tag"], None, None), ["tag.net", "tag"]);
+        assert_eq!(pick(&["tag.net"], None, None), ["tag.net"]);
+        assert_eq!(pick(&[], Some("tag"), None), ["tag.net", "tag", "merge"]);
+        assert_eq!(pick(&[], Some("tag.net"), Some("tag")), ["tag.net", "tag"]);
+        assert_eq!(pick(&[], None, Some("tag")), ["tag.net", "tag"]);
+        assert!(graph.with_steps("ta").is_err());
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //!
 //! A sidecar is ours if its bytes are what fluxpipe last wrote at its path, or last wrote for its
 //! picture wherever that was then (a picture renamed together with its sidecars). What is about to be
-//! written is noted before it is, so that a kill in between makes nobody's file a human's.
+//! written is noted before it is, so that a kill in between makes nobody's file a human's. Where words
+//! of a human went into what is written, they are noted with it: they are theirs for ever, and what
+//! was added to them is not.
 
 use std::{
     collections::HashMap,
@@ -20,10 +22,12 @@ use super::{
 use crate::base::{Digest, atomic};
 
 /// Whose file it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
     /// fluxpipe wrote it as it is.
     Ours,
+    /// fluxpipe wrote it as it is, and added to these words of a human.
+    Appended(String),
     /// A human wrote or changed it.
     Human,
 }
@@ -46,13 +50,23 @@ pub(super) struct Entry {
     pub digest: Digest,
     /// Whether it is there, or only about to be.
     pub written: bool,
+    /// Words of a human that fluxpipe added to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub appended_to: Option<String>,
 }
 
 /// What was last written, and what may have been after it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Last {
-    written: Option<Digest>,
-    intended: Option<Digest>,
+    written: Option<Sidecar>,
+    intended: Option<Sidecar>,
+}
+
+/// What was written: its digest, and the words of a human in it.
+#[derive(Clone, Debug)]
+struct Sidecar {
+    digest: Digest,
+    appended_to: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -88,8 +102,12 @@ impl Ledger {
         let entries = slot.get_or_insert_default();
         let at_path = entries.paths.get(&path);
         let of_picture = entries.pictures.get(&(*picture, extension(&path)));
-        let ours = at_path.into_iter().chain(of_picture).any(|last| last.is(bytes));
-        Ok(if ours { Whose::Ours } else { Whose::Human })
+        let ours = at_path.into_iter().chain(of_picture).find_map(|last| last.find(bytes));
+        Ok(match ours {
+            Some(Sidecar { appended_to: Some(words), .. }) => Whose::Appended(words.clone()),
+            Some(_) => Whose::Ours,
+            None => Whose::Human,
+        })
     }
 
     /// Takes in what other processes wrote since.
@@ -144,15 +162,17 @@ impl Ledger {
 
 impl Last {
     fn take_in(&mut self, entry: &Entry) {
+        let sidecar = Sidecar { digest: entry.digest, appended_to: entry.appended_to.clone() };
         if entry.written {
-            *self = Self { written: Some(entry.digest), intended: None };
+            *self = Self { written: Some(sidecar), intended: None };
         } else {
-            self.intended = Some(entry.digest);
+            self.intended = Some(sidecar);
         }
     }
 
-    fn is(&self, bytes: &Digest) -> bool {
-        self.written.as_ref() == Some(bytes) || self.intended.as_ref() == Some(bytes)
+    fn find(&self, bytes: &Digest) -> Option<&Sidecar> {
+        let both = self.intended.iter().chain(&self.written);
+        both.into_iter().find(|sidecar| sidecar.digest == *bytes)
     }
 }
 
@@ -173,7 +193,8 @@ mod tests {
     }
 
     fn entry(path: &str, picture: &str, text: &str, written: bool) -> Entry {
-        Entry { path: path.into(), picture: digest(picture), digest: digest(text), written }
+        let (path, picture, digest) = (path.into(), digest(picture), digest(text));
+        Entry { path, picture, digest, written, appended_to: None }
     }
 
     fn owner(ledger: &Ledger, path: &str, picture: &str, text: &str) -> Whose {
@@ -196,6 +217,26 @@ mod tests {
         ledger.note(&[entry("/p/a.caption", "A", "a dog", true)], true).unwrap();
         assert_eq!(owner(&ledger, "/p/a.caption", "A", "a dog"), Whose::Ours);
         assert_eq!(owner(&ledger, "/p/a.caption", "A", "a cat"), Whose::Human, "put back by hand");
+    }
+
+    #[test]
+    fn words_that_were_added_to_are_remembered_until_the_file_is_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let ledger = Ledger::new(log.clone());
+        let appended = Entry {
+            appended_to: Some("hat".to_owned()),
+            ..entry("/p/a.txt", "A", "hat, sky", true)
+        };
+        ledger.note(&[appended], true).unwrap();
+        for ledger in [&ledger, &Ledger::new(log)] {
+            let words = Whose::Appended("hat".to_owned());
+            assert_eq!(owner(ledger, "/p/a.txt", "A", "hat, sky"), words);
+            assert_eq!(owner(ledger, "/q/b.txt", "A", "hat, sky"), words, "renamed");
+            assert_eq!(owner(ledger, "/p/a.txt", "A", "hat"), Whose::Human, "put back by hand");
+        }
+        ledger.note(&[entry("/p/a.txt", "A", "sky", true)], true).unwrap();
+        assert_eq!(owner(&ledger, "/p/a.txt", "A", "sky"), Whose::Ours, "written over");
     }
 
     #[test]

@@ -216,11 +216,10 @@ impl Scope {
         let selected = graph.select(&options.only, from, until)?;
         let mut forced = vec![false; selected.len()];
         for name in &options.force {
-            let index = graph.find(name)?;
-            if !selected[index] {
+            if !selected[graph.find(name)?] {
                 return Err(GraphError::ForcedNotSelected { name: name.clone() });
             }
-            forced[index] = true;
+            graph.with_steps(name)?.into_iter().for_each(|index| forced[index] = selected[index]);
         }
         Ok(Self { selected, forced })
     }

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, io, path::Path};
 use rayon::prelude::*;
 
 use super::{
-    Finished, Node, Owner, Publication, Published, RunError, Store, StoreError, Whose,
-    decide::Decided, ledger::Entry,
+    Finished, Frequency, Node, Owner, Publication, Published, RunError, Store, StoreError, Whose,
+    Words, decide::Decided, ledger::Entry,
 };
 use crate::base::{Digest, atomic};
 
@@ -22,18 +22,32 @@ const BATCH: usize = 256;
 
 /// The files of a stage that are not as they should be.
 pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publication>, RunError> {
-    let finished = decided
-        .decisions
-        .iter()
-        .filter_map(|decision| Some(Finished { spec: &decision.spec, output: decision.output()? }));
-    let finished: Vec<_> = finished.collect();
-    let all = node.stage.publications(&finished, store);
+    let all = node.stage.publications(&finished(decided), store);
     let all = all.map_err(|error| RunError::stage(&node.name, error))?;
     let due = all.into_par_iter().filter_map(|publication| match is_due(&publication, store) {
         Ok(due) => due.then_some(Ok(publication)),
         Err(error) => Some(Err(error.into())),
     });
     due.collect()
+}
+
+/// What a stage counts in its outputs, the most frequent first.
+pub fn frequencies(
+    node: &Node,
+    decided: &Decided,
+    store: &Store,
+) -> Result<Vec<Frequency>, RunError> {
+    let all = node.stage.frequencies(&finished(decided), store);
+    let mut all = all.map_err(|error| RunError::stage(&node.name, error))?;
+    all.sort_by(|one, other| other.items.cmp(&one.items).then_with(|| one.name.cmp(&other.name)));
+    Ok(all)
+}
+
+fn finished(decided: &Decided) -> Vec<Finished<'_>> {
+    let finished = decided.decisions.iter();
+    let finished = finished
+        .filter_map(|decision| Some(Finished { spec: &decision.spec, output: decision.output()? }));
+    finished.collect()
 }
 
 /// Writes the files, and calls `written` for each.
@@ -76,11 +90,11 @@ fn is_due(publication: &Publication, store: &Store) -> Result<bool, StoreError> 
     if found == wanted(publication) {
         return Ok(false);
     }
-    match publication.owner {
-        Owner::Fluxpipe | Owner::Sidecar { overwrite: true, .. } => Ok(true),
-        Owner::Sidecar { picture, overwrite: false } => {
-            Ok(store.ledger().owner(path, &picture, &found)? == Whose::Ours)
+    match &publication.owner {
+        Owner::Sidecar { picture, words: Words::Keep } => {
+            Ok(store.ledger().owner(path, picture, &found)? == Whose::Ours)
         }
+        Owner::Fluxpipe | Owner::Sidecar { .. } => Ok(true),
     }
 }
 
@@ -93,9 +107,13 @@ fn wanted(publication: &Publication) -> Digest {
 
 /// The ledger's entry for a sidecar that is about to be written.
 fn entry(publication: &Publication) -> Option<Entry> {
-    let Owner::Sidecar { picture, .. } = publication.owner else { return None };
+    let Owner::Sidecar { picture, words } = &publication.owner else { return None };
     let (path, digest) = (publication.path.clone(), wanted(publication));
-    Some(Entry { path, picture, digest, written: false })
+    let appended_to = match words {
+        Words::AppendTo(words) => Some(words.clone()),
+        Words::Keep | Words::Overwrite => None,
+    };
+    Some(Entry { path, picture: *picture, digest, written: false, appended_to })
 }
 
 fn place(publication: &Publication, store: &Store) -> Result<(), StoreError> {
@@ -105,7 +123,7 @@ fn place(publication: &Publication, store: &Store) -> Result<(), StoreError> {
     }
     let placed = match &publication.content {
         Published::Bytes(bytes) => atomic::replace(path, bytes),
-        Published::Blob(blob) => match (&blob.text, publication.owner) {
+        Published::Blob(blob) => match (&blob.text, &publication.owner) {
             (Some(text), _) => atomic::replace(path, text.as_bytes()),
             (None, Owner::Fluxpipe) if blob.size >= LINK_FROM => {
                 atomic::link(&store.path(blob)?, path)
@@ -146,7 +164,7 @@ mod tests {
             let content = Published::Blob(output.blobs[0].clone());
             Publication { path: folder.path().join("out").join(name), content, owner }
         };
-        let sidecar = Owner::Sidecar { picture: Digest::of(b"p"), overwrite: false };
+        let sidecar = Owner::Sidecar { picture: Digest::of(b"p"), words: Words::Keep };
         let both = [publish("model", Owner::Fluxpipe), publish("sidecar", sidecar)];
         assert!(both.iter().all(|publication| is_due(publication, &store).unwrap()));
         let mut written = 0;
@@ -164,7 +182,9 @@ mod tests {
             fs_err::write(&publication.path, "changed").unwrap();
         }
         assert_eq!(both.each_ref().map(|one| is_due(one, &store).unwrap()), [true, false]);
-        let overwrite = Owner::Sidecar { picture: Digest::of(b"p"), overwrite: true };
-        assert!(is_due(&publish("sidecar", overwrite), &store).unwrap());
+        for words in [Words::Overwrite, Words::AppendTo("changed".to_owned())] {
+            let over = Owner::Sidecar { picture: Digest::of(b"p"), words };
+            assert!(is_due(&publish("sidecar", over), &store).unwrap());
+        }
     }
 }

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::{Blob, Draft, KeyPart, Output, Store};
 use crate::base::Digest;
 
@@ -48,6 +51,29 @@ pub trait Stage: Send + Sync {
         let _ = (finished, store);
         Ok(Vec::new())
     }
+
+    /// How often something stands in the outputs, for a table at the end of a run; empty where nobody
+    /// asked for one. Called like [`Stage::publications`], for a run only.
+    ///
+    /// # Errors
+    /// An output cannot be read.
+    fn frequencies(
+        &self,
+        finished: &[Finished<'_>],
+        store: &Store,
+    ) -> Result<Vec<Frequency>, StageError> {
+        let _ = (finished, store);
+        Ok(Vec::new())
+    }
+}
+
+/// How often something stands in the outputs of a stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Frequency {
+    /// What it is: a tag.
+    pub name: String,
+    /// Number of items in whose outputs it stands.
+    pub items: usize,
 }
 
 /// The part of a key that all items of one sort share.
@@ -177,18 +203,28 @@ pub enum Published {
 }
 
 /// Who owns a published file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// fluxpipe: it lies in the output folder and is rewritten when it differs.
     Fluxpipe,
-    /// Shared with its human: a sidecar of the picture with this digest. It is written only where no file is, or
-    /// where the file is as fluxpipe last wrote it (see [`super::Ledger`]).
+    /// Shared with its human: a sidecar of the picture with this digest.
     Sidecar {
         /// Digest of the picture's bytes.
         picture: Digest,
-        /// Write even over a file that a human wrote (`existing = "overwrite"`).
-        overwrite: bool,
+        /// What becomes of a file that a human wrote (see [`super::Ledger`]).
+        words: Words,
     },
+}
+
+/// What becomes of words that a human wrote into a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// They stay: the file is written only where none is, or where it is as fluxpipe last wrote it.
+    Keep,
+    /// The new content holds them, and more: these words.
+    AppendTo(String),
+    /// They are written over.
+    Overwrite,
 }
 
 /// An item that is done, with what it made.

@@ -61,7 +61,7 @@ impl Progress {
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
             Event::StageStarted { stage, items, .. } => self.begin(stage, items),
-            Event::Kept { .. } | Event::Published { .. } => {}
+            Event::Kept { .. } | Event::Published { .. } | Event::Frequencies { .. } => {}
             Event::Step { stage, done, total, note, .. } => self.step(stage, *done, *total, note),
             Event::ItemFinished { stage, .. } => self.item(stage),
             Event::ItemFailed { stage, item, failure, remembered } => {

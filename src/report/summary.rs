@@ -8,7 +8,7 @@ use std::{
 use super::{theme, words};
 use crate::{
     base::plural,
-    pipeline::{Event, StageSummary, Stopped, Summary, Tally},
+    pipeline::{Event, Frequency, StageSummary, Stopped, Summary, Tally},
 };
 
 /// Gathers what a run did from its events, so that a run that ended early can be summed up too.
@@ -16,6 +16,8 @@ use crate::{
 pub struct Gathered {
     summary: Summary,
     stopped: Option<Stopped>,
+    /// What a stage counted in its outputs, by its name.
+    frequencies: Vec<(String, Vec<Frequency>)>,
     finished: bool,
 }
 
@@ -25,6 +27,9 @@ impl Gathered {
         match event {
             Event::ItemFailed { stage, item, failure, .. } => {
                 self.summary.failures.push((stage.clone(), item.clone(), failure.clone()));
+            }
+            Event::Frequencies { stage, counts } => {
+                self.frequencies.push((stage.clone(), counts.clone()));
             }
             Event::Published { path, .. } => self.summary.published.push(path.clone()),
             Event::Finished { stages, seconds, stopped, .. } => {
@@ -43,11 +48,20 @@ impl Gathered {
         self.finished
     }
 
-    /// A line per stage, then what was left out, then where the results lie.
+    /// A line per stage, then what was left out, then where the results lie, then what was counted.
     #[must_use]
     pub fn text(&self) -> String {
-        summary(&self.summary, self.stopped)
+        let counted = self.frequencies.iter().map(|(stage, counts)| frequencies(stage, counts));
+        summary(&self.summary, self.stopped) + &counted.collect::<String>()
     }
+}
+
+/// A table: how often, and what.
+fn frequencies(stage: &str, counts: &[Frequency]) -> String {
+    let width = counts.iter().map(|count| count.items.to_string().len()).max().unwrap_or(0);
+    let line = |count: &Frequency| format!("  {:>width$}  {}\n", count.items, count.name);
+    format!("\nFrequencies in {}:\n", theme::strong(stage))
+        + &counts.iter().map(line).collect::<String>()
 }
 
 fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {

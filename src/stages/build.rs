@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     ProjectError, Sample, Site, cache::Cache, finetune::Finetune, label::Label, merge::Merge,
-    tag::Tag,
+    probabilities::Probabilities, tag::Tag,
 };
 use crate::{
     dataset,
@@ -28,6 +28,13 @@ pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectEr
     let mut nodes = Vec::new();
     for stage in &site.manifest.stages {
         let name = stage.name.clone();
+        let mut needs = stage.needs.clone();
+        if let StageConfig::Tag(config) = &stage.config {
+            let step = Box::new(Probabilities::new(&site, &name, config)?);
+            let name = Probabilities::name(&name);
+            nodes.push(Node { name: name.clone(), needs: Vec::new(), stage: step });
+            needs.push(name);
+        }
         let built: Box<dyn Stage> = match &stage.config {
             StageConfig::Label(config) => Box::new(Label::new(&site, &name, config)?),
             StageConfig::Tag(config) => Box::new(Tag::new(&site, &name, config)?),
@@ -35,7 +42,7 @@ pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectEr
             StageConfig::Cache(config) => Box::new(Cache::new(&site, &name, config)?),
             StageConfig::Finetune(config) => Box::new(Finetune::new(&site, &name, config)?),
         };
-        nodes.push(Node { name, needs: stage.needs.clone(), stage: built });
+        nodes.push(Node { name, needs, stage: built });
     }
     Ok(Graph::new(nodes)?)
 }

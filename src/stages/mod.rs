@@ -11,6 +11,7 @@ mod finetune;
 mod label;
 mod latents;
 mod merge;
+mod probabilities;
 mod record;
 mod sidecar;
 mod site;

@@ -1,19 +1,22 @@
 //! What `label` and `tag` share: texts that are shown as sidecars and may belong to their human.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use super::{Sample, Site};
 use crate::{
-    base::Digest,
+    base::{Digest, Value},
     dataset::{DatasetError, Picture},
     manifest::Existing,
     pipeline::{
         Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication,
-        Published, StageError, Store, Whose, Work,
+        Published, StageError, Store, Whose, Words, Work,
     },
 };
+
+/// Name of the key part that holds the words of a human which an output adds to.
+const APPENDED_TO: &str = "by hand";
 
 /// How a stage treats its sidecars.
 pub struct Sidecars<'a> {
@@ -25,31 +28,68 @@ pub struct Sidecars<'a> {
     pub existing: Existing,
 }
 
+/// What a human wrote into the sidecar of a sample, as far as it counts.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Nothing: the text is fluxpipe's to make.
+    Nothing,
+    /// The text, which stays as it is.
+    Kept(String),
+    /// Words that the text is added to.
+    AppendTo(String),
+}
+
 impl Sidecars<'_> {
-    /// One item per sample. A text that a human wrote is given, so that no network runs for it.
+    /// One item per sample, which reads its picture. A text that a human wrote is given, so that no
+    /// network runs for it.
     pub fn items(&self, site: &Site) -> Result<Vec<ItemSpec>, StageError> {
-        site.samples.iter().map(|sample| self.item(site, sample)).collect()
+        let item = |sample: &Sample| match self.said(site, sample)? {
+            Said::Kept(text) => self.given(sample, text),
+            Said::Nothing | Said::AppendTo(_) => Ok(of_picture(sample)),
+        };
+        site.samples.par_iter().map(item).collect()
     }
 
-    fn item(&self, site: &Site, sample: &Sample) -> Result<ItemSpec, StageError> {
-        let path = sample.sidecar(self.extension)?;
-        let picture =
-            KeyPart::new("picture", sample.digest, Origin::File(sample.file.path.clone()));
-        let mut item =
-            ItemSpec { id: sample.id.clone(), recipe: 0, parts: vec![picture], given: None };
+    /// What a human wrote for this sample.
+    ///
+    /// fluxpipe's own words in a file that a human began are not the human's, so that added tags can be
+    /// made anew; but such a file as a whole is kept where nothing may be added any more.
+    pub fn said(&self, site: &Site, sample: &Sample) -> Result<Said, StageError> {
         if self.existing == Existing::Overwrite {
-            return Ok(item);
+            return Ok(Said::Nothing);
         }
-        let Some(bytes) = read(&path)? else { return Ok(item) };
-        let digest = Digest::of(&bytes);
-        if site.store.ledger().owner(&path, &sample.digest, &digest)? == Whose::Human {
-            let text = crate::dataset::decode_text(&bytes, &path)?;
-            item.parts = vec![KeyPart::new(self.blob, digest, Origin::File(path))];
-            let why = "edited by hand, kept";
-            item.given =
-                Some(Given { output: Output { blobs: vec![text_blob(self.blob, text)] }, why });
+        let path = sample.sidecar(self.extension)?;
+        let Some(bytes) = read(&path)? else { return Ok(Said::Nothing) };
+        let owner = site.store.ledger().owner(&path, &sample.digest, &Digest::of(&bytes))?;
+        if owner == Whose::Ours {
+            return Ok(Said::Nothing);
         }
-        Ok(item)
+        Ok(match (self.existing, owner) {
+            (Existing::Append, Whose::Appended(words)) => Said::AppendTo(words),
+            (Existing::Append, _) => Said::AppendTo(crate::dataset::decode_text(&bytes, &path)?),
+            _ => Said::Kept(crate::dataset::decode_text(&bytes, &path)?),
+        })
+    }
+
+    /// The item of a sample whose text is its human's.
+    pub fn given(&self, sample: &Sample, text: String) -> Result<ItemSpec, StageError> {
+        let origin = Origin::File(sample.sidecar(self.extension)?);
+        let blob = text_blob(self.blob, text);
+        Ok(ItemSpec {
+            id: sample.id.clone(),
+            recipe: 0,
+            parts: vec![KeyPart::new(self.blob, blob.digest, origin)],
+            given: Some(Given {
+                output: Output { blobs: vec![blob] },
+                why: "edited by hand, kept",
+            }),
+        })
+    }
+
+    /// A key part for words that the text is added to; they are found again by [`appended_to`].
+    pub fn append_part(&self, sample: &Sample, words: &str) -> Result<KeyPart, StageError> {
+        let path: PathBuf = sample.sidecar(self.extension)?;
+        Ok(KeyPart::new(APPENDED_TO, words, Origin::File(path)))
     }
 
     /// One sidecar per finished item that fluxpipe made itself.
@@ -67,18 +107,40 @@ impl Sidecars<'_> {
             else {
                 continue;
             };
+            let words = match appended_to(done.spec) {
+                // Somebody wrote other words while the stage ran: they wait for the next run.
+                Some(words) if self.said(site, sample)? != Said::AppendTo(words.to_owned()) => {
+                    continue;
+                }
+                Some(words) => Words::AppendTo(words.to_owned()),
+                None if self.existing == Existing::Overwrite => Words::Overwrite,
+                None => Words::Keep,
+            };
             let mut text = store.read(blob)?;
             text.push(b'\n');
             publications.push(Publication {
                 path: sample.sidecar(self.extension)?,
                 content: Published::Bytes(text),
-                owner: Owner::Sidecar {
-                    picture: sample.digest,
-                    overwrite: self.existing == Existing::Overwrite,
-                },
+                owner: Owner::Sidecar { picture: sample.digest, words },
             });
         }
         Ok(publications)
+    }
+}
+
+/// The item of a sample that reads its picture and nothing else.
+pub fn of_picture(sample: &Sample) -> ItemSpec {
+    let origin = Origin::File(sample.file.path.clone());
+    let parts = vec![KeyPart::new("picture", sample.digest, origin)];
+    ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None }
+}
+
+/// The words of a human that an item adds to.
+pub fn appended_to(item: &ItemSpec) -> Option<&str> {
+    let part = item.parts.iter().find(|part| part.name == APPENDED_TO)?;
+    match &part.value {
+        Some(Value::Text(words)) => Some(words),
+        _ => None,
     }
 }
 

@@ -14,11 +14,12 @@ fn it_is_reported_and_left_out_and_the_others_go_on() {
     let run = project.run().exits(0);
     assert_eq!(
         run.counts(),
-        "label 5 of 6 (1 failed), tag 5 of 6 (1 failed), merge 5 of 5, cache 10 of 10, \
+        "label 5 of 6 (1 failed), tag.probabilities 5 of 6 (1 failed), tag 5 of 5, \
+         merge 5 of 5, cache 10 of 10, \
          finetune 1 of 1"
     );
     let failed: Vec<_> = run.events().filter(|event| event["event"] == "item_failed").collect();
-    for (event, stage) in failed.iter().zip(["label", "tag"]) {
+    for (event, stage) in failed.iter().zip(["label", "tag.probabilities"]) {
         assert_eq!(event["stage"], stage);
         assert_eq!(event["item"], "broken.png");
         assert_eq!(event["code"], "fluxpipe::dataset::not_a_picture");
@@ -30,7 +31,8 @@ fn it_is_reported_and_left_out_and_the_others_go_on() {
     assert!(!project.path("words/broken.caption").exists());
 
     // It is not tried again, and still reported.
-    let expected = "label 0 of 6 (1 failed), tag 0 of 6 (1 failed), merge 0 of 5, cache 0 of 10, \
+    let expected = "label 0 of 6 (1 failed), tag.probabilities 0 of 6 (1 failed), tag 0 of 5, \
+                    merge 0 of 5, cache 0 of 10, \
                     finetune 0 of 1";
     assert_eq!(project.plan(), expected);
     let again = project.run().exits(0);
@@ -45,7 +47,10 @@ fn it_is_reported_and_left_out_and_the_others_go_on() {
 
     // Once it is mended it is a sample like any other.
     project.demo_picture("horse.png", "pictures/broken.png");
-    project.does("label 1 of 6, tag 1 of 6, merge 1 of 6, cache 2 of 12, finetune 1 of 1");
+    project.does(
+        "label 1 of 6, tag.probabilities 1 of 6, tag 1 of 6, \
+                  merge 1 of 6, cache 2 of 12, finetune 1 of 1",
+    );
 }
 
 #[test]
@@ -68,7 +73,7 @@ fn a_picture_cut_short_is_no_picture() {
     let bytes = std::fs::read(project.path("pictures/rocket.jpg")).unwrap();
     project.file("pictures/rocket.jpg", &bytes[..bytes.len() / 3]);
     let run = project.run().exits(0);
-    assert!(
-        run.counts().starts_with("label 4 of 5 (1 failed), tag 4 of 5 (1 failed), merge 4 of 4")
-    );
+    assert!(run.counts().starts_with(
+        "label 4 of 5 (1 failed), tag.probabilities 4 of 5 (1 failed), tag 4 of 4, merge 4 of 4"
+    ));
 }

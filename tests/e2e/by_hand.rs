@@ -73,8 +73,10 @@ fn sidecars_lie_beside_the_pictures_unless_the_manifest_says_otherwise() {
     let project = Project::fresh();
     project.replace("sidecars = \"words\"\n", "");
     project.file("pictures/clock.caption", "a clock that was there before");
-    let run =
-        project.does("label 4 of 5, tag 5 of 5, merge 5 of 5, cache 10 of 10, finetune 1 of 1");
+    let run = project.does(
+        "label 4 of 5, tag.probabilities 5 of 5, tag 5 of 5, \
+                      merge 5 of 5, cache 10 of 10, finetune 1 of 1",
+    );
     let kept: Vec<_> = run.events().filter(|event| event["event"] == "kept").collect();
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0]["item"], "clock.webp");

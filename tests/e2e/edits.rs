@@ -12,8 +12,10 @@ fn an_edited_caption_reruns_its_text_and_what_learns_from_it() {
     let why = project.call(&["why", "project.toml", "finetune"]).exits(0);
     assert!(why.stdout.contains("words/coffee.caption"), "{}", why.stdout);
 
-    let run =
-        project.does("label 0 of 5, tag 0 of 5, merge 1 of 5, cache 1 of 10, finetune 1 of 1");
+    let run = project.does(
+        "label 0 of 5, tag.probabilities 0 of 5, tag 0 of 5, \
+                      merge 1 of 5, cache 1 of 10, finetune 1 of 1",
+    );
     assert_eq!(
         run.made(),
         ["cache/text coffee.webp", "finetune/model model", "merge/training caption coffee.webp"]
@@ -23,7 +25,11 @@ fn an_edited_caption_reruns_its_text_and_what_learns_from_it() {
 
     // The edit also outlives a run that makes all captions anew.
     let forced = project.call(&["run", "project.toml", "--json", "--force", "label"]).exits(0);
-    assert!(forced.counts().starts_with("label 4 of 5, tag 0 of 5, merge 0 of 5"));
+    assert!(
+        forced
+            .counts()
+            .starts_with("label 4 of 5, tag.probabilities 0 of 5, tag 0 of 5, merge 0 of 5")
+    );
     assert_eq!(project.read("words/coffee.caption"), "a cup of coffee on a table\n");
 }
 
@@ -31,8 +37,10 @@ fn an_edited_caption_reruns_its_text_and_what_learns_from_it() {
 fn tags_edited_by_hand_count_like_captions() {
     let project = Project::finished();
     project.file("words/rocket.txt", "rocket, launch pad");
-    let run =
-        project.does("label 0 of 5, tag 0 of 5, merge 1 of 5, cache 1 of 10, finetune 1 of 1");
+    let run = project.does(
+        "label 0 of 5, tag.probabilities 0 of 4, tag 0 of 5, \
+                      merge 1 of 5, cache 1 of 10, finetune 1 of 1",
+    );
     assert!(run.made().contains(&"cache/text rocket.jpg".to_owned()));
     assert_eq!(project.read("words/rocket.txt"), "rocket, launch pad");
 }
@@ -66,8 +74,10 @@ fn a_replaced_picture_is_described_and_encoded_anew_and_no_other_is() {
     other.save(project.path("pictures/coffee.webp")).unwrap();
 
     // Its caption and its text are announced too, since nobody knows yet what the networks will say.
-    let run =
-        project.does("label 1 of 5, tag 1 of 5, merge 1 of 5, cache 2 of 10, finetune 1 of 1");
+    let run = project.does(
+        "label 1 of 5, tag.probabilities 1 of 5, tag 1 of 5, \
+                      merge 1 of 5, cache 2 of 10, finetune 1 of 1",
+    );
     assert_eq!(
         run.made(),
         [
@@ -76,6 +86,7 @@ fn a_replaced_picture_is_described_and_encoded_anew_and_no_other_is() {
             "finetune/model model",
             "label/caption coffee.webp",
             "merge/training caption coffee.webp",
+            "tag.probabilities/probabilities coffee.webp",
             "tag/tags coffee.webp",
         ]
     );
@@ -91,7 +102,10 @@ fn a_replaced_picture_with_words_of_its_human_keeps_them() {
     project.demo_picture("horse.png", "horse.png");
     let other = image::open(project.path("horse.png")).unwrap();
     other.save(project.path("pictures/coffee.webp")).unwrap();
-    project.does("label 0 of 5, tag 0 of 5, merge 0 of 5, cache 1 of 10, finetune 1 of 1");
+    project.does(
+        "label 0 of 5, tag.probabilities 0 of 4, tag 0 of 5, \
+                  merge 0 of 5, cache 1 of 10, finetune 1 of 1",
+    );
 }
 
 #[test]
@@ -100,7 +114,10 @@ fn a_deleted_picture_drops_out_and_nothing_is_encoded() {
     for file in ["pictures/clock.webp", "words/clock.caption", "words/clock.txt"] {
         project.remove(file);
     }
-    project.does("label 0 of 4, tag 0 of 4, merge 0 of 4, cache 0 of 8, finetune 1 of 1");
+    project.does(
+        "label 0 of 4, tag.probabilities 0 of 4, tag 0 of 4, \
+                  merge 0 of 4, cache 0 of 8, finetune 1 of 1",
+    );
     assert!(!project.read("out/meta_data.json").contains("clock"));
 }
 
@@ -109,9 +126,15 @@ fn a_picture_that_comes_back_costs_nothing() {
     let project = Project::finished();
     let before = project.outputs();
     project.rename("pictures/clock.webp", "clock.webp");
-    project.does("label 0 of 4, tag 0 of 4, merge 0 of 4, cache 0 of 8, finetune 1 of 1");
+    project.does(
+        "label 0 of 4, tag.probabilities 0 of 4, tag 0 of 4, \
+                  merge 0 of 4, cache 0 of 8, finetune 1 of 1",
+    );
     project.rename("clock.webp", "pictures/clock.webp");
-    project.does("label 0 of 5, tag 0 of 5, merge 0 of 5, cache 0 of 10, finetune 0 of 1");
+    project.does(
+        "label 0 of 5, tag.probabilities 0 of 5, tag 0 of 5, \
+                  merge 0 of 5, cache 0 of 10, finetune 0 of 1",
+    );
     assert_eq!(project.outputs(), before, "also the published model is the old one again");
 }
 
@@ -121,7 +144,10 @@ fn another_learning_rate_trains_again_and_does_no_more() {
     project.replace("learning_rate = 1e-4", "learning_rate = 2e-4");
     let why = project.call(&["why", "project.toml", "finetune"]).exits(0);
     assert!(why.stdout.contains("learning_rate"), "{}", why.stdout);
-    project.does("label 0 of 5, tag 0 of 5, merge 0 of 5, cache 0 of 10, finetune 1 of 1");
+    project.does(
+        "label 0 of 5, tag.probabilities 0 of 5, tag 0 of 5, \
+                  merge 0 of 5, cache 0 of 10, finetune 1 of 1",
+    );
 }
 
 #[test]
@@ -135,7 +161,8 @@ fn a_renamed_picture_is_the_same_sample() {
     let run = project.run().exits(0);
     assert_eq!(
         run.counts(),
-        "label 0 of 5, tag 0 of 5, merge 0 of 5, cache 0 of 10, finetune 0 of 1"
+        "label 0 of 5, tag.probabilities 0 of 5, tag 0 of 5, \
+         merge 0 of 5, cache 0 of 10, finetune 0 of 1"
     );
     assert_eq!(run.published(), ["out/meta_data.json"], "only the name in the metadata is new");
     project.is_idle();

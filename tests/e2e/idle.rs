@@ -4,8 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::Project;
 
-const NEW: &str = "label 5 of 5, tag 5 of 5, merge 5 of 5, cache 10 of 10, finetune 1 of 1";
-const IDLE: &str = "label 0 of 5, tag 0 of 5, merge 0 of 5, cache 0 of 10, finetune 0 of 1";
+const NEW: &str = "label 5 of 5, tag.probabilities 5 of 5, tag 5 of 5, \
+     merge 5 of 5, cache 10 of 10, finetune 1 of 1";
+const IDLE: &str = "label 0 of 5, tag.probabilities 0 of 5, tag 0 of 5, \
+     merge 0 of 5, cache 0 of 10, finetune 0 of 1";
 
 /// As the issue of the first release promises for the demo.
 const SOON: Duration = Duration::from_secs(2);

@@ -9,6 +9,8 @@ mod idle;
 mod kill;
 mod label;
 mod project;
+mod tag;
+mod taggers;
 mod together;
 
 pub use project::{Project, Run};

@@ -20,7 +20,7 @@ fn share_the_work_and_do_none_of_it_twice() {
     let once = made.len();
     made.dedup();
     assert_eq!(made.len(), once, "an item ran twice");
-    assert_eq!(once, 5 + 5 + 5 + 10 + 1);
+    assert_eq!(once, 5 + 5 + 5 + 5 + 10 + 1);
     let total: u64 = runs
         .iter()
         .flat_map(|run| run.finished()["stages"].as_array().unwrap().clone())

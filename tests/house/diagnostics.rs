@@ -178,6 +178,34 @@ fn values() {
 }
 
 #[test]
+fn options_of_the_tagger_script() {
+    case(
+        "tagger_script",
+        &[
+            ("num_beams = 3", "num_beams = 3\nrecursive = true\nexisting = \"append\""),
+            (
+                "thresh = 0.4",
+                "thresh = 0.4\nrecursive = true\ntag_replacement = \"a,b,c\"\nuse_rating_tags = true\n\
+                 use_rating_tags_as_last_tag = true\nappend_tags = true\nundesired_tags = 3\n\
+                 order = \"probability\"\nalways_first_tags = [\"\"]\nonnx = true",
+            ),
+        ],
+        &[
+            "unknown_key",
+            "unknown_value",
+            "unknown_key",
+            "unknown_value",
+            "no_effect",
+            "unknown_key",
+            "wrong_type",
+            "unknown_value",
+            "out_of_range",
+            "unknown_key",
+        ],
+    );
+}
+
+#[test]
 fn values_that_do_not_go_together() {
     case(
         "conflict",

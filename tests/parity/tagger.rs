@@ -2,12 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 use burn::tensor::Device;
-use fluxpipe::models::tagger::{
-    Category, Graph, Labels, TagRules, TagTable, Tagger, append, parse_replacements,
+use fluxpipe::{
+    manifest::TagReplacement,
+    models::tagger::{Category, Graph, Labels, TagRules, TagTable, Tagger, append},
 };
 use serde_json::Value;
 
@@ -133,7 +136,8 @@ impl Run {
                 "--character_tags_first" => rules.character_tags_first = true,
                 "--character_tag_expand" => rules.character_tag_expand = true,
                 "--tag_replacement" => {
-                    rules.tag_replacement = parse_replacements(&text()).unwrap();
+                    let pairs = TagReplacement::Text(text()).pairs().unwrap().into_iter();
+                    rules.tag_replacement = pairs.map(|[from, to]| (from, to)).collect();
                 }
                 "--caption_separator" => rules.caption_separator = text(),
                 "--undesired_tags" | "--always_first_tags" => separated.push((flag, text())),
@@ -296,6 +300,109 @@ fn check(
 fn existing<'a>(run: &'a Value, picture: &str) -> Option<&'a str> {
     let files = run["pre_existing"].as_object().unwrap();
     files.iter().find(|(file, _)| stem(file) == picture).and_then(|(_, text)| text.as_str())
+}
+
+/// `[stages.tag]` and `[[dataset]]` that say what these flags say; lists in the script's own notation.
+fn manifest(flags: &[&str]) -> String {
+    let (mut tag, mut dataset) = (String::new(), String::new());
+    let mut flags = flags.iter();
+    while let Some(&flag) = flags.next() {
+        let name = flag.trim_start_matches('-');
+        let mut value = || flags.next().unwrap();
+        match name {
+            "recursive" => dataset += "recursive = true\n",
+            "append_tags" => tag += "existing = \"append\"\n",
+            "max_data_loader_n_workers" | "output_path" => drop(value()),
+            "thresh" | "general_threshold" | "character_threshold" | "batch_size" => {
+                tag += &format!("{name} = {}\n", value());
+            }
+            "caption_separator" | "caption_extension" | "undesired_tags" | "always_first_tags"
+            | "tag_replacement" => tag += &format!("{name} = {:?}\n", value()),
+            _ => tag += &format!("{name} = true\n"),
+        }
+    }
+    format!(
+        "[project]\nname = \"pack\"\noutput = \"out\"\ndevice = \"cpu\"\n\n[models]\ntagger = \"tagger\"\n\n\
+         [[dataset]]\nimage_dir = \"pictures\"\nresolution = 512\n{dataset}\n[stages.tag]\n{tag}"
+    )
+}
+
+/// A project of these pictures of a pack, with one of its graphs.
+fn project(pack: &Pack, graph: &Path, names: &[&String], run: &Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |relative: &str, bytes: Vec<u8>| {
+        let path = folder.path().join(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    place("tagger/model.onnx", fs::read(graph).unwrap());
+    place("tagger/selected_tags.csv", fs::read(pack.path(TagTable::FILE)).unwrap());
+    for picture in pack.json("preprocess.json").as_array().unwrap() {
+        let picture = picture.as_str().unwrap();
+        if names.contains(&&stem(picture)) {
+            let bytes = fs::read(pack.path(&format!("images/{picture}"))).unwrap();
+            place(&format!("pictures/{picture}"), bytes);
+        }
+    }
+    for (file, text) in run["pre_existing"].as_object().unwrap() {
+        place(&format!("pictures/{file}"), text.as_str().unwrap().as_bytes().to_vec());
+    }
+    let flags = run["flags"].as_array().unwrap().iter().map(|flag| flag.as_str().unwrap());
+    place("project.toml", manifest(&flags.collect::<Vec<_>>()).into_bytes());
+    folder
+}
+
+/// `tag: count` lines of a run, as a table.
+fn counted(lines: &Value) -> BTreeMap<String, u64> {
+    let lines = lines.as_array().unwrap().iter().filter_map(Value::as_str);
+    let pairs = lines.filter_map(|line| line.rsplit_once(": "));
+    pairs.map(|(tag, count)| (tag.to_owned(), count.parse().unwrap())).collect()
+}
+
+/// The whole way: the program reads the pack's pictures, and its files are the script's, byte for byte
+/// where the script has no defect.
+#[test]
+fn files_equal_those_of_the_tagger_script() {
+    for pack in Pack::of_kind(KIND) {
+        let table = TagTable::read(&pack.path(TagTable::FILE)).unwrap();
+        let graphs = graphs(&pack);
+        let runs = pack.json("script_runs.json");
+        for run in runs.as_array().unwrap() {
+            let (case, model) = (run["case"].as_str().unwrap(), run["model"].as_str().unwrap());
+            let Some(graph) = graphs.get(model) else { continue };
+            let flags: Vec<_> = run["flags"].as_array().unwrap().iter().collect();
+            let flags: Vec<_> = flags.into_iter().map(|flag| flag.as_str().unwrap()).collect();
+            let told = Run::of(&flags).unwrap();
+            let texts = texts(run);
+            let folder = project(&pack, graph, &texts.keys().collect::<Vec<_>>(), run);
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fluxpipe"));
+            command.args(["run", "project.toml", "--json"]).current_dir(folder.path());
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{case}: {error}");
+
+            let extension = flags.iter().position(|flag| *flag == "--caption_extension");
+            let extension = extension.map_or(".txt", |place| flags[place + 1]);
+            for (name, text) in &texts {
+                let path = folder.path().join("pictures").join(format!("{name}{extension}"));
+                let found = fs::read_to_string(&path).unwrap();
+                assert_eq!(found, told.repaired(text, &table) + "\n", "{case}: {name}");
+            }
+            let events = String::from_utf8(output.stdout).unwrap();
+            let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let counts = events.filter(|event| event["event"] == "frequencies");
+            let counts: Vec<_> = counts.map(|event| event["counts"].clone()).collect();
+            assert_eq!(counts.len(), usize::from(flags.contains(&"--frequency_tags")), "{case}");
+            for counts in counts {
+                let counts = counts.as_array().unwrap().iter();
+                let pair = |count: &Value| {
+                    (count["name"].as_str().unwrap().to_owned(), count["items"].as_u64().unwrap())
+                };
+                let found: BTreeMap<_, _> = counts.map(pair).collect();
+                assert_eq!(found, counted(&run["frequency_output"]), "{case}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -83,7 +83,7 @@ pub enum OnnxError {
     #[diagnostic(
         code(fluxpipe::onnx::signature),
         help(
-            "fluxpipe runs WD14 taggers: one input [N, S, S, 3] of BGR pictures, one probability per row of selected_tags.csv"
+            "a tagger has one input of square pictures, [N, S, S, 3] or [N, 3, S, S], and gives one number per tag of the list beside it: take graph and list from the same place"
         )
     )]
     Signature {
@@ -120,7 +120,7 @@ fn listing(operators: &[Unsupported]) -> String {
     operators.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Why a list of tags, or a rule about tags, cannot be used.
+/// Why a list of tags cannot be used.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum TagsError {
     /// The file cannot be read.
@@ -128,7 +128,7 @@ pub enum TagsError {
     #[diagnostic(
         code(fluxpipe::tags::read),
         help(
-            "`selected_tags.csv` lies beside the tagger's `model.onnx` where it is published: get both"
+            "the list of tags (`selected_tags.csv` or `tag_mapping.json`) lies beside the tagger's graph where it is published: get both, into one folder"
         )
     )]
     Read {
@@ -142,7 +142,7 @@ pub enum TagsError {
     #[diagnostic(
         code(fluxpipe::tags::format),
         help(
-            "the file is `selected_tags.csv` as published with the tagger: a header `tag_id,name,category,...`, then one row per tag with category 0 (general), 4 (character) or 9 (rating)"
+            "the file is `selected_tags.csv` as published with the tagger: a header `tag_id,name,category,...`, then one row per tag with category 0 (general), 1 (artist), 3 (copyright), 4 (character), 5 (meta) or 9 (rating)"
         )
     )]
     Format {
@@ -153,16 +153,18 @@ pub enum TagsError {
         /// What is wrong, in words.
         reason: String,
     },
-    /// A replacement is not `source,target`.
-    #[error("tag replacement `{pair}` is not `source,target`")]
+    /// A `tag_mapping.json` is not as it should be.
+    #[error("{path}: {reason}")]
     #[diagnostic(
-        code(fluxpipe::tags::replacement),
+        code(fluxpipe::tags::mapping),
         help(
-            "write `source,target;source2,target2`; a comma or semicolon inside a tag is written `\\,` or `\\;`"
+            "the file is `tag_mapping.json` as published with the tagger: for each output, by its number from \"0\" on, a `tag` and a `category` (Rating, General, Character, Copyright, Meta, Model, Quality or Artist)"
         )
     )]
-    Replacement {
-        /// The pair as written.
-        pair: String,
+    Mapping {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in words.
+        reason: String,
     },
 }

@@ -10,8 +10,8 @@
 //! shape. Here shapes are those of the values at hand, so a graph may leave its batch open or compute
 //! its shapes while it runs.
 //!
-//! What the probabilities mean is said by `selected_tags.csv` ([`TagTable`]); which tags become text,
-//! and how they are written, by [`TagRules`]. Does not know where pictures come from, nor manifests,
+//! What the probabilities mean is said by the list beside the graph ([`TagTable`]); which tags become
+//! text, and how they are written, by [`TagRules`]. Does not know where pictures come from, nor manifests,
 //! stages or the screen.
 
 mod error;
@@ -22,7 +22,6 @@ mod initializer;
 mod network;
 pub mod ops;
 mod plan;
-mod replacement;
 mod rules;
 mod tags;
 #[cfg(test)]
@@ -32,9 +31,8 @@ mod value;
 pub use error::{OnnxError, TagsError, Unsupported};
 pub use graph::{Graph, Port};
 pub use host::Host;
-pub use network::Tagger;
+pub use network::{Layout, Signature, Tagger};
 pub use plan::Plan;
-pub use replacement::parse_replacements;
-pub use rules::{Labels, TagRules, append};
-pub use tags::{Category, Tag, TagTable};
+pub use rules::{Labels, TagOrder, TagRules, append, split};
+pub use tags::{Category, Family, Tag, TagTable};
 pub use value::{Floats, Value};

@@ -9,19 +9,82 @@ use super::{
     graph::{Graph, Port},
     host::Host,
     plan::Plan,
-    tags::TagTable,
+    tags::{Family, TagTable},
     value::{Floats, Value},
 };
 
-/// Name of the graph in a tagger's folder.
-const GRAPH: &str = "model.onnx";
+/// Names of the graph in a tagger's folder. The first that is there counts: where an optimised graph
+/// lies beside the plain one, the plain one is made of standard operators.
+const GRAPHS: [&str; 2] = ["model.onnx", "model_optimized.onnx"];
+
+/// Side of the pictures where the graph leaves it open: that of every published tagger.
+const USUAL_SIDE: usize = 448;
+
+/// Colour channels of a picture.
+const CHANNELS: usize = 3;
+
+/// Where the colours of a pixel stand in the graph's input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[N, S, S, 3]`: last.
+    Nhwc,
+    /// `[N, 3, S, S]`: first.
+    Nchw,
+}
+
+/// What a graph takes and gives, as far as its file states it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// Side of the square pictures.
+    pub size: usize,
+    /// The batch size that the graph is made for, or `None` where any will do.
+    pub batch: Option<usize>,
+    /// Where the colours stand.
+    pub layout: Layout,
+}
+
+impl Signature {
+    /// Holds a graph against the list of its tags. Needs no device, so that it can be asked before
+    /// any work.
+    ///
+    /// # Errors
+    /// It is no tagger graph, or has another number of tags than the list. A number of outputs that the
+    /// graph leaves open shows itself with the first batch.
+    pub fn of(graph: &Graph, table: &TagTable) -> Result<Self, OnnxError> {
+        Self::find(graph, table)
+            .map_err(|reason| OnnxError::Signature { path: graph.path().to_owned(), reason })
+    }
+
+    fn find(graph: &Graph, table: &TagTable) -> Result<Self, String> {
+        let [input] = &graph.inputs[..] else {
+            return Err(format!("it has {} inputs, not one", graph.inputs.len()));
+        };
+        let signature = picture_input(input)?;
+        let output = graph.outputs.first().ok_or("it has no output")?;
+        if let Some(shape) = output.shape.as_deref() {
+            let tags = table.tags.len();
+            match *shape {
+                [_, columns] if columns.is_none_or(|columns| columns == tags) => {}
+                [_, Some(columns)] => return Err(count(columns, table)),
+                _ => return Err(format!("its output has {} dimensions, not 2", shape.len())),
+            }
+        }
+        Ok(signature)
+    }
+
+    fn shape(&self, rows: usize) -> Vec<usize> {
+        match self.layout {
+            Layout::Nhwc => vec![rows, self.size, self.size, CHANNELS],
+            Layout::Nchw => vec![rows, CHANNELS, self.size, self.size],
+        }
+    }
+}
 
 /// A tagger graph on a device, with the list of its tags.
 pub struct Tagger {
     path: PathBuf,
     plan: Plan,
-    size: usize,
-    batch: Option<usize>,
+    signature: Signature,
     table: TagTable,
 }
 
@@ -29,11 +92,15 @@ impl Tagger {
     /// The graph of a tagger that is named by its folder or by the graph itself.
     #[must_use]
     pub fn graph_path(tagger: &Path) -> PathBuf {
-        if tagger.is_dir() { tagger.join(GRAPH) } else { tagger.to_owned() }
+        if !tagger.is_dir() {
+            return tagger.to_owned();
+        }
+        let [plain, optimized] = GRAPHS.map(|name| tagger.join(name));
+        if !plain.exists() && optimized.exists() { optimized } else { plain }
     }
 
-    /// Opens a folder with `model.onnx` and `selected_tags.csv`, or a graph by its own name with the
-    /// list beside it, and uploads the weights.
+    /// Opens a folder with a graph and the list of its tags, or a graph by its own name with the list
+    /// beside it, and uploads the weights.
     ///
     /// # Errors
     /// The graph cannot be read, uses operators that are not supported, or is no tagger; the list of
@@ -50,35 +117,21 @@ impl Tagger {
     /// It is no tagger graph, has another number of tags, or its stored tensors cannot be read.
     pub fn new(graph: Graph, table: TagTable, device: &Device) -> Result<Self, OnnxError> {
         let path = graph.path().to_owned();
-        let wrong = |reason: String| OnnxError::Signature { path: path.clone(), reason };
-        let [input] = &graph.inputs[..] else {
-            return Err(wrong(format!("it has {} inputs, not one", graph.inputs.len())));
-        };
-        let (batch, size) = picture_input(input).map_err(wrong)?;
-        let output = graph.outputs.first().ok_or_else(|| wrong("it has no output".to_owned()))?;
-        // An output that is not stated shows itself with the first batch.
-        if let Some(shape) = output.shape.as_deref() {
-            let tags = table.tags.len();
-            match *shape {
-                [_, columns] if columns.is_none_or(|columns| columns == tags) => {}
-                [_, Some(columns)] => return Err(wrong(count(columns, tags))),
-                _ => return Err(wrong(format!("its output has {} dimensions", shape.len()))),
-            }
-        }
+        let signature = Signature::of(&graph, &table)?;
         let plan = Plan::new(graph, device)?;
-        Ok(Self { path, plan, size, batch, table })
+        Ok(Self { path, plan, signature, table })
     }
 
     /// Side of the square pictures.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.size
+        self.signature.size
     }
 
     /// The batch size that the graph is made for, or `None` where any will do.
     #[must_use]
     pub fn batch(&self) -> Option<usize> {
-        self.batch
+        self.signature.batch
     }
 
     /// What each probability stands for.
@@ -96,25 +149,22 @@ impl Tagger {
     /// # Errors
     /// A picture has another size, or the graph cannot be computed.
     pub fn probabilities(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, OnnxError> {
-        let bytes = self.size * self.size * 3;
+        let bytes = self.size() * self.size() * CHANNELS;
         if let Some(picture) = pictures.iter().find(|picture| picture.len() != bytes) {
             let found = picture.len();
             return Err(self.wrong(format!("a picture has {found} bytes where it needs {bytes}")));
         }
         let mut all = Vec::with_capacity(pictures.len());
-        for group in pictures.chunks(self.batch.unwrap_or(pictures.len()).max(1)) {
+        for group in pictures.chunks(self.batch().unwrap_or(pictures.len()).max(1)) {
             all.extend(self.group(group)?);
         }
         Ok(all)
     }
 
     fn group(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, OnnxError> {
-        let rows = self.batch.unwrap_or(pictures.len());
-        let shape = vec![rows, self.size, self.size, 3];
-        let mut values: Vec<f32> = pictures.concat().into_iter().map(f32::from).collect();
-        values.resize(shape.iter().product(), 255.0);
-        let input =
-            Host::new(shape, values).and_then(|host| Floats::upload(host, self.plan.device()));
+        let rows = self.batch().unwrap_or(pictures.len());
+        let input = Host::new(self.signature.shape(rows), self.input(pictures, rows))
+            .and_then(|host| Floats::upload(host, self.plan.device()));
         let input = input.map_err(|reason| self.wrong(reason))?;
         let mut outputs = self.plan.run(vec![Value::Floats(input)])?;
         let output = outputs.swap_remove(0);
@@ -125,10 +175,39 @@ impl Tagger {
             }
         };
         if columns != self.table.tags.len() {
-            return Err(self.wrong(count(columns, self.table.tags.len())));
+            return Err(self.wrong(count(columns, &self.table)));
         }
         let values = output.reals().map_err(|reason| self.wrong(reason))?.into_data();
-        Ok(values.chunks(columns).take(pictures.len()).map(<[f32]>::to_vec).collect())
+        let rows = values.chunks(columns).take(pictures.len());
+        Ok(match self.table.family {
+            Family::SelectedTags => rows.map(<[f32]>::to_vec).collect(),
+            Family::TagMapping => {
+                rows.map(|row| row.iter().copied().map(sigmoid).collect()).collect()
+            }
+        })
+    }
+
+    /// The values of the graph's input, filled up with white to `rows` pictures.
+    fn input(&self, pictures: &[Vec<u8>], rows: usize) -> Vec<f32> {
+        let scaled = |byte: u8| match self.table.family {
+            Family::SelectedTags => f32::from(byte),
+            Family::TagMapping => f32::from(byte) / 127.5 - 1.0,
+        };
+        let whole = self.signature.shape(rows).iter().product();
+        let mut values = Vec::with_capacity(whole);
+        for picture in pictures {
+            match self.signature.layout {
+                Layout::Nhwc => values.extend(picture.iter().copied().map(scaled)),
+                Layout::Nchw => {
+                    for channel in 0..CHANNELS {
+                        let channel = picture.iter().skip(channel).step_by(CHANNELS);
+                        values.extend(channel.copied().map(scaled));
+                    }
+                }
+            }
+        }
+        values.resize(whole, scaled(255));
+        values
     }
 
     fn wrong(&self, reason: String) -> OnnxError {
@@ -136,30 +215,44 @@ impl Tagger {
     }
 }
 
-fn count(columns: usize, tags: usize) -> String {
-    format!("it gives {columns} probabilities per picture, and selected_tags.csv lists {tags} tags")
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
 }
 
-/// Batch and side of an input `[N, S, S, 3]`.
-///
-/// A graph with the channels first belongs to another family, which scales its pictures and ends before
-/// the sigmoid: to feed it as this one would give wrong tags without an error.
-fn picture_input(input: &Port) -> Result<(Option<usize>, usize), String> {
-    match input.shape.as_deref() {
-        Some(&[batch, Some(height), Some(width), Some(3)]) if height == width && height > 0 => {
-            match batch {
-                Some(0) => Err(format!("its input `{}` takes no pictures", input.name)),
-                batch => Ok((batch, height)),
-            }
+fn count(columns: usize, table: &TagTable) -> String {
+    let list = match table.family {
+        Family::SelectedTags => TagTable::FILE,
+        Family::TagMapping => TagTable::MAPPING,
+    };
+    let tags = table.tags.len();
+    format!("it gives {columns} numbers per picture, and {list} lists {tags} tags")
+}
+
+/// What the input of a tagger says: `[N, S, S, 3]` or `[N, 3, S, S]`, each of `N` and `S` stated or
+/// open.
+fn picture_input(input: &Port) -> Result<Signature, String> {
+    let sides = match input.shape.as_deref() {
+        Some(&[batch, height, width, Some(CHANNELS)]) => Some((batch, height, width, Layout::Nhwc)),
+        Some(&[batch, Some(CHANNELS), height, width]) => Some((batch, height, width, Layout::Nchw)),
+        _ => None,
+    };
+    let square = sides.and_then(|(batch, height, width, layout)| {
+        let size = height.or(width).unwrap_or(USUAL_SIDE);
+        let square = [height, width].iter().all(|side| side.is_none_or(|side| side == size));
+        (square && size > 0).then_some(Signature { size, batch, layout })
+    });
+    match square {
+        Some(Signature { batch: Some(0), .. }) => {
+            Err(format!("its input `{}` takes no pictures", input.name))
         }
-        Some(&[_, Some(3), Some(_), Some(_)]) => {
-            Err(format!("its input `{}` has the colour channels first, not last", input.name))
-        }
-        other => {
+        Some(signature) => Ok(signature),
+        None => {
             let size = |size: &Option<usize>| size.map_or("?".to_owned(), |size| size.to_string());
-            let shape = other.map(|shape| shape.iter().map(size).collect::<Vec<_>>().join(", "));
+            let shape = input.shape.as_ref();
+            let shape = shape.map(|shape| shape.iter().map(size).collect::<Vec<_>>().join(", "));
             let shape = shape.map_or("no stated shape".to_owned(), |shape| format!("[{shape}]"));
-            Err(format!("its input `{}` is {shape}, not [N, S, S, 3]", input.name))
+            let wanted = "[N, S, S, 3] or [N, 3, S, S]";
+            Err(format!("its input `{}` is {shape}, not {wanted}", input.name))
         }
     }
 }
@@ -168,15 +261,30 @@ fn picture_input(input: &Port) -> Result<(Option<usize>, usize), String> {
 mod tests {
     use super::*;
 
-    fn input(shape: &[Option<usize>]) -> Result<(Option<usize>, usize), String> {
+    fn input(shape: &[Option<usize>]) -> Result<Signature, String> {
         picture_input(&Port { name: "input".to_owned(), shape: Some(shape.to_vec()) })
     }
 
     #[test]
-    fn the_input_tells_batch_and_size() {
-        assert_eq!(input(&[None, Some(448), Some(448), Some(3)]), Ok((None, 448)));
-        assert_eq!(input(&[Some(2), Some(96), Some(96), Some(3)]), Ok((Some(2), 96)));
-        assert!(input(&[None, Some(3), Some(448), Some(448)]).unwrap_err().contains("first"));
-        assert!(input(&[None, None, None, Some(3)]).unwrap_err().contains("[?, ?, ?, 3]"));
+    fn the_input_tells_batch_size_and_layout() {
+        let found = |size, batch, layout| Ok(Signature { size, batch, layout });
+        let (three, side) = (Some(3), Some(96));
+        assert_eq!(input(&[None, side, side, three]), found(96, None, Layout::Nhwc));
+        assert_eq!(input(&[Some(2), side, side, three]), found(96, Some(2), Layout::Nhwc));
+        assert_eq!(input(&[None, three, side, side]), found(96, None, Layout::Nchw));
+        assert_eq!(input(&[Some(1), three, None, None]), found(448, Some(1), Layout::Nchw));
+        assert_eq!(input(&[None, side, None, three]), found(96, None, Layout::Nhwc));
+    }
+
+    #[test]
+    fn an_input_that_takes_no_pictures_is_named_with_its_shape() {
+        let refused = |shape: &[Option<usize>]| input(shape).unwrap_err();
+        let side = Some(96);
+        assert!(refused(&[None, side, Some(64), Some(3)]).contains("[?, 96, 64, 3]"));
+        assert!(refused(&[None, side, side, Some(4)]).contains("[?, 96, 96, 4]"));
+        assert!(refused(&[None, None, None, None]).contains("[?, ?, ?, ?]"));
+        assert!(refused(&[side, Some(3)]).contains("[96, 3]"));
+        assert!(refused(&[Some(0), side, side, Some(3)]).contains("no pictures"));
+        assert!(refused(&[None, Some(0), Some(0), Some(3)]).contains("[?, 0, 0, 3]"));
     }
 }

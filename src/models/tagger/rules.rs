@@ -1,10 +1,19 @@
 //! From probabilities to text: which tags are written, how, and in which order.
 //!
-//! The order is that of the tag list, not of the probabilities. Where the public tagger script turns
-//! an order around (`character_tags_first`, `always_first_tags`), tags come here in the order they are
-//! listed; and replacements, which have no effect there, have one here.
+//! Where the public tagger script turns an order around (`character_tags_first`, `always_first_tags`),
+//! tags come here in the order they are listed; and replacements, which have no effect there, have one
+//! here.
 
-use super::tags::{Category, TagTable};
+use super::tags::{Category, Family, TagTable};
+
+/// In which order general tags, characters and the like are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagOrder {
+    /// As in the list of tags, which is that of the network's outputs.
+    List,
+    /// The most probable first.
+    Confidence,
+}
 
 /// The choices a user has; the names are those of the public tagger script.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +22,14 @@ pub struct TagRules {
     pub general_threshold: f32,
     /// Character tags at least this probable are written.
     pub character_threshold: f32,
+    /// Copyright tags at least this probable are written.
+    pub copyright_threshold: f32,
+    /// Meta tags at least this probable are written.
+    pub meta_threshold: f32,
+    /// Model tags at least this probable are written.
+    pub model_threshold: f32,
+    /// Artist tags at least this probable are written.
+    pub artist_threshold: f32,
     /// Writes spaces for underscores, in tags of more than three characters: `^_^` stays.
     pub remove_underscore: bool,
     /// Tags never written, as they would be written.
@@ -21,7 +38,14 @@ pub struct TagRules {
     pub use_rating_tags: bool,
     /// Writes the most probable rating, at the end.
     pub use_rating_tags_as_last_tag: bool,
-    /// Writes characters before general tags.
+    /// Writes the most probable quality, at the front, after the rating.
+    pub use_quality_tags: bool,
+    /// Writes the most probable quality, at the end, before the rating.
+    pub use_quality_tags_as_last_tag: bool,
+    /// In which order tags are written; where it is not said, that of the list for a
+    /// `selected_tags.csv`, and of their probability for a `tag_mapping.json`, as the script does.
+    pub order: Option<TagOrder>,
+    /// Writes characters before all other tags.
     pub character_tags_first: bool,
     /// Writes `name_(series)` as `name` and `series`.
     pub character_tag_expand: bool,
@@ -38,10 +62,17 @@ impl Default for TagRules {
         Self {
             general_threshold: 0.35,
             character_threshold: 0.35,
+            copyright_threshold: 0.35,
+            meta_threshold: 0.35,
+            model_threshold: 0.35,
+            artist_threshold: 0.35,
             remove_underscore: false,
             undesired_tags: Vec::new(),
             use_rating_tags: false,
             use_rating_tags_as_last_tag: false,
+            use_quality_tags: false,
+            use_quality_tags_as_last_tag: false,
+            order: None,
             character_tags_first: false,
             character_tag_expand: false,
             tag_replacement: Vec::new(),
@@ -51,9 +82,37 @@ impl Default for TagRules {
     }
 }
 
+impl TagRules {
+    /// From which probability on a tag of this kind is written; `None` for kinds of which the most
+    /// probable tag alone applies.
+    fn threshold(&self, category: Category) -> Option<f32> {
+        match category {
+            Category::General => Some(self.general_threshold),
+            Category::Character => Some(self.character_threshold),
+            Category::Copyright => Some(self.copyright_threshold),
+            Category::Meta => Some(self.meta_threshold),
+            Category::Model => Some(self.model_threshold),
+            Category::Artist => Some(self.artist_threshold),
+            Category::Rating | Category::Quality => None,
+        }
+    }
+
+    /// The lowest of the thresholds.
+    fn least(&self) -> f32 {
+        use Category::{Artist, Character, Copyright, General, Meta, Model};
+        let all = [General, Character, Copyright, Meta, Model, Artist];
+        all.into_iter().filter_map(|kind| self.threshold(kind)).fold(f32::INFINITY, f32::min)
+    }
+
+    fn is_desired(&self, name: &str) -> bool {
+        !self.undesired_tags.iter().any(|tag| tag.trim() == name)
+    }
+}
+
 /// The tags as they are written under some rules.
 pub struct Labels {
     rules: TagRules,
+    family: Family,
     /// Name and kind of each output; `None` for one that is never written.
     labels: Vec<(Option<String>, Category)>,
 }
@@ -64,11 +123,10 @@ impl Labels {
     pub fn new(table: &TagTable, rules: &TagRules) -> Self {
         let label = |name: &str, category| {
             let name = written(name, category, rules);
-            let wanted = !rules.undesired_tags.iter().any(|tag| tag.trim() == name);
-            (wanted.then_some(name), category)
+            (rules.is_desired(&name).then_some(name), category)
         };
         let labels = table.tags.iter().map(|tag| label(&tag.name, tag.category)).collect();
-        Self { rules: rules.clone(), labels }
+        Self { rules: rules.clone(), family: table.family, labels }
     }
 
     /// Number of outputs that are named.
@@ -87,27 +145,18 @@ impl Labels {
     #[must_use]
     pub fn tags(&self, probabilities: &[f32]) -> Vec<&str> {
         let rules = &self.rules;
-        let count = self.labels.len().min(probabilities.len());
-        let all = (0..count).map(|index| (index, self.labels[index].1));
-        let chosen = all.clone().filter(|&(index, category)| match category {
-            Category::General => probabilities[index] >= rules.general_threshold,
-            Category::Character => probabilities[index] >= rules.character_threshold,
-            Category::Rating => false,
-        });
-        let mut order: Vec<usize> = chosen.map(|(index, _)| index).collect();
-        if rules.character_tags_first {
-            order.sort_by_key(|&index| self.labels[index].1 != Category::Character);
-        }
-
-        let ratings = all.filter(|(_, category)| *category == Category::Rating);
-        let larger = |best: usize, next: usize| {
-            if probabilities[next] > probabilities[best] { next } else { best }
-        };
-        let rating = ratings.map(|(index, _)| index).reduce(larger);
-        match rating {
-            Some(rating) if rules.use_rating_tags => order.insert(0, rating),
-            Some(rating) if rules.use_rating_tags_as_last_tag => order.push(rating),
-            _ => {}
+        let mut order = self.above_thresholds(probabilities);
+        let best = |category| self.most_probable(category, probabilities);
+        // Quality goes first, so that the rating comes to stand outside of it.
+        for (category, first, last) in [
+            (Category::Quality, rules.use_quality_tags, rules.use_quality_tags_as_last_tag),
+            (Category::Rating, rules.use_rating_tags, rules.use_rating_tags_as_last_tag),
+        ] {
+            match best(category) {
+                Some(index) if first => order.insert(0, index),
+                Some(index) if last => order.push(index),
+                _ => {}
+            }
         }
 
         let mut tags: Vec<&str> =
@@ -120,6 +169,46 @@ impl Labels {
         tags
     }
 
+    /// The outputs that reach their threshold, in the order in which they are written.
+    fn above_thresholds(&self, probabilities: &[f32]) -> Vec<usize> {
+        let chosen = |index: &usize| {
+            let threshold = self.rules.threshold(self.labels[*index].1);
+            threshold.is_some_and(|threshold| probabilities[*index] >= threshold)
+        };
+        let count = self.labels.len().min(probabilities.len());
+        let mut order: Vec<usize> = (0..count).filter(chosen).collect();
+        let usual = match self.family {
+            Family::SelectedTags => TagOrder::List,
+            Family::TagMapping => TagOrder::Confidence,
+        };
+        if self.rules.order.unwrap_or(usual) == TagOrder::Confidence {
+            // Stable: equal probabilities stay in the order of the list.
+            order.sort_by(|&one, &other| probabilities[other].total_cmp(&probabilities[one]));
+        }
+        if self.rules.character_tags_first {
+            order.sort_by_key(|&index| self.labels[index].1 != Category::Character);
+        }
+        order
+    }
+
+    /// The likeliest output of a kind of which one applies; the first of equal ones.
+    ///
+    /// Outputs of a `tag_mapping.json` tagger are probabilities each by itself: one below every
+    /// threshold says that none of its kind applies.
+    fn most_probable(&self, category: Category, probabilities: &[f32]) -> Option<usize> {
+        let count = self.labels.len().min(probabilities.len());
+        let of_kind = (0..count).filter(|&index| self.labels[index].1 == category);
+        let larger = |best: usize, next: usize| {
+            if probabilities[next] > probabilities[best] { next } else { best }
+        };
+        let best = of_kind.reduce(larger)?;
+        let applies = match self.family {
+            Family::SelectedTags => true,
+            Family::TagMapping => probabilities[best] >= self.rules.least(),
+        };
+        applies.then_some(best)
+    }
+
     /// The tags of a picture as one line, without its end.
     #[must_use]
     pub fn text(&self, probabilities: &[f32]) -> String {
@@ -127,19 +216,22 @@ impl Labels {
     }
 }
 
-/// Adds `tags` to those of a text that is there already, each once.
-#[must_use]
-pub fn append(existing: &str, tags: &[&str], caption_separator: &str) -> String {
+/// The tags of a text: what stands between separators, without blanks around it.
+pub fn split<'a>(text: &'a str, caption_separator: &'a str) -> impl Iterator<Item = &'a str> {
     // A separator of blanks alone separates as it is.
     let stripped = match caption_separator.trim() {
         "" => caption_separator,
         stripped => stripped,
     };
-    let known = existing.trim_matches('\n').split(stripped).map(str::trim);
-    let mut all: Vec<&str> = known.filter(|tag| !tag.is_empty()).collect();
-    let known = all.len();
-    all.extend(tags.iter().filter(|tag| !all[..known].contains(*tag)).copied().collect::<Vec<_>>());
-    all.join(caption_separator)
+    text.trim_matches('\n').split(stripped).map(str::trim).filter(|tag| !tag.is_empty())
+}
+
+/// Adds `tags` to those of a text that is there already, each once.
+#[must_use]
+pub fn append(existing: &str, tags: &[&str], caption_separator: &str) -> String {
+    let known: Vec<&str> = split(existing, caption_separator).collect();
+    let new = tags.iter().filter(|tag| !known.contains(*tag));
+    known.iter().chain(new).copied().collect::<Vec<_>>().join(caption_separator)
 }
 
 /// A tag as it is written.
@@ -171,7 +263,12 @@ fn expanded(name: &str, separator: &str) -> String {
 mod tests {
     use super::{super::tags::Tag, *};
 
-    const PROBABILITIES: [f32; 7] = [0.2, 0.7, 0.9, 0.35, 0.1, 0.8, 0.6];
+    const PROBABILITIES: [f32; 7] = [0.2, 0.7, 0.9, 0.35, 0.1, 0.6, 0.8];
+
+    fn table(rows: &[(&str, Category)], family: Family) -> TagTable {
+        let tag = |&(name, category): &(&str, Category)| Tag { name: name.to_owned(), category };
+        TagTable { tags: rows.iter().map(tag).collect(), family }
+    }
 
     fn text(change: impl FnOnce(&mut TagRules)) -> String {
         use Category::{Character, General, Rating};
@@ -184,11 +281,9 @@ mod tests {
             ("rem_(re:zero)", Character),
             ("saber_(swimsuit)_(fate)", Character),
         ];
-        let tag = |(name, category): (&str, Category)| Tag { name: name.to_owned(), category };
-        let table = TagTable { tags: rows.map(tag).to_vec() };
         let mut rules = TagRules::default();
         change(&mut rules);
-        Labels::new(&table, &rules).text(&PROBABILITIES)
+        Labels::new(&table(&rows, Family::SelectedTags), &rules).text(&PROBABILITIES)
     }
 
     fn owned(list: &[&str]) -> Vec<String> {
@@ -202,7 +297,85 @@ mod tests {
             text(|rules| rules.general_threshold = 0.36),
             "long_hair, rem_(re:zero), saber_(swimsuit)_(fate)"
         );
-        assert_eq!(text(|rules| rules.character_threshold = 0.7), "long_hair, ^_^, rem_(re:zero)");
+        assert_eq!(
+            text(|rules| rules.character_threshold = 0.7),
+            "long_hair, ^_^, saber_(swimsuit)_(fate)"
+        );
+    }
+
+    #[test]
+    fn or_the_most_probable_first() {
+        let confidence = |rules: &mut TagRules| rules.order = Some(TagOrder::Confidence);
+        assert_eq!(text(confidence), "long_hair, saber_(swimsuit)_(fate), rem_(re:zero), ^_^");
+        let characters = text(|rules| {
+            confidence(rules);
+            rules.character_tags_first = true;
+        });
+        assert_eq!(characters, "saber_(swimsuit)_(fate), rem_(re:zero), long_hair, ^_^");
+    }
+
+    /// One tag of each kind, and two of those of which one applies.
+    fn mapped(probabilities: &[f32], change: impl FnOnce(&mut TagRules)) -> String {
+        use Category::{Artist, Character, Copyright, General, Meta, Model, Quality, Rating};
+        let rows = [
+            ("safe", Rating),
+            ("explicit", Rating),
+            ("best", Quality),
+            ("worst", Quality),
+            ("general", General),
+            ("character", Character),
+            ("copyright", Copyright),
+            ("meta", Meta),
+            ("model", Model),
+            ("artist", Artist),
+        ];
+        let mut rules = TagRules::default();
+        change(&mut rules);
+        Labels::new(&table(&rows, Family::TagMapping), &rules).text(probabilities)
+    }
+
+    #[test]
+    fn a_mapping_has_a_threshold_for_each_kind_and_an_order_of_its_own() {
+        let rising = [0.0, 0.0, 0.0, 0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+        let all = "artist, model, meta, copyright, character, general";
+        assert_eq!(mapped(&rising, |_| {}), all);
+        assert_eq!(
+            mapped(&rising, |rules| rules.order = Some(TagOrder::List)),
+            "general, character, copyright, meta, model, artist"
+        );
+        type Set = fn(&mut TagRules);
+        let each: [(Set, &str); 6] = [
+            (|rules| rules.general_threshold = 1.1, "artist, model, meta, copyright, character"),
+            (|rules| rules.character_threshold = 1.1, "artist, model, meta, copyright, general"),
+            (|rules| rules.copyright_threshold = 1.1, "artist, model, meta, character, general"),
+            (|rules| rules.meta_threshold = 1.1, "artist, model, copyright, character, general"),
+            (|rules| rules.model_threshold = 1.1, "artist, meta, copyright, character, general"),
+            (|rules| rules.artist_threshold = 1.1, "model, meta, copyright, character, general"),
+        ];
+        for (set, expected) in each {
+            assert_eq!(mapped(&rising, set), expected);
+        }
+    }
+
+    #[test]
+    fn the_rating_stands_outside_of_the_quality() {
+        let probabilities = [0.4, 0.9, 0.8, 0.7, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let front = |rules: &mut TagRules| {
+            (rules.use_rating_tags, rules.use_quality_tags) = (true, true);
+        };
+        assert_eq!(mapped(&probabilities, front), "explicit, best, general");
+        let back = |rules: &mut TagRules| {
+            (rules.use_rating_tags_as_last_tag, rules.use_quality_tags_as_last_tag) = (true, true);
+        };
+        assert_eq!(mapped(&probabilities, back), "general, best, explicit");
+        // A kind of which no output reaches the lowest threshold has nothing to say.
+        let lower = [0.2, 0.1, 0.3, 0.2, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0];
+        assert_eq!(mapped(&lower, front), "general");
+        let least = |rules: &mut TagRules| {
+            front(rules);
+            rules.meta_threshold = 0.25;
+        };
+        assert_eq!(mapped(&lower, least), "best, general");
     }
 
     #[test]

@@ -221,6 +221,10 @@ impl Run<'_> {
             published.push(path.to_owned());
             teller.tell(Event::Published { stage: node.name.clone(), path: path.to_owned() });
         })?;
+        let counts = publish::frequencies(node, decided, self.store)?;
+        if !counts.is_empty() {
+            self.teller.tell(Event::Frequencies { stage: node.name.clone(), counts });
+        }
         Ok(())
     }
 

@@ -257,9 +257,10 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
 /// A stage's name as a file name: itself where it is plain, else its digest.
 fn file_name(stage: &str) -> String {
     let plain = |letter: u8| {
-        letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-' || letter == b'_'
+        letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"-_.".contains(&letter)
     };
-    if !stage.is_empty() && stage.len() < 64 && stage.bytes().all(plain) {
+    let named = !stage.is_empty() && !stage.starts_with('.');
+    if named && stage.len() < 64 && stage.bytes().all(plain) {
         stage.to_owned()
     } else {
         format!("+{}", Digest::of(stage.as_bytes()).hex())
@@ -315,7 +316,8 @@ mod tests {
     #[test]
     fn stage_names_never_leave_the_folder() {
         assert_eq!(file_name("cache-2"), "cache-2");
-        for name in ["", "..", "a/b", "Label", "über"] {
+        assert_eq!(file_name("tag.probabilities"), "tag.probabilities");
+        for name in ["", ".", "..", "../a", "a/b", "Label", "über"] {
             assert!(file_name(name).starts_with('+'), "{name}");
         }
     }

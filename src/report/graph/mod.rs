@@ -135,7 +135,7 @@ impl Drawing {
 const FILLS: [(&str, &str); 4] =
     [("fresh", "#c8e6c9"), ("partial", "#fff3b0"), ("stale", "#ffd6a5"), ("new", "#bde0fe")];
 
-/// Stage names are `[a-z0-9_-]`, so nothing needs escaping.
+/// Stage names are `[a-z0-9_.-]`, so nothing needs escaping.
 fn label(node: &Node, newline: &str) -> String {
     let kind = node.kind_beside_name().map(|kind| format!(" ({kind})"));
     let state = node.state.as_ref().map(|state| format!("{newline}{}", state.text()));
