@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
-use super::{Sample, Site};
+use super::{
+    Sample, Site,
+    batches::{self, Flow},
+};
 use crate::{
     base::Digest,
     dataset::{DatasetError, Picture},
@@ -33,10 +34,8 @@ impl Sidecars<'_> {
 
     fn item(&self, site: &Site, sample: &Sample) -> Result<ItemSpec, StageError> {
         let path = sample.sidecar(self.extension)?;
-        let picture =
-            KeyPart::new("picture", sample.digest, Origin::File(sample.file.path.clone()));
-        let mut item =
-            ItemSpec { id: sample.id.clone(), recipe: 0, parts: vec![picture], given: None };
+        let parts = site.picture_parts(sample);
+        let mut item = ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None };
         if self.existing == Existing::Overwrite {
             return Ok(item);
         }
@@ -102,8 +101,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StageError> {
     }
 }
 
-/// Runs a network over the pictures of `work`, `batch_size` at a time: pictures are decoded and
-/// prepared in parallel, a broken one is reported and left out, each result is committed at once.
+/// Runs a network over the pictures of `work`, `batch_size` at a time. While it runs, the next
+/// pictures are decoded and prepared; a broken one is reported and left out, so that a batch is full
+/// until the last. Each result is committed at once.
 pub fn in_batches<T: Send>(
     site: &Site,
     work: &mut dyn Work,
@@ -113,33 +113,29 @@ pub fn in_batches<T: Send>(
 ) -> Result<(), StageError> {
     let batch_size = batch_size.max(1) as usize;
     let samples = by_id(site);
-    let paths = work.items().iter().map(|item| samples[item.id.as_str()].file.path.clone());
-    let paths = paths.collect::<Vec<_>>();
-    for (batch, paths) in paths.chunks(batch_size).enumerate() {
+    let jobs = work.items().iter().map(|item| site.job(samples[item.id.as_str()]));
+    let jobs = jobs.collect::<Vec<_>>();
+    let (mut inputs, mut items) = (Vec::new(), Vec::new());
+    let prepare = |_, picture| Ok(prepare(picture));
+    batches::prepared(&jobs, batch_size, prepare, |item, prepared| {
         if work.cancelled() {
-            break;
+            return Ok(Flow::Stop);
         }
-        let prepared =
-            paths.par_iter().map(|path| Picture::open(path).map(&prepare)).collect::<Vec<_>>();
-        let (mut inputs, mut items) = (Vec::new(), Vec::new());
-        for (offset, prepared) in prepared.into_iter().enumerate() {
-            let item = batch * batch_size + offset;
-            match prepared {
-                Ok(input) => {
-                    inputs.push(input);
-                    items.push(item);
-                }
-                Err(error) => leave_out(work, item, error)?,
+        match prepared {
+            Ok(input) => {
+                inputs.push(input);
+                items.push(item);
             }
+            Err(error) => leave_out(work, item, error)?,
         }
-        if inputs.is_empty() {
-            continue;
+        if inputs.len() == batch_size || (item + 1 == jobs.len() && !inputs.is_empty()) {
+            for (item, draft) in items.drain(..).zip(network(&inputs)?) {
+                work.commit(item, draft)?;
+            }
+            inputs.clear();
         }
-        for (item, draft) in items.into_iter().zip(network(&inputs)?) {
-            work.commit(item, draft)?;
-        }
-    }
-    Ok(())
+        Ok(Flow::GoOn)
+    })
 }
 
 /// Reports a picture that is none. One that cannot be read ends the stage instead: a failure is
