@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    CliError, Exit, Outcome, Project, interrupt,
+    CliError, Exit, Outcome, Problems, Project, interrupt,
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
@@ -71,7 +71,8 @@ fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
     let Ok(plan) = pipeline::plan(&project.graph, &project.store, options) else { return Ok(()) };
     let busy =
         |name: &str| plan.stages.iter().any(|stage| stage.name == name && stage.counts.run > 0);
-    super::check::networks(&project.manifest, busy)
+    let problems = super::check::networks(&project.manifest, busy);
+    Ok(Problems::none(&project.manifest, problems)?)
 }
 
 /// Bars or lines while it goes on, and a summary at the end, also of a run that ended early.
