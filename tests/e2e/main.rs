@@ -7,6 +7,7 @@ mod edits;
 mod errors;
 mod idle;
 mod kill;
+mod pictures;
 mod project;
 mod together;
 
