@@ -1,11 +1,15 @@
 //! `fluxpipe check MANIFEST`: everything that can be known without running.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
-use super::{CliError, Exit, Outcome, inspect::network, project::ManifestArgs};
+use super::{
+    CliError, Exit, Outcome, Problem, Problems, Project,
+    inspect::network,
+    project::ManifestArgs,
+};
 use crate::{
-    device,
-    manifest::Manifest,
+    dataset, device,
+    manifest::{Manifest, StageDecl},
     models::tagger::{Graph, Signature, TagTable, Tagger},
     pipeline::{self, RunOptions},
     report,
@@ -14,8 +18,9 @@ use crate::{
 
 /// Find the mistakes of a manifest, all at once
 ///
-/// Checks every key and value, the files and folders it names, whether the weight files are those of
-/// the right networks, and whether the device can be used. Runs nothing.
+/// Checks every key and value; then the files and folders it names, pictures that would share a
+/// sidecar, whether the weight files are those of the right networks, and whether the device can be
+/// used. Runs nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   fluxpipe check my-project/project.toml")]
@@ -26,31 +31,66 @@ pub struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Outcome {
-        let project = self.manifest.open()?;
-        let device = device::choose(&project.manifest.project.device)?;
-        networks(&project.manifest, |_| true)?;
+        let manifest = self.manifest.read()?;
+        let mut problems = files(&manifest);
+        problems.extend(pictures(&manifest));
+        problems.extend(networks(&manifest, |_| true));
+        let device = device::choose(&manifest.project.device);
+        if let Err(error) = &device {
+            problems.push(Problem::behind(&manifest, "project.device", error.clone()));
+        }
+        Problems::none(&manifest, problems)?;
+        let device = device?;
+        let project = Project::of(manifest, &self.manifest.set)?;
         let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
         super::print(&report::checked(&project.manifest, &plan, &device.name))?;
         Ok(Exit::Done)
     }
 }
 
-/// Looks into every weight file that a stage for which `asked` holds uses: can it be read, and is it
-/// of the right network?
-pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> miette::Result<()> {
+/// What the manifest names and is not there.
+fn files(manifest: &Manifest) -> Vec<Problem> {
+    let missing = manifest.check_files().err().map(|errors| errors.errors);
+    missing.into_iter().flatten().map(Problem::new).collect()
+}
+
+/// What is wrong with the folders of pictures that are there.
+fn pictures(manifest: &Manifest) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    // One folder may be used at several resolutions.
+    let mut seen = BTreeSet::new();
+    for (index, dataset) in manifest.dataset.iter().enumerate() {
+        let folder = manifest.resolve(&dataset.image_dir);
+        if folder.is_dir()
+            && seen.insert((folder.clone(), dataset.recursive))
+            && let Err(error) = dataset::scan(&folder, dataset.recursive)
+        {
+            let path = format!("dataset.{index}.image_dir");
+            problems.push(Problem::behind(manifest, &path, error));
+        }
+    }
+    problems
+}
+
+/// Looks into every weight file that is there and that a stage for which `asked` holds uses: can it
+/// be read, and is it of the right network?
+pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Vec<Problem> {
     let used = |role: &str| {
         let stages = manifest.stages.iter().filter(|stage| asked(&stage.name));
-        stages.into_iter().any(|stage| stage.config.kind().models().contains(&role))
+        stages.into_iter().any(|stage| uses(stage, role))
     };
     let files = manifest.models.all().into_iter().filter(|(role, _)| used(role));
     let files = files.filter_map(|(role, path)| Some((role, manifest.resolve(path?))));
-    let problems = files.filter_map(|(role, path)| network(role, &path).err());
-    let mut problems = problems.collect::<Vec<_>>();
-    match problems.len() {
-        0 => Ok(()),
-        1 => Err(problems.remove(0).into()),
-        _ => Err(CliError::Weights { problems }.into()),
-    }
+    let files = files.filter(|(_, path)| path.exists());
+    let problems = files.filter_map(|(role, path)| {
+        let error = network(role, &path).err()?;
+        Some(Problem::behind(manifest, &format!("models.{role}"), error))
+    });
+    problems.collect()
+}
+
+fn uses(stage: &StageDecl, role: &str) -> bool {
+    stage.config.kind().models().contains(&role)
 }
 
 fn network(role: &'static str, path: &Path) -> Result<(), CliError> {

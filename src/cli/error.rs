@@ -55,14 +55,6 @@ pub enum CliError {
         /// What it holds, in words.
         found: String,
     },
-    /// Several weight files cannot be used.
-    #[error("{} weight files cannot be used", problems.len())]
-    #[diagnostic(code(fluxpipe::cli::weights), help("each is told below"))]
-    Weights {
-        /// One per file.
-        #[related]
-        problems: Vec<CliError>,
-    },
     /// A weight file cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]

@@ -81,6 +81,8 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::dataset::placeholder", Exit::Usage),
     ("fluxpipe::dataset::sidecar_extension", Exit::Usage),
     ("fluxpipe::dataset::shared_key", Exit::Usage),
+    ("fluxpipe::dataset::shared_stem", Exit::Usage),
+    ("fluxpipe::dataset::file_name", Exit::Usage),
     ("fluxpipe::store::read", Exit::Missing),
     ("fluxpipe::store::disk_full", Exit::Missing),
     ("fluxpipe::pipeline::cancelled", Exit::Interrupted),

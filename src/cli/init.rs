@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{CliError, Exit, Outcome};
-use crate::{manifest, report};
+use crate::{dataset, manifest, report};
 
 /// Write a commented manifest beside your pictures
 ///
@@ -69,10 +69,6 @@ fn folder_of_pictures(dir: &Path) -> Option<String> {
 }
 
 fn pictures_in(folder: &Path) -> usize {
-    let is_picture = |entry: &fs::DirEntry| {
-        let extension = entry.path().extension().map(|e| e.to_ascii_lowercase());
-        let extension = extension.as_deref().and_then(|e| e.to_str());
-        matches!(extension, Some("png" | "jpg" | "jpeg" | "webp" | "bmp" | "gif" | "tif" | "tiff"))
-    };
+    let is_picture = |entry: &fs::DirEntry| dataset::is_picture(&entry.path());
     fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count())
 }

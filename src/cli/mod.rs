@@ -12,16 +12,18 @@ mod inspect;
 mod interrupt;
 mod logs;
 mod plan;
+mod problem;
 mod project;
 mod run;
 mod why;
 
-use std::{panic::catch_unwind, process::ExitCode};
+use std::{panic::catch_unwind, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 pub use error::CliError;
 pub use exit::Exit;
+pub use problem::{Problem, Problems};
 pub use project::{Project, open};
 
 use crate::{
@@ -118,9 +120,12 @@ impl Command {
 /// Shows why the command failed.
 fn tell(failure: &miette::Report) -> Exit {
     let look = Look::stderr();
-    let text = match failure.downcast_ref::<ManifestErrors>() {
-        Some(errors) => report::manifest_errors(errors, look),
-        None => report::diagnostic(failure.as_ref(), look),
+    let all_of = |path: &Path| report::diagnostics(failure.as_ref(), path, look);
+    let text = match (failure.downcast_ref::<ManifestErrors>(), failure.downcast_ref::<Problems>())
+    {
+        (Some(errors), _) => all_of(&errors.path),
+        (_, Some(problems)) => all_of(&problems.path),
+        _ => report::diagnostic(failure.as_ref(), look),
     };
     report::stderr(&text);
     if failure.downcast_ref::<RunError>().is_some_and(is_bug) {

@@ -38,9 +38,7 @@ pub(super) const USUAL_NAME: &str = "project.toml";
 pub fn open(path: &Path, set: &[(String, String)]) -> miette::Result<Project> {
     let manifest = read(path, set)?;
     manifest.check_files()?;
-    let store = Arc::new(Store::open(&manifest.output().join(STORE))?);
-    let graph = stages::build(&manifest, &store)?;
-    Ok(Project { manifest, set: set.to_vec(), store, graph })
+    Project::of(manifest, set)
 }
 
 /// Reads the manifest alone.
@@ -50,6 +48,13 @@ pub(super) fn read(path: &Path, set: &[(String, String)]) -> miette::Result<Mani
 }
 
 impl Project {
+    /// The stages of a manifest whose files are there; `set` is what the command line said.
+    pub(super) fn of(manifest: Manifest, set: &[(String, String)]) -> miette::Result<Self> {
+        let store = Arc::new(Store::open(&manifest.output().join(STORE))?);
+        let graph = stages::build(&manifest, &store)?;
+        Ok(Self { manifest, set: set.to_vec(), store, graph })
+    }
+
     /// For naming places in reports.
     #[must_use]
     pub fn places(&self) -> Places<'_> {
@@ -80,6 +85,10 @@ fn path_and_value(text: &str) -> Result<(String, String), String> {
 impl ManifestArgs {
     pub(super) fn open(&self) -> miette::Result<Project> {
         open(&self.manifest, &self.set)
+    }
+
+    pub(super) fn read(&self) -> miette::Result<Manifest> {
+        read(&self.manifest, &self.set)
     }
 }
 

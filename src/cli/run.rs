@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{
-    CliError, Exit, Outcome, Project, interrupt,
+    CliError, Exit, Outcome, Problems, Project, interrupt,
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
@@ -67,13 +67,14 @@ impl Run {
 /// A weight file of the wrong network is told before the first stage starts, not hours later when its
 /// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
 fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
-    match pipeline::plan(&project.graph, &project.store, options) {
+    let problems = match pipeline::plan(&project.graph, &project.store, options) {
         Ok(plan) => super::check::networks(&project.manifest, |name| is_busy(&plan, name)),
         // A file of a network may be the reason, such as a tagger's list that is not there.
         Err(RunError::Stage { .. }) => super::check::networks(&project.manifest, |_| true),
         // What is wrong with the selection or the store, the run itself says.
-        Err(_) => Ok(()),
-    }
+        Err(_) => return Ok(()),
+    };
+    Ok(Problems::none(&project.manifest, problems)?)
 }
 
 /// Whether the networks of a stage have work. A stage that works in steps has them in these.

@@ -2,25 +2,71 @@
 
 use rayon::prelude::*;
 
+/// A picture on a white canvas that may be larger; the white is in no memory. The square around a
+/// picture of 20 000 × 10 pixels would take more than a gigabyte.
+pub(super) struct Canvas<'a> {
+    rgb: &'a [u8],
+    picture: (usize, usize),
+    /// Width and height of the canvas.
+    size: (usize, usize),
+    /// Left and top edge of the picture on it.
+    at: (usize, usize),
+}
+
+impl<'a> Canvas<'a> {
+    /// The picture alone, `(width, height)` large.
+    pub(super) fn bare(rgb: &'a [u8], size: (usize, usize)) -> Self {
+        Self { rgb, picture: size, size, at: (0, 0) }
+    }
+
+    /// The picture in the middle of the square of its longer side; an odd margin is wider at the end.
+    pub(super) fn square(rgb: &'a [u8], picture: (usize, usize)) -> Self {
+        let side = picture.0.max(picture.1);
+        let at = ((side - picture.0) / 2, (side - picture.1) / 2);
+        Self { rgb, picture, size: (side, side), at }
+    }
+
+    /// A row of the canvas; `buffer` is where it is put together, if need be.
+    fn row<'b>(&'b self, y: usize, buffer: &'b mut Vec<u8>) -> &'b [u8] {
+        let width = self.picture.0 * 3;
+        let inside = y.checked_sub(self.at.1).filter(|y| *y < self.picture.1);
+        let pixels = inside.map(|y| &self.rgb[y * width..][..width]);
+        match pixels {
+            Some(pixels) if self.picture.0 == self.size.0 => pixels,
+            _ => {
+                buffer.resize(self.size.0 * 3, 255);
+                let place = &mut buffer[self.at.0 * 3..][..width];
+                match pixels {
+                    Some(pixels) => place.copy_from_slice(pixels),
+                    None => place.fill(255),
+                }
+                buffer
+            }
+        }
+    }
+}
+
 /// What one output position covers: input positions from `first` on, each with its share.
 struct Cover {
     first: usize,
     shares: Vec<f32>,
 }
 
-/// Shrinks `rgb` between two sizes `(width, height)`; no side grows.
-pub(super) fn area(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+/// Shrinks a canvas to `to`, `(width, height)`; no side grows. `[height, width, 3]`.
+pub(super) fn area(canvas: &Canvas<'_>, to: (usize, usize)) -> Vec<u8> {
+    let from = canvas.size;
     if from.0.is_multiple_of(to.0) && from.1.is_multiple_of(to.1) {
-        return whole_blocks(rgb, from.0, to, (from.0 / to.0, from.1 / to.1));
+        return whole_blocks(canvas, to, (from.0 / to.0, from.1 / to.1));
     }
     let (across, down) = (covers(from.0, to.0), covers(from.1, to.1));
     let mut pixels = vec![0; to.0 * to.1 * 3];
-    pixels.par_chunks_exact_mut(to.0 * 3).zip(&down).for_each(|(target, cover)| {
+    let rows = pixels.par_chunks_exact_mut(to.0 * 3).zip(&down);
+    rows.for_each_init(Vec::new, |buffer, (target, cover)| {
         let mut sums = vec![[0.0_f32; 3]; to.0];
-        let rows = rgb[cover.first * from.0 * 3..].chunks(from.0 * 3);
-        for (row, &share) in rows.zip(&cover.shares) {
+        for (y, &share) in (cover.first..from.1).zip(&cover.shares) {
+            let row = canvas.row(y, buffer).as_chunks::<3>().0;
             for (sum, cover) in sums.iter_mut().zip(&across) {
-                let mean = weighted(&row.as_chunks::<3>().0[cover.first..], &cover.shares);
+                let mean = weighted(&row[cover.first..], &cover.shares);
                 for (sum, mean) in sum.iter_mut().zip(mean) {
                     *sum += share * mean;
                 }
@@ -72,13 +118,14 @@ fn covers(from: usize, to: usize) -> Vec<Cover> {
 
 /// The mean of whole blocks of `block.0 × block.1` pixels. Sums are exact; a mean between two levels
 /// goes to the even one, except for 2 × 2 blocks, where it goes up.
-fn whole_blocks(rgb: &[u8], width: usize, to: (usize, usize), block: (usize, usize)) -> Vec<u8> {
+fn whole_blocks(canvas: &Canvas<'_>, to: (usize, usize), block: (usize, usize)) -> Vec<u8> {
     let share = 1.0 / (block.0 * block.1) as f32;
     let mut pixels = vec![0; to.0 * to.1 * 3];
-    let bands = rgb.par_chunks_exact(width * 3 * block.1);
-    pixels.par_chunks_exact_mut(to.0 * 3).zip(bands).for_each(|(target, band)| {
+    let rows = pixels.par_chunks_exact_mut(to.0 * 3).enumerate();
+    rows.for_each_init(Vec::new, |buffer, (index, target)| {
         let mut sums = vec![[0_u32; 3]; to.0];
-        for row in band.chunks_exact(width * 3) {
+        for y in index * block.1..(index + 1) * block.1 {
+            let row = canvas.row(y, buffer);
             for (sum, block) in sums.iter_mut().zip(row.chunks_exact(block.0 * 3)) {
                 for pixel in block.as_chunks::<3>().0 {
                     for (sum, &channel) in sum.iter_mut().zip(pixel) {

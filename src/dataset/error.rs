@@ -29,17 +29,15 @@ pub enum DatasetError {
         /// The folder.
         folder: PathBuf,
     },
-    /// Two pictures that would share their sidecars.
-    #[error("{first} and {second} differ only in their extension, so they would share one sidecar")]
+    /// Pictures that would share their sidecars.
+    #[error("{}", shared(groups))]
     #[diagnostic(
         code(fluxpipe::dataset::shared_stem),
-        help("rename one of the two pictures, or move it away")
+        help("rename all pictures of such a group but one, or move them away")
     )]
     SharedStem {
-        /// The picture that comes first.
-        first: PathBuf,
-        /// The other.
-        second: PathBuf,
+        /// The pictures that have one name but for their extension: two or more in each group.
+        groups: Vec<Vec<PathBuf>>,
     },
     /// Two pictures in different folders that would share an entry of `meta_data.json`.
     #[error("{first} and {second} would both be `{key}` in the metadata")]
@@ -78,6 +76,20 @@ pub enum DatasetError {
         path: PathBuf,
         /// What the decoder said.
         reason: String,
+    },
+    /// A picture of a format that is not decoded here.
+    #[error("{path} is a picture in the format {format}, which is not decoded")]
+    #[diagnostic(
+        code(fluxpipe::dataset::format),
+        help(
+            "save it as PNG, WebP or JPEG and replace it; `docs/pictures.md` lists the formats that are decoded"
+        )
+    )]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
     },
     /// A picture with more pixels than fluxpipe decodes.
     #[error(
@@ -162,4 +174,31 @@ pub enum DatasetError {
         /// The name between the braces.
         name: String,
     },
+}
+
+/// Names each group, the first ones in full: a folder that was converted as a whole has as many
+/// groups as pictures.
+fn shared(groups: &[Vec<PathBuf>]) -> String {
+    const SHOWN: usize = 10;
+    let names = |group: &Vec<PathBuf>| {
+        let names = group.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        names.join(" and ")
+    };
+    if let [group] = groups {
+        return format!(
+            "{} differ only in their extension, so they would share one sidecar",
+            names(group)
+        );
+    }
+    let mut text = format!(
+        "{} groups of pictures differ only in their extension, so each would share one sidecar:",
+        groups.len()
+    );
+    for group in groups.iter().take(SHOWN) {
+        text += &format!("\n{}", names(group));
+    }
+    if groups.len() > SHOWN {
+        text += &format!("\nand {} more", groups.len() - SHOWN);
+    }
+    text
 }

@@ -7,9 +7,12 @@
 mod area;
 mod buckets;
 mod caption;
+mod encoded;
 mod error;
+mod format;
 mod jpeg;
 mod metadata;
+mod palette;
 mod picture;
 mod resize;
 mod scan;
@@ -19,10 +22,11 @@ mod square;
 
 pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
 pub use caption::{MergeRules, Merged, split_tags, training_caption};
+pub use encoded::{Encoded, Header, PIXEL_LIMIT};
 pub use error::DatasetError;
 pub use metadata::{Entry, Metadata, metadata_keys};
-pub use picture::{PIXEL_LIMIT, Picture, dimensions};
+pub use picture::Picture;
 pub use resize::{Resampling, resize};
-pub use scan::{PictureFile, scan};
+pub use scan::{PictureFile, is_picture, scan};
 pub use sidecar::{decode_text, read_sidecar, sidecar_path};
 pub use square::{captioner_pixels, tagger_pixels, to_square_white};

@@ -6,7 +6,7 @@
 //! the columns first or keep other intermediate precision.
 
 use super::{
-    area::area,
+    area::{Canvas, area},
     separable::{antialiased, cubic},
 };
 
@@ -51,7 +51,7 @@ pub fn resize(
     }
     match resampling {
         Resampling::Area if Resampling::automatic(from, to) == Resampling::Area => {
-            area(rgb, from, to)
+            area(&Canvas::bare(rgb, from), to)
         }
         Resampling::Area | Resampling::Lanczos => antialiased(rgb, from, to, 3.0, lanczos),
         Resampling::Bicubic => antialiased(rgb, from, to, 2.0, |x| cubic_weight(x, -0.5)),

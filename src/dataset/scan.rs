@@ -1,7 +1,7 @@
 //! Finding the pictures of a folder.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -10,8 +10,8 @@ use walkdir::{DirEntry, WalkDir};
 use super::DatasetError;
 
 /// Extensions of pictures, in lower case; files may write them in any case.
-pub(super) const EXTENSIONS: [&str; 8] =
-    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff"];
+pub(super) const EXTENSIONS: [&str; 9] =
+    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "avif"];
 
 /// A picture on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct PictureFile {
 /// with a dot are passed over, since they are the system's and not the user's.
 ///
 /// # Errors
-/// The folder cannot be read or holds no picture; a name is not UTF-8; two pictures differ only in
-/// their extension and would share a sidecar.
+/// The folder cannot be read or holds no picture; a name is not UTF-8; pictures differ only in their
+/// extension and would share a sidecar (all such groups at once).
 pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetError> {
     let depth = if recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(folder).min_depth(1).max_depth(depth);
@@ -56,7 +56,9 @@ pub(super) fn is_picture_extension(extension: &str) -> bool {
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether the extension of `path` is one that pictures have, in any case.
+#[must_use]
+pub fn is_picture(path: &Path) -> bool {
     path.extension().and_then(|extension| extension.to_str()).is_some_and(is_picture_extension)
 }
 
@@ -77,14 +79,12 @@ fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
 }
 
 fn refuse_shared_stems(pictures: &[PictureFile]) -> Result<(), DatasetError> {
-    let mut stems: HashMap<PathBuf, &Path> = HashMap::new();
+    let mut stems: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
     for picture in pictures {
-        if let Some(first) = stems.insert(picture.path.with_extension(""), &picture.path) {
-            let (first, second) = (first.to_owned(), picture.path.clone());
-            return Err(DatasetError::SharedStem { first, second });
-        }
+        stems.entry(picture.path.with_extension("")).or_default().push(picture.path.clone());
     }
-    Ok(())
+    let groups = stems.into_values().filter(|group| group.len() > 1).collect::<Vec<_>>();
+    if groups.is_empty() { Ok(()) } else { Err(DatasetError::SharedStem { groups }) }
 }
 
 #[cfg(test)]
@@ -125,11 +125,27 @@ mod tests {
     }
 
     #[test]
-    fn two_pictures_with_one_stem_are_an_error_that_names_both() {
-        let made = folder(&["a.png", "sub/a.png", "sub/a.jpg"]);
+    fn pictures_with_one_stem_are_an_error_that_names_them_all() {
+        let made = folder(&["a.png", "sub/a.png", "sub/a.jpg", "sub/A.gif"]);
         assert_eq!(names(made.path(), false), ["a.png"]);
-        let message = scan(made.path(), true).unwrap_err().to_string();
-        assert!(message.contains("a.jpg") && message.contains("a.png"), "{message}");
+        let message = |folder: &Path| {
+            let message = scan(folder, true).unwrap_err().to_string();
+            message.replace(&folder.display().to_string(), "")
+        };
+        assert_eq!(
+            message(made.path()),
+            "/sub/a.jpg and /sub/a.png differ only in their extension, so they would share one sidecar"
+        );
+        let more = folder(&["b.JPG", "b.jpg", "b.webp", "c.bmp", "c.tif", "d.png"]);
+        assert_eq!(
+            message(more.path()),
+            "2 groups of pictures differ only in their extension, so each would share one sidecar:\n\
+             /b.JPG and /b.jpg and /b.webp\n/c.bmp and /c.tif"
+        );
+        let many: Vec<_> =
+            (0..24).map(|i| format!("{:02}.{}", i / 2, ["png", "gif"][i % 2])).collect();
+        let many = folder(&many.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(message(many.path()).ends_with("/09.gif and /09.png\nand 2 more"));
     }
 
     #[cfg(unix)]

@@ -1,6 +1,10 @@
 //! Square pictures for the networks that label: padded for the tagger, squashed for the captioner.
 
-use super::{Picture, Resampling, resize};
+use super::{
+    Picture, Resampling,
+    area::{Canvas, area},
+    resize,
+};
 
 /// Puts the picture in the middle of a white square as large as its longer side. An odd margin is
 /// wider on the right and at the bottom.
@@ -21,10 +25,14 @@ pub fn to_square_white(picture: &Picture) -> Picture {
 /// `[side, side, 3]`, levels 0 to 255.
 #[must_use]
 pub fn tagger_pixels(picture: Picture, side: usize) -> Vec<u8> {
-    let square = to_square_white(&picture.over_white());
-    let from = (square.width, square.height);
-    let resampling = Resampling::automatic(from, (side, side));
-    let mut pixels = resize(&square.rgb, from, (side, side), resampling);
+    let flat = picture.over_white();
+    let mut pixels = if flat.width.max(flat.height) > side {
+        area(&Canvas::square(&flat.rgb, (flat.width, flat.height)), (side, side))
+    } else {
+        // What grows is small, so that its margins may be.
+        let square = to_square_white(&flat);
+        resize(&square.rgb, (square.width, square.height), (side, side), Resampling::Lanczos)
+    };
     pixels.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.reverse());
     pixels
 }
@@ -48,6 +56,21 @@ mod tests {
         let row: Vec<u8> = square.rgb[..12].iter().step_by(3).copied().collect();
         assert_eq!((square.width, square.height), (4, 4));
         assert_eq!(row, [255, 7, 255, 255]);
+    }
+
+    #[test]
+    fn a_margin_in_no_memory_is_as_good_as_one_in_memory() {
+        let level = |at: usize| (at * 37 % 251) as u8;
+        for (width, height, side) in [(40, 9, 16), (9, 40, 16), (33, 7, 11), (8, 3, 8), (5, 6, 8)] {
+            let rgb = (0..width * height * 3).map(level).collect();
+            let picture = Picture { width, height, rgb, alpha: None };
+            let square = to_square_white(&picture);
+            let from = (square.width, square.height);
+            let resampling = Resampling::automatic(from, (side, side));
+            let mut expected = resize(&square.rgb, from, (side, side), resampling);
+            expected.as_chunks_mut::<3>().0.iter_mut().for_each(|pixel| pixel.reverse());
+            assert_eq!(tagger_pixels(picture, side), expected, "{width} × {height} at {side}");
+        }
     }
 
     #[test]

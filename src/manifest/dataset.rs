@@ -24,6 +24,9 @@ pub struct Dataset {
     /// set they lie beside the pictures.
     #[schemars(length(min = 1))]
     pub sidecars: Option<PathBuf>,
+    /// Whether a picture is turned as its EXIF orientation says. The original trainer takes pixels as
+    /// they are stored, whatever the camera noted.
+    pub exif_orientation: bool,
     /// Size that pictures are trained at: a side, or `[width, height]`. With buckets it is their
     /// area that counts.
     pub resolution: Resolution,
@@ -50,6 +53,7 @@ impl Default for Dataset {
             recursive: false,
             num_repeats: 1,
             sidecars: None,
+            exif_orientation: true,
             resolution: Resolution { width: 1024, height: 1024 },
             enable_bucket: true,
             min_bucket_reso: 256,
@@ -68,11 +72,11 @@ impl Dataset {
     }
 }
 
-/// What counts is the size of each picture. Its own bytes are key parts of their own, and how often
-/// it is repeated belongs to the training.
+/// What counts is the size of each picture. Its own bytes, and whether it is turned, are key parts of
+/// their own, and how often it is repeated belongs to the training.
 impl Params for Dataset {
     const NOT_IN_KEY: &'static [&'static str] =
-        &["image_dir", "recursive", "num_repeats", "sidecars"];
+        &["image_dir", "recursive", "num_repeats", "sidecars", "exif_orientation"];
     const STANDS_FOR: &'static [(&'static str, &'static str)] =
         &[("max_bucket_reso", "resolution")];
 

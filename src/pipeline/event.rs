@@ -138,18 +138,18 @@ pub enum Event {
     },
 }
 
-/// What became of the items of a stage: `total = reused + run + failed`.
+/// What became of the items of a stage: `total = reused + run + failed + kept + left`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Tally {
     /// All items.
     pub total: usize,
-    /// Those whose output was there, was given by a human, or is shared with another item.
+    /// Those whose output was there, or is shared with another item.
     pub reused: usize,
     /// Those that ran.
     pub run: usize,
     /// Those that could not be made and are left out.
     pub failed: usize,
-    /// Those among `reused` that were given by a human.
+    /// Those whose output was given by a human.
     pub kept: usize,
     /// Those that were not reached: the run was stopped, or the stage failed. 0 after a whole run.
     pub left: usize,

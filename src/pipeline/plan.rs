@@ -54,16 +54,16 @@ pub struct StagePlan {
     pub recipes: Vec<&'static str>,
 }
 
-/// How many items do what: `total = reuse + run + failed`, and `kept` are part of `reuse`.
+/// How many items do what: `total = reuse + run + kept + failed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// All items.
     pub total: usize,
-    /// Those whose output is there, is given by a human, or is shared with an item that runs.
+    /// Those whose output is there, or is shared with an item that runs.
     pub reuse: usize,
     /// Those that run.
     pub run: usize,
-    /// Those among `reuse` that are given by a human.
+    /// Those whose output is given by a human.
     pub kept: usize,
     /// Those that failed in an earlier run with the very same key, and are not tried again.
     pub failed: usize,
@@ -185,7 +185,7 @@ impl Counts {
         let failed = count(|decision| matches!(decision.state, ItemState::Failed(_)));
         let kept = count(|decision| matches!(decision.state, ItemState::Kept));
         let total = decisions.len();
-        Self { total, reuse: total - run - failed, run, kept, failed }
+        Self { total, reuse: total - run - kept - failed, run, kept, failed }
     }
 }
 

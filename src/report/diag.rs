@@ -1,11 +1,11 @@
 //! Diagnostics as a person reads them: the place, what is wrong, what to do.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use miette::{Diagnostic, MietteHandler, MietteHandlerOpts, ReportHandler};
 
 use super::Look;
-use crate::{base::plural, manifest::ManifestErrors};
+use crate::base::plural;
 
 /// The text of one diagnostic.
 #[must_use]
@@ -22,12 +22,12 @@ pub fn diagnostic(diagnostic: &dyn Diagnostic, look: Look) -> String {
     tidy(&Shown { handler: &handler, diagnostic }.to_string())
 }
 
-/// All mistakes of a manifest, with a closing line: `5 errors in project.toml`.
+/// Every diagnostic that `all` relates, with a closing line: `5 errors in project.toml`.
 #[must_use]
-pub fn manifest_errors(errors: &ManifestErrors, look: Look) -> String {
-    let each = errors.errors.iter().map(|error| diagnostic(error, look) + "\n");
-    let count = plural(errors.errors.len(), "error");
-    format!("{}{count} in {}\n", each.collect::<String>(), errors.path.display())
+pub fn diagnostics(all: &dyn Diagnostic, path: &Path, look: Look) -> String {
+    let each = all.related().into_iter().flatten();
+    let each = each.map(|one| diagnostic(one, look) + "\n").collect::<Vec<_>>();
+    format!("{}{} in {}\n", each.concat(), plural(each.len(), "error"), path.display())
 }
 
 /// Wider than any line, so that nothing is wrapped.

@@ -97,6 +97,50 @@ impl WeightFile {
     }
 }
 
+/// What a picture is.
+#[derive(Clone, Debug, Serialize)]
+pub struct PictureFile {
+    /// The file.
+    pub path: PathBuf,
+    /// `JPEG`, `PNG`.
+    pub format: &'static str,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Pixels across, as stored.
+    pub width: usize,
+    /// Pixels down, as stored.
+    pub height: usize,
+    /// `RGB, 8 bits`.
+    pub colours: String,
+    /// EXIF orientation, 1 to 8; 1 is upright.
+    pub orientation: u8,
+    /// Width and height once it is turned upright.
+    pub upright: (usize, usize),
+}
+
+impl PictureFile {
+    /// For a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (width, height) = self.upright;
+        let orientation = match self.orientation {
+            1 => "1 (upright)".to_owned(),
+            turned => format!("{turned} (turned to {width} × {height} pixels)"),
+        };
+        format!(
+            "{}\n  picture    {}, {}\n  size       {} × {} pixels\n  colours    {}\n  \
+             orientation {}\n",
+            theme::strong(self.path.display()),
+            self.format,
+            words::bytes(self.bytes),
+            self.width,
+            self.height,
+            self.colours,
+            orientation,
+        )
+    }
+}
+
 fn counted(counts: &BTreeMap<String, usize>) -> String {
     let counts = counts.iter().map(|(name, count)| format!("{name} × {count}"));
     counts.collect::<Vec<_>>().join(", ")

@@ -20,10 +20,10 @@ mod theme;
 mod why;
 mod words;
 
-pub use diag::{diagnostic, manifest_errors};
+pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
-pub use inspect::{Tensor, WeightFile};
+pub use inspect::{PictureFile, Tensor, WeightFile};
 pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};

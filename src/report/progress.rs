@@ -1,7 +1,7 @@
 //! A run as it goes on: bars on a terminal, plain lines elsewhere. All of it goes to stderr.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     sync::LazyLock,
     time::{Duration, Instant},
@@ -31,6 +31,8 @@ pub struct Progress {
     terminal: bool,
     names: usize,
     stages: BTreeMap<String, Shown>,
+    /// What was said to be left out: a broken picture is broken for every stage.
+    left_out: BTreeSet<(String, String)>,
 }
 
 /// What is on the screen for one stage.
@@ -40,6 +42,10 @@ struct Shown {
     run: usize,
     /// Items that are done, or left out.
     done: usize,
+    /// What an item is: `picture`.
+    noun: &'static str,
+    /// When the first item was done. Loading a network before it tells no rate.
+    first: Option<Instant>,
     last_line: Instant,
 }
 
@@ -47,7 +53,8 @@ impl Progress {
     /// For a stream that looks like this.
     #[must_use]
     pub fn new(look: Look) -> Self {
-        Self { terminal: look.terminal, names: 0, stages: BTreeMap::new() }
+        let (stages, left_out) = (BTreeMap::new(), BTreeSet::new());
+        Self { terminal: look.terminal, names: 0, stages, left_out }
     }
 
     /// Shows one event. Steps come often, and most of them cost nothing here.
@@ -60,7 +67,7 @@ impl Progress {
                 let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
-            Event::StageStarted { stage, items, .. } => self.begin(stage, items),
+            Event::StageStarted { stage, kind, items } => self.begin(stage, kind, items),
             Event::Kept { .. } | Event::Published { .. } | Event::Frequencies { .. } => {}
             Event::Step { stage, done, total, note, .. } => self.step(stage, *done, *total, note),
             Event::ItemFinished { stage, .. } => self.item(stage),
@@ -82,22 +89,28 @@ impl Progress {
         }
     }
 
-    fn begin(&mut self, stage: &str, items: &Counts) {
+    fn begin(&mut self, stage: &str, kind: &str, items: &Counts) {
         // A stage that has nothing to do says nothing.
         if items.run == 0 {
             return;
         }
-        let bar = self.terminal.then(|| self.bar(stage, items.run));
+        let noun = match kind {
+            "label" | "tag" => "picture",
+            "finetune" => "step",
+            _ => "item",
+        };
+        let bar = self.terminal.then(|| self.bar(stage, items.run, noun));
         if bar.is_none() {
             above_bars(&format!("{stage}: {} of {} to run", items.run, items.total));
         }
-        let shown = Shown { bar, run: items.run, done: 0, last_line: Instant::now() };
+        let (first, last_line) = (None, Instant::now());
+        let shown = Shown { bar, run: items.run, done: 0, noun, first, last_line };
         self.stages.insert(stage.to_owned(), shown);
     }
 
-    fn bar(&self, stage: &str, items: usize) -> ProgressBar {
+    fn bar(&self, stage: &str, items: usize, noun: &'static str) -> ProgressBar {
         let bar = BARS.add(ProgressBar::new(items as u64));
-        bar.set_style(running());
+        bar.set_style(running(noun));
         bar.set_prefix(format!("{stage:<width$}", width = self.names));
         bar.enable_steady_tick(TICK);
         bar
@@ -107,11 +120,20 @@ impl Progress {
         let Some(shown) = self.stages.get_mut(stage) else { return };
         shown.done += 1;
         let (done, run) = (shown.done, shown.run);
+        let first = *shown.first.get_or_insert_with(Instant::now);
         match &shown.bar {
             // The bar of a stage of one item shows that item's steps.
-            Some(bar) if run > 1 => bar.set_position(done as u64),
+            Some(bar) if run > 1 => {
+                if done == 1 {
+                    bar.reset_eta();
+                }
+                bar.set_position(done as u64);
+            }
             Some(_) => {}
-            None if done < run => shown.line(|| format!("{stage}: {done} of {run}")),
+            None if done < run => {
+                let pace = pace(done, run, first.elapsed(), shown.noun);
+                shown.line(|| format!("{stage}: {done} of {run}{pace}"));
+            }
             None => {}
         }
     }
@@ -138,10 +160,13 @@ impl Progress {
     }
 
     fn failed(&mut self, stage: &str, item: &str, failure: &ItemFailure, remembered: bool) {
-        if !remembered {
-            above_bars(&format!("{} {item} left out: {}", theme::bad(stage), failure.message));
-            self.item(stage);
+        if remembered {
+            return;
         }
+        if self.left_out.insert((item.to_owned(), failure.message.clone())) {
+            above_bars(&format!("{} {item} left out: {}", theme::bad(stage), failure.message));
+        }
+        self.item(stage);
     }
 
     fn end(&mut self, stage: &str, word: &str) {
@@ -175,9 +200,21 @@ impl Shown {
     }
 }
 
-fn running() -> ProgressStyle {
-    let rate = |state: &ProgressState, out: &mut dyn Write| {
-        let _ = out.write_str(&rate(state.per_sec()));
+/// `, 3.2 pictures/s, 40 s left`; empty where that cannot be said yet. The first item is where the
+/// clock starts.
+fn pace(done: usize, run: usize, since_first: Duration, noun: &str) -> String {
+    let seconds = since_first.as_secs_f64();
+    if done < 2 || seconds <= 0.0 {
+        return String::new();
+    }
+    let per_second = (done - 1) as f64 / seconds;
+    let left = (run - done) as f64 / per_second;
+    format!(", {}, {} left", rate(per_second, noun), words::seconds(left))
+}
+
+fn running(noun: &'static str) -> ProgressStyle {
+    let rate = move |state: &ProgressState, out: &mut dyn Write| {
+        let _ = out.write_str(&rate(state.per_sec(), noun));
     };
     let left = |state: &ProgressState, out: &mut dyn Write| {
         // Before the first is done nothing can be said of the rest.
@@ -200,10 +237,23 @@ fn styled(template: &str) -> ProgressStyle {
 }
 
 /// Slow work is easier to read the other way round.
-fn rate(per_second: f64) -> String {
+fn rate(per_second: f64, noun: &str) -> String {
     match per_second {
         none if none <= 0.0 || !none.is_finite() => String::new(),
-        slow if slow < 0.5 => format!("{} each", words::seconds(1.0 / slow)),
-        fast => format!("{fast:.1}/s"),
+        slow if slow < 0.5 => format!("{} per {noun}", words::seconds(1.0 / slow)),
+        fast => format!("{fast:.1} {noun}s/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_told_once_there_is_one() {
+        let told = |done, seconds| pace(done, 101, Duration::from_secs(seconds), "picture");
+        assert_eq!(told(1, 0), "");
+        assert_eq!(told(41, 20), ", 2.0 pictures/s, 30 s left");
+        assert_eq!(told(2, 150), ", 2 min 30 s per picture, 4 h 07 min left");
     }
 }

@@ -1,14 +1,14 @@
 //! What a run did, once it is over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
 use super::{theme, words};
 use crate::{
     base::plural,
-    pipeline::{Event, Frequency, StageSummary, Stopped, Summary, Tally},
+    pipeline::{Event, Frequency, ItemFailure, StageSummary, Stopped, Summary, Tally},
 };
 
 /// Gathers what a run did from its events, so that a run that ended early can be summed up too.
@@ -70,7 +70,13 @@ fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {
         && summary.published.is_empty()
         && summary.stages.iter().all(|stage| stage.items.run == 0 && stage.error.is_none());
     let mut text = if idle {
-        theme::good(format!("Everything is up to date: nothing to do ({took})")) + "\n"
+        // Whoever left pictures out before is told the counts again.
+        let counts = match summary.failures.is_empty() {
+            true => String::new(),
+            false => stages(&summary.stages) + "\n",
+        };
+        let word = theme::good(format!("Everything is up to date: nothing to do ({took})"));
+        format!("{counts}{word}\n")
     } else {
         let word = match stopped {
             None => theme::good("Done in"),
@@ -93,22 +99,26 @@ fn stages(stages: &[StageSummary]) -> String {
     stages.iter().map(line).collect()
 }
 
-/// `made 11 · reused 1 · kept 1 (edited by hand) · 8.2 s`.
+/// `made 11 · kept 1 (edited by hand) · reused 1 · failed 0 · 8.2 s`. The four counts are always
+/// there, so that a reader, or a script, finds each of them in every line.
 pub(super) fn tally(items: &Tally, seconds: f64) -> String {
-    let said = [
-        (items.run, theme::good(format!("made {}", items.run))),
-        (
-            items.reused - items.kept.min(items.reused),
-            format!("reused {}", items.reused - items.kept.min(items.reused)),
-        ),
-        (items.kept, format!("kept {} (edited by hand)", items.kept)),
-        (items.failed, theme::bad(format!("failed {} (left out)", items.failed))),
-        (items.left, theme::busy(format!("not reached {}", items.left))),
+    if items.total == 0 {
+        return "no items".to_owned();
+    }
+    let count = |number: usize, text: String, shown: fn(String) -> String| {
+        if number > 0 { shown(text) } else { theme::faint(text) }
+    };
+    let aside = |number: usize, aside: &'static str| if number > 0 { aside } else { "" };
+    let (kept, failed) =
+        (aside(items.kept, " (edited by hand)"), aside(items.failed, " (left out)"));
+    let mut said = vec![
+        count(items.run, format!("made {}", items.run), theme::good),
+        count(items.kept, format!("kept {}{kept}", items.kept), |text| text),
+        count(items.reused, format!("reused {}", items.reused), |text| text),
+        count(items.failed, format!("failed {}{failed}", items.failed), theme::bad),
     ];
-    let said = said.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text);
-    let mut said = said.collect::<Vec<_>>();
-    if said.is_empty() {
-        said.push("no items".to_owned());
+    if items.left > 0 {
+        said.push(theme::busy(format!("not reached {}", items.left)));
     }
     if items.run > 0 || seconds >= 1.0 {
         said.push(theme::faint(words::seconds(seconds)));
@@ -116,18 +126,38 @@ pub(super) fn tally(items: &Tally, seconds: f64) -> String {
     said.join(" · ")
 }
 
+/// What was left out, once for all stages that left it out for the same reason.
 fn left_out(summary: &Summary) -> String {
-    if summary.failures.is_empty() {
+    let mut items: Vec<LeftOut<'_>> = Vec::new();
+    let mut known = HashMap::new();
+    for (stage, item, failure) in &summary.failures {
+        let index = *known.entry((item, &failure.message)).or_insert(items.len());
+        match items.get_mut(index) {
+            Some(known) => known.stages.push(stage),
+            None => items.push(LeftOut { item, failure, stages: vec![stage] }),
+        }
+    }
+    if items.is_empty() {
         return String::new();
     }
-    let mut text = format!("\n{} left out:\n", plural(summary.failures.len(), "item"));
-    for (stage, item, failure) in &summary.failures {
-        text += &format!("  {} {item}: {}\n", theme::bad(stage), failure.message);
-        if let Some(help) = &failure.help {
+    let mut text = format!("\n{} left out:\n", plural(items.len(), "item"));
+    for (index, left) in items.iter().enumerate() {
+        let LeftOut { item, failure, stages } = left;
+        text += &format!("  {item} ({}): {}\n", theme::bad(stages.join(", ")), failure.message);
+        // A hundred pictures that are cut off need the advice once.
+        let next = items.get(index + 1).and_then(|next| next.failure.help.as_ref());
+        if let Some(help) = failure.help.as_ref().filter(|help| next != Some(help)) {
             text += &format!("    help: {help}\n");
         }
     }
     text
+}
+
+/// An item that could not be made.
+struct LeftOut<'a> {
+    item: &'a str,
+    failure: &'a ItemFailure,
+    stages: Vec<&'a str>,
 }
 
 /// Files beside the store, many of a kind in one line.

@@ -2,6 +2,8 @@
 
 use std::{path::Path, sync::Arc};
 
+use rayon::prelude::*;
+
 use super::{
     ProjectError, Sample, Site, cache::Cache, finetune::Finetune, label::Label, merge::Merge,
     probabilities::Probabilities, tag::Tag,
@@ -56,8 +58,11 @@ fn add_samples(
 ) -> Result<(), ProjectError> {
     let root = folder.join(&dataset.image_dir);
     let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
-    for file in dataset::scan(&root, dataset.recursive)? {
-        let digest = store.digest_file(&file.path)?;
+    let files = dataset::scan(&root, dataset.recursive)?;
+    // A picture that was read before costs a look at its time and size; a new one is read whole.
+    let digests = files.par_iter().map(|file| store.digest_file(&file.path)).collect::<Vec<_>>();
+    for (file, digest) in files.into_iter().zip(digests) {
+        let digest = digest?;
         let id = match index {
             0 => file.relative.clone(),
             _ => format!("{index}/{}", file.relative),

@@ -11,12 +11,13 @@ use crate::{
     base::Value,
     manifest,
     models::flux::FluxConfig,
-    pipeline::{ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
+    pipeline::{ItemSpec, KeyPart, Recipe, Stage, StageError, Upstream, Work},
     weights::Checkpoint,
 };
 
 /// Raised with a reason whenever latents change for equal inputs.
-const LATENT_ALGORITHM: (i64, &str) = (1, "first version");
+const LATENT_ALGORITHM: (i64, &str) =
+    (2, "TIFF palettes are decoded, and orientations are found behind the mark of a JPEG");
 /// Raised with a reason whenever text records change for equal inputs.
 const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
 
@@ -101,8 +102,7 @@ impl Stage for Cache {
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let picture = Origin::File(sample.file.path.clone());
-            let mut parts = vec![KeyPart::new("picture", sample.digest, picture)];
+            let mut parts = self.site.picture_parts(sample);
             parts.extend(self.bucket_parts(sample));
             items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
             let parts = vec![merged.part("caption", "text")];

@@ -4,16 +4,25 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor, TensorData};
 
-use super::{Sample, cache::Cache, record, sidecar::leave_out};
+use super::{
+    Sample,
+    batches::{self, Flow},
+    cache::Cache,
+    record,
+    sidecar::leave_out,
+};
 use crate::{
     base::Stream,
-    dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
+    dataset::{BucketSettings, Buckets, DatasetError, Fitted},
     device,
     manifest::{self, Dtype},
     models::autoencoder::{Encoder, to_latent},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
+
+/// How many pictures wait for the encoder, which takes seconds for each.
+const AHEAD: usize = 2;
 
 /// Encodes the pictures of the items with these indices, one by one.
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
@@ -22,22 +31,24 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
-    let samples = super::sidecar::by_id(&cache.site);
-    for &item in items {
+    let by_id = super::sidecar::by_id(&cache.site);
+    let samples = items.iter().map(|&item| by_id[work.items()[item].id.as_str()]);
+    let samples = samples.collect::<Vec<_>>();
+    let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
+    let fit = |index: usize, picture| buckets[samples[index].dataset].fit(&picture);
+    batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
-            break;
+            return Ok(Flow::Stop);
         }
-        let sample = samples[work.items()[item].id.as_str()];
-        let picture = Picture::open(&sample.file.path);
-        match picture.and_then(|picture| buckets[sample.dataset].fit(&picture)) {
+        match fitted {
             Ok(fitted) => {
-                let draft = latent(cache, &encoder, sample, &fitted, &device)?;
-                work.commit(item, draft)?;
+                let draft = latent(cache, &encoder, samples[index], &fitted, &device)?;
+                work.commit(items[index], draft)?;
             }
-            Err(error) => leave_out(work, item, error)?,
+            Err(error) => leave_out(work, items[index], error)?,
         }
-    }
-    Ok(())
+        Ok(Flow::GoOn)
+    })
 }
 
 fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {

@@ -4,6 +4,7 @@
 //! outputs by calling the networks. It does not know the scheduler or the screen: it sees them as
 //! [`Work`](crate::pipeline::Work).
 
+mod batches;
 mod build;
 mod cache;
 mod files;

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::{Sample, Site};
+use super::{
+    Sample, Site,
+    batches::{self, Flow},
+};
 use crate::{
     base::{Digest, Value},
     dataset::{DatasetError, Picture},
@@ -45,7 +48,7 @@ impl Sidecars<'_> {
     pub fn items(&self, site: &Site) -> Result<Vec<ItemSpec>, StageError> {
         let item = |sample: &Sample| match self.said(site, sample)? {
             Said::Kept(text) => self.given(sample, text),
-            Said::Nothing | Said::AppendTo(_) => Ok(of_picture(sample)),
+            Said::Nothing | Said::AppendTo(_) => Ok(of_picture(site, sample)),
         };
         site.samples.par_iter().map(item).collect()
     }
@@ -128,10 +131,9 @@ impl Sidecars<'_> {
     }
 }
 
-/// The item of a sample that reads its picture and nothing else.
-pub fn of_picture(sample: &Sample) -> ItemSpec {
-    let origin = Origin::File(sample.file.path.clone());
-    let parts = vec![KeyPart::new("picture", sample.digest, origin)];
+/// The item that reads the picture of a sample.
+pub fn of_picture(site: &Site, sample: &Sample) -> ItemSpec {
+    let parts = site.picture_parts(sample);
     ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None }
 }
 
@@ -164,8 +166,9 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StageError> {
     }
 }
 
-/// Runs a network over the pictures of `work`, `batch_size` at a time: pictures are decoded and
-/// prepared in parallel, a broken one is reported and left out, each result is committed at once.
+/// Runs a network over the pictures of `work`, `batch_size` at a time. While it runs, the next
+/// pictures are decoded and prepared; a broken one is reported and left out, so that a batch is full
+/// until the last. Each result is committed at once.
 pub fn in_batches<T: Send>(
     site: &Site,
     work: &mut dyn Work,
@@ -175,33 +178,29 @@ pub fn in_batches<T: Send>(
 ) -> Result<(), StageError> {
     let batch_size = batch_size.max(1) as usize;
     let samples = by_id(site);
-    let paths = work.items().iter().map(|item| samples[item.id.as_str()].file.path.clone());
-    let paths = paths.collect::<Vec<_>>();
-    for (batch, paths) in paths.chunks(batch_size).enumerate() {
+    let jobs = work.items().iter().map(|item| site.job(samples[item.id.as_str()]));
+    let jobs = jobs.collect::<Vec<_>>();
+    let (mut inputs, mut items) = (Vec::new(), Vec::new());
+    let prepare = |_, picture| Ok(prepare(picture));
+    batches::prepared(&jobs, batch_size, prepare, |item, prepared| {
         if work.cancelled() {
-            break;
+            return Ok(Flow::Stop);
         }
-        let prepared =
-            paths.par_iter().map(|path| Picture::open(path).map(&prepare)).collect::<Vec<_>>();
-        let (mut inputs, mut items) = (Vec::new(), Vec::new());
-        for (offset, prepared) in prepared.into_iter().enumerate() {
-            let item = batch * batch_size + offset;
-            match prepared {
-                Ok(input) => {
-                    inputs.push(input);
-                    items.push(item);
-                }
-                Err(error) => leave_out(work, item, error)?,
+        match prepared {
+            Ok(input) => {
+                inputs.push(input);
+                items.push(item);
             }
+            Err(error) => leave_out(work, item, error)?,
         }
-        if inputs.is_empty() {
-            continue;
+        if inputs.len() == batch_size || (item + 1 == jobs.len() && !inputs.is_empty()) {
+            for (item, draft) in items.drain(..).zip(network(&inputs)?) {
+                work.commit(item, draft)?;
+            }
+            inputs.clear();
         }
-        for (item, draft) in items.into_iter().zip(network(&inputs)?) {
-            work.commit(item, draft)?;
-        }
-    }
-    Ok(())
+        Ok(Flow::GoOn)
+    })
 }
 
 /// Reports a picture that is none. One that cannot be read ends the stage instead: a failure is

@@ -8,6 +8,7 @@ use std::{
 
 use miette::Diagnostic;
 
+use super::batches::Job;
 use crate::{
     base::Digest,
     dataset::{self, DatasetError, PictureFile},
@@ -108,6 +109,27 @@ impl Site {
             value: Some(value),
             origin: Origin::Code(reason.to_owned()),
         }
+    }
+
+    /// Key parts for what a network sees of a sample's picture: its bytes, and whether it is turned
+    /// upright, where it is not.
+    #[must_use]
+    pub fn picture_parts(&self, sample: &Sample) -> Vec<KeyPart> {
+        let file = Origin::File(sample.file.path.clone());
+        let mut parts = vec![KeyPart::new("picture", sample.digest, file)];
+        if !self.dataset(sample).exif_orientation {
+            parts.push(KeyPart {
+                name: "exif_orientation".to_owned(),
+                value: Some(crate::base::Value::Bool(false)),
+                origin: self.origin(format!("dataset.{}.exif_orientation", sample.dataset)),
+            });
+        }
+        parts
+    }
+
+    /// How a sample's picture is read.
+    pub(super) fn job<'a>(&self, sample: &'a Sample) -> Job<'a> {
+        Job { path: &sample.file.path, upright: self.dataset(sample).exif_orientation }
     }
 
     /// The dataset of a sample.

@@ -152,3 +152,17 @@ fn all_weight_files_are_told_at_once() {
     project.file("tagger/selected_tags.csv", "tag_id,name,category,count\n");
     insta::assert_snapshot!(project.run(&["check", "project.toml"]).exits(3).seen());
 }
+
+#[test]
+fn files_pictures_and_weights_are_told_together() {
+    let text = LABEL.replace("[[dataset]]", "tagger = \"tagger\"\n\n[[dataset]]")
+        + "[stages.tag]\n\n[[dataset]]\nimage_dir = \"nowhere\"\nresolution = 64\nmin_bucket_reso = 64\n";
+    let project = Project::with_manifest(&text);
+    for name in ["1.png", "1.gif", "2.png", "2.bmp"] {
+        project.picture(&format!("pictures/{name}"), (8, 8), 1);
+    }
+    other_network(&project.path("blip.safetensors"));
+    let set = ["check", "project.toml", "--set", "project.device=cuda:4096"];
+    // The pictures are the user's to put right first.
+    insta::assert_snapshot!(project.run(&set).exits(2).seen());
+}

@@ -38,3 +38,22 @@ fn the_machine_is_described_on_any_machine() {
     assert!(auto == "cpu" || auto == "cuda:0", "{auto}");
     assert!(project.run(&["doctor"]).exits(0).stdout.contains(auto));
 }
+
+#[test]
+fn a_picture_is_described() {
+    let project = Project::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pictures");
+    let text = |name: &str| {
+        let text = project.run(&["inspect", &format!("{folder}/{name}")]).exits(0).stdout;
+        text.replace(folder, "[folder]")
+    };
+    insta::assert_snapshot!(
+        "picture",
+        text("turned.jpg") + &text("deep_grey.png") + &text("cmyk.tif")
+    );
+    let json = project.run(&["inspect", &format!("{folder}/turned.jpg"), "--json"]).exits(0).json();
+    assert_eq!((&json["format"], &json["orientation"]), (&"JPEG".into(), &6.into()));
+    project.file("text.png", "none");
+    let refused = project.run(&["inspect", "text.png"]).exits(1);
+    assert!(refused.stderr.contains("not_a_picture"), "{}", refused.stderr);
+}

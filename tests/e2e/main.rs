@@ -8,6 +8,7 @@ mod errors;
 mod idle;
 mod kill;
 mod label;
+mod pictures;
 mod project;
 mod tag;
 mod taggers;

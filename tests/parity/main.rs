@@ -18,6 +18,7 @@ mod parity {
     mod metadata;
     mod optimizers;
     mod pack;
+    mod pictures;
     mod preprocessing;
     mod tagger;
     mod tokenizers;

@@ -182,8 +182,8 @@ proptest! {
                 prop_assert_eq!(&stage.name, &did.name);
                 prop_assert_eq!(planned(&plan, &stage.name), world.made(&stage.name), "{} after {:?}", stage.name, edit);
                 let (counts, items) = (stage.counts, did.items);
-                prop_assert_eq!(counts.total, counts.reuse + counts.run + counts.failed);
-                prop_assert_eq!(items.total, items.reused + items.run + items.failed);
+                prop_assert_eq!(counts.total, counts.reuse + counts.run + counts.kept + counts.failed);
+                prop_assert_eq!(items.total, items.reused + items.run + items.kept + items.failed);
                 prop_assert_eq!(
                     (counts.total, counts.reuse, counts.run, counts.kept, counts.failed),
                     (items.total, items.reused, items.run, items.kept, items.failed),

@@ -1,6 +1,7 @@
 //! `fluxpipe inspect FILE`: what a weight or cache file is, from its header alone.
 
 pub(super) mod network;
+mod picture;
 
 use std::{
     collections::BTreeMap,
@@ -14,11 +15,12 @@ use crate::{
     weights::Checkpoint,
 };
 
-/// Say what a weight file is, without loading it
+/// Say what a weight file or a picture is, without loading it
 ///
 /// Tells the network by its tensor names, its size, the element types, the biggest tensors and the
 /// texts of the header; of an ONNX graph its operators, inputs and outputs. Reads .safetensors (a
-/// folder of shards too), .pth, .onnx and the files that fluxpipe keeps in its store.
+/// folder of shards too), .pth, .onnx and the files that fluxpipe keeps in its store. Of a picture it
+/// tells the format, the size, the colours and the EXIF orientation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe inspect models/flux1-dev.safetensors
@@ -37,6 +39,10 @@ const BIGGEST: usize = 3;
 
 impl Inspect {
     pub(super) fn run(self) -> Outcome {
+        if picture::is_one(&self.file) {
+            picture::inspect(&self.file, self.json)?;
+            return Ok(Exit::Done);
+        }
         let described = describe(&self.file)?;
         if self.json {
             super::print_json(&described)?;

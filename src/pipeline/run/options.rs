@@ -63,10 +63,7 @@ impl Tally {
         let mut tally = Self { total: decisions.len(), ..Self::default() };
         for decision in decisions {
             match decision.state {
-                ItemState::Kept => {
-                    tally.kept += 1;
-                    tally.reused += 1;
-                }
+                ItemState::Kept => tally.kept += 1,
                 ItemState::Reuse(_) => tally.reused += 1,
                 ItemState::Made(_) => tally.run += 1,
                 ItemState::Failed(_) => tally.failed += 1,

@@ -1,0 +1,74 @@
+//! Which format a file has, by its first bytes, and in which words that is told.
+
+use std::path::Path;
+
+use image::{ExtendedColorType, ImageFormat};
+
+use super::DatasetError;
+
+/// Formats that people call pictures and that are not decoded here: where their mark stands, the
+/// mark, the name.
+const OTHERS: &[(usize, &[u8], &str)] = &[
+    (4, b"ftypavi", "AVIF"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftyphev", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypmsf1", "HEIF"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (4, b"JXL \r\n\x87\n", "JPEG XL"),
+    (4, b"jP  \r\n\x87\n", "JPEG 2000"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"<svg", "SVG"),
+    (0, b"%PDF", "PDF"),
+];
+
+/// The format's usual name, also of formats that are not decoded.
+pub(super) fn name(bytes: &[u8]) -> &'static str {
+    match image::guess_format(bytes) {
+        Ok(ImageFormat::Png) => "PNG",
+        Ok(ImageFormat::Jpeg) => "JPEG",
+        Ok(ImageFormat::WebP) => "WebP",
+        Ok(ImageFormat::Bmp) => "BMP",
+        Ok(ImageFormat::Gif) => "GIF",
+        Ok(ImageFormat::Tiff) => "TIFF",
+        _ => other(bytes).unwrap_or("unknown"),
+    }
+}
+
+/// `RGB, 8 bits`: what a file stores, as far as its decoder tells.
+pub(super) fn colours(colour: ExtendedColorType) -> String {
+    use ExtendedColorType as C;
+    let name = match colour {
+        C::L1 | C::L2 | C::L4 | C::L8 | C::L16 => "grey",
+        C::La1 | C::La2 | C::La4 | C::La8 | C::La16 => "grey with transparency",
+        C::Cmyk8 | C::Cmyk16 => "CMYK",
+        C::Rgba1 | C::Rgba2 | C::Rgba4 | C::Rgba8 | C::Rgba16 | C::Rgba32F => {
+            "RGB with transparency"
+        }
+        _ => "RGB",
+    };
+    let bits = colour.bits_per_pixel() / u16::from(colour.channel_count().max(1));
+    format!("{name}, {bits} {}", if bits == 1 { "bit" } else { "bits" })
+}
+
+/// The error for bytes that no decoder takes.
+pub(super) fn unknown(bytes: &[u8], path: &Path) -> DatasetError {
+    let path = path.to_owned();
+    match other(bytes) {
+        Some(format) => DatasetError::Format { path, format },
+        None if bytes.is_empty() => {
+            DatasetError::NotAPicture { path, reason: "the file is empty".to_owned() }
+        }
+        None => {
+            let reason = "its first bytes are those of no picture format".to_owned();
+            DatasetError::NotAPicture { path, reason }
+        }
+    }
+}
+
+fn other(bytes: &[u8]) -> Option<&'static str> {
+    let known = OTHERS
+        .iter()
+        .find(|(at, mark, _)| bytes.get(*at..).is_some_and(|bytes| bytes.starts_with(mark)));
+    known.map(|(_, _, name)| *name)
+}
