@@ -3,9 +3,7 @@
 use std::{collections::BTreeSet, path::Path};
 
 use super::{
-    CliError, Exit, Outcome, Problem, Problems, Project,
-    inspect::network,
-    project::ManifestArgs,
+    CliError, Exit, Outcome, Problem, Problems, Project, inspect::network, project::ManifestArgs,
 };
 use crate::{
     dataset, device,

@@ -29,7 +29,7 @@ impl Linear {
         }
     }
 
-    /// Laid out for inputs of many rows: see [`kernels::by_columns`].
+    /// Laid out for inputs of many rows: see [`kernels::linear`].
     #[must_use]
     pub fn for_many_rows(self) -> Self {
         let weight = kernels::by_columns(self.weight.val());

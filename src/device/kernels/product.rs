@@ -13,14 +13,16 @@ use super::{
     math,
 };
 
-/// Up to so many rows a product is bound by reading the weights, not by arithmetic: they are then read
-/// once, row by row, as they lie, where a blocked product would first copy all of them.
-const SKINNY: usize = 16;
-
 /// So many elements are worth a task of their own.
 const TASK: usize = 16 * 1024;
 
 /// `activation(x Wᵀ + b)`, with `W` as checkpoints have it: `[out, in]`. `[..., in]` → `[..., out]`.
+///
+/// How the weight lies decides how it is multiplied. Row by row, as checkpoints have it, each weight is
+/// read once for every four rows of `x`: right for few rows, where reading the weights is what takes the
+/// time, and a blocked product would first copy all of them. Laid out [`by_columns`] the product is
+/// blocked: right for many rows. Either way the numbers of a row are the same whatever other rows there
+/// are.
 #[must_use]
 pub fn linear<const D: usize>(
     x: Tensor<D>,
@@ -102,8 +104,8 @@ impl Layer {
     /// Writes `x Wᵀ`, or adds it to what is there.
     fn multiply(&self, values: &mut [MaybeUninit<f32>], add: bool) {
         let x = self.input.slice();
-        if self.rows <= SKINNY && self.weight.is_dense() {
-            return self.multiply_skinny(values, add);
+        if self.weight.is_dense() {
+            return self.multiply_by_rows(values, add);
         }
         let (weight, steps) = self.weight.strided();
         let product = Product {
@@ -116,12 +118,12 @@ impl Layer {
         product.write(Target { values, row: self.out }, Parallelism::Rayon(0));
     }
 
-    fn multiply_skinny(&self, values: &mut [MaybeUninit<f32>], add: bool) {
+    fn multiply_by_rows(&self, values: &mut [MaybeUninit<f32>], add: bool) {
         let (x, weight) = (self.input.slice(), self.weight.slice());
         let share = (TASK / self.width).max(1);
         let parts = weight.par_chunks(share * self.width).map(|weight| {
             let mut part = vec![0.0; self.rows * (weight.len() / self.width)];
-            Arch::new().dispatch(Skinny { x, weight, width: self.width, out: &mut part });
+            Arch::new().dispatch(ByRows { x, weight, width: self.width, out: &mut part });
             part
         });
         for (index, part) in parts.collect::<Vec<_>>().into_iter().enumerate() {
@@ -192,15 +194,15 @@ fn active<S: Simd>(simd: S, x: S::f32s, then: Activation) -> S::f32s {
     }
 }
 
-/// `x Wᵀ` for few rows of `x`: `out` is `[rows, rows of weight]`.
-struct Skinny<'a> {
+/// `x Wᵀ`, weight by weight: `out` is `[rows, rows of weight]`.
+struct ByRows<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     width: usize,
     out: &'a mut [f32],
 }
 
-impl WithSimd for Skinny<'_> {
+impl WithSimd for ByRows<'_> {
     type Output = ();
 
     #[inline(always)]

@@ -33,7 +33,22 @@ fn linear_layers_of_few_and_many_rows() {
             let active = linear(x.clone(), weight.clone(), given.clone(), Activation::Gelu);
             close(active, activation::gelu(plain.clone()));
             let onto = random([2, rows, out]);
-            close(linear_onto(onto.clone(), x, weight, given), onto + plain);
+            let sum = onto.clone() + plain;
+            close(linear_onto(onto.clone(), x.clone(), weight.clone(), given.clone()), sum.clone());
+            close(linear_onto(onto, x, by_columns(weight), given), sum);
+        }
+    }
+}
+
+#[test]
+fn a_row_has_the_same_numbers_whatever_other_rows_there_are() {
+    let (x, weight, bias) = (random([1, 150, 700]), random([90, 700]), random([90]));
+    for weight in [weight.clone(), by_columns(weight)] {
+        let layer = |x| linear(x, weight.clone(), Some(bias.clone()), Activation::Gelu);
+        let all = layer(x.clone());
+        for (start, count) in [(0, 1), (3, 2), (17, 3), (60, 33), (100, 50)] {
+            let some = layer(x.clone().narrow(1, start, count));
+            some.into_data().assert_eq(&all.clone().narrow(1, start, count).into_data(), true);
         }
     }
 }

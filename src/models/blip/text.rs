@@ -183,7 +183,8 @@ impl Layer {
         let output = loader.at("output");
         Self {
             attention: Attention::load(&loader.at("attention"), width, width, heads),
-            crossattention: Attention::load(&loader.at("crossattention"), width, cross, heads),
+            crossattention: Attention::load(&loader.at("crossattention"), width, cross, heads)
+                .to_pictures(),
             intermediate: Linear::load(&loader.at("intermediate").at("dense"), width, hidden),
             output: Linear::load(&output.at("dense"), hidden, width),
             norm: LayerNorm::load(&output.at("LayerNorm"), width, EPSILON),
@@ -241,6 +242,11 @@ impl Attention {
             norm: LayerNorm::load(&output.at("LayerNorm"), width, EPSILON),
             heads,
         }
+    }
+
+    /// With keys and values laid out for the many tokens of a picture.
+    fn to_pictures(self) -> Self {
+        Self { key: self.key.for_many_rows(), value: self.value.for_many_rows(), ..self }
     }
 
     /// `[B, N, source]` → keys and values, each `[B, heads, N, head]`.

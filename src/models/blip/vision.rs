@@ -50,7 +50,8 @@ impl VisionEncoder {
             patch_embed: Linear {
                 weight: Param::from_tensor(kernel.reshape([width, 3 * patch * patch])),
                 bias: proj.param("bias", [width]),
-            },
+            }
+            .for_many_rows(),
             blocks: (0..config.depth).map(block).collect(),
             norm: LayerNorm::load(&loader.at(names.norm), width, names.epsilon),
             patch,
