@@ -23,7 +23,7 @@ mod words;
 pub use diag::{diagnostic, manifest_errors};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
-pub use inspect::{Tensor, WeightFile};
+pub use inspect::{GraphRun, Tensor, WeightFile};
 pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};

@@ -15,6 +15,7 @@ mod parity {
     mod flow;
     mod flux;
     mod metadata;
+    mod onnx;
     mod optimizers;
     mod pack;
     mod preprocessing;

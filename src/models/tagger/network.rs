@@ -169,7 +169,11 @@ mod tests {
     use super::*;
 
     fn input(shape: &[Option<usize>]) -> Result<(Option<usize>, usize), String> {
-        picture_input(&Port { name: "input".to_owned(), shape: Some(shape.to_vec()) })
+        picture_input(&Port {
+            name: "input".to_owned(),
+            shape: Some(shape.to_vec()),
+            element: None,
+        })
     }
 
     #[test]

@@ -2,11 +2,14 @@
 
 use burn::tensor::{module, ops::ConvOptions};
 
-use super::{Call, Outcome, one};
+use super::{Call, Outcome, one, transposed};
 use crate::models::tagger::value::{Floats, Value};
 
-/// `[N, C, H, W]` with weights `[M, C / group, kH, kW]`.
+/// `[N, C, H, W]` with weights `[M, C / group, kH, kW]`; lists and volumes go another way.
 pub(super) fn conv(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    if call.inputs.first().and_then(Option::as_ref).is_some_and(|value| value.shape().len() != 4) {
+        return transposed::conv(call);
+    }
     let pictures = call.floats(0)?.fixed::<4>()?;
     let weight = call.floats(1)?.fixed::<4>()?;
     let bias = call.optional(2).map(|bias| bias.floats(call.device)?.fixed::<1>()).transpose()?;
