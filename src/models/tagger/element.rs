@@ -130,8 +130,16 @@ pub(super) fn results(node: &NodeProto, inputs: &[Option<Element>]) -> Vec<Optio
         "QLinearSigmoid"
         | "QLinearLeakyRelu"
         | "QLinearAveragePool"
-        | "QLinearGlobalAveragePool" => input(4),
+        | "QLinearGlobalAveragePool"
+        | "QLinearSoftmax" => input(4),
         "QLinearConcat" => input(1),
+        "QGemm" => {
+            if inputs.len() > 7 {
+                input(8)
+            } else {
+                Some(Element::F32)
+            }
+        }
         "QuantizeLinear" => stated("output_dtype").or(input(2)).or(Some(Element::U8)),
         _ => first,
     };
@@ -146,7 +154,7 @@ mod tests {
     fn integers_wrap_at_their_width() {
         assert_eq!(Element::U8.wrap(-1), 255);
         assert_eq!(Element::I8.wrap(200), -56);
-        assert_eq!(Element::U32.wrap(-1), u32::MAX.into());
+        assert_eq!(Element::U32.wrap(-1), i64::from(u32::MAX));
         assert_eq!(Element::I64.wrap(i64::MIN), i64::MIN);
     }
 

@@ -15,6 +15,7 @@ mod convolution;
 mod detection;
 mod einsum;
 mod elementwise;
+mod gates;
 mod layout;
 mod linear;
 mod microsoft;
@@ -141,7 +142,7 @@ const TABLE: &[(&str, Operator)] = &[
     ("com.microsoft.FusedConv", microsoft::fused_conv),
     ("com.microsoft.FusedGemm", microsoft::fused_gemm),
     ("com.microsoft.FusedMatMul", microsoft::fused_mat_mul),
-    ("com.microsoft.Gelu", microsoft::bias_gelu),
+    ("com.microsoft.Gelu", microsoft::bias_gelu), ("com.microsoft.QGemm", quantize::q_gemm),
     ("com.microsoft.QLinearAdd", quantize::q_linear_add),
     ("com.microsoft.QLinearAveragePool", quantize::q_linear_average_pool),
     ("com.microsoft.QLinearConcat", quantize::q_linear_concat),
@@ -149,6 +150,7 @@ const TABLE: &[(&str, Operator)] = &[
     ("com.microsoft.QLinearLeakyRelu", quantize::q_linear_leaky_relu),
     ("com.microsoft.QLinearMul", quantize::q_linear_mul),
     ("com.microsoft.QLinearSigmoid", quantize::q_linear_sigmoid),
+    ("com.microsoft.QLinearSoftmax", quantize::q_linear_softmax),
     ("com.microsoft.QuantizeLinear", quantize::quantize_linear),
     ("com.microsoft.QuickGelu", microsoft::quick_gelu),
     ("com.microsoft.SkipLayerNormalization", microsoft::skip_layer_normalization),

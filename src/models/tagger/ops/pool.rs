@@ -26,8 +26,9 @@ pub(super) fn average_pool(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     if value.rank() == 4 && !upwards && call.attribute("dilations").is_none() {
         let kernel = call.sizes("kernel_shape", 1)?;
         let pictures = value.fixed::<4>()?;
-        let [_, _, height, width] = pictures.dims();
+        let [_, channels, height, width] = pictures.dims();
         let window = Window::new(&call, [height, width], kernel)?;
+        window.check(pictures.dims(), channels, kernel)?;
         let options = AvgPoolOptions::new(kernel)
             .with_stride(window.stride)
             .with_padding_pairs(window.padding)
@@ -58,8 +59,9 @@ pub(super) fn max_pool(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     if value.rank() == 4 && !integers && !upwards {
         let kernel = call.sizes("kernel_shape", 1)?;
         let pictures = value.fixed::<4>()?;
-        let [_, _, height, width] = pictures.dims();
+        let [_, channels, height, width] = pictures.dims();
         let window = Window::new(&call, [height, width], kernel)?;
+        window.check(pictures.dims(), channels, kernel)?;
         let options = MaxPoolOptions::new(kernel)
             .with_stride(window.stride)
             .with_padding_pairs(window.padding)

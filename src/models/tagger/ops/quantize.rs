@@ -3,7 +3,9 @@
 //! Everything is computed in f32: `(x - zero) * scale` goes in, and results are rounded, halves to
 //! even, and saturated at their type. Sums of integers are exact up to 2^24.
 
-use super::{Call, Outcome, arithmetic, axis, convolution, elementwise, layout, one, pool};
+use super::{
+    Call, Outcome, arithmetic, axis, convolution, elementwise, layout, normalize, one, pool,
+};
 use crate::models::tagger::{
     element::Element,
     host::{Array, Host},
@@ -260,4 +262,34 @@ pub(super) fn q_linear_concat(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     }
     let result = apply(&call, layout::concat, parts)?.floats(call.device)?;
     requantized(&mut call, result, 0)
+}
+
+pub(super) fn q_linear_softmax(call: Call<'_>) -> Outcome<Vec<Value>> {
+    single(call, normalize::softmax)
+}
+
+/// `alpha * A * B + C`, where C has the scale of the product; floats where no scale of the result is
+/// given.
+pub(super) fn q_gemm(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let (left, right) = (Quantized::at(&mut call, 0)?, Quantized::at(&mut call, 3)?);
+    let along = Along::axis(if call.int("transB", 0) != 0 { 0 } else { 1 });
+    let alpha = call.float("alpha", 1.0);
+    let bias = match (call.optional(6), &left.scale, &right.scale) {
+        (Some(bias), Some(a), Some(b)) => {
+            let a = plain(a.clone(), &call)?.reshape(&[])?.tensor();
+            // Gemm applies alpha to the product alone.
+            let scale = plain(b.clone(), &call)?.map(|b| b * a * alpha);
+            let bias = Quantized { value: bias, scale: Some(scale.into()), zero: None };
+            Some(bias.floats(&call, COLUMNS)?.into())
+        }
+        _ => None,
+    };
+    let left = left.floats(&call, ROWS)?.into();
+    let right = right.floats(&call, along)?.into();
+    let result = apply(&call, super::linear::gemm, vec![Some(left), Some(right), bias])?;
+    let result = result.floats(call.device)?;
+    match call.inputs.get(7) {
+        Some(Some(_)) => requantized(&mut call, result, 7),
+        _ => one(result),
+    }
 }

@@ -2,85 +2,18 @@
 //!
 //! Formulas and the order of the gates are those of the ONNX text of `RNN`, `GRU` and `LSTM`.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
 
-use super::{Call, Outcome};
+use super::{
+    Call, Outcome,
+    gates::{Activation, activations},
+};
 use crate::models::tagger::{
     host::{Array, Host},
     value::{Floats, Value},
 };
 
 type Matrix = Tensor<2>;
-
-/// A function between the gates, with its two parameters.
-#[derive(Clone, Copy)]
-struct Activation {
-    name: &'static str,
-    alpha: f32,
-    beta: f32,
-}
-
-/// Names, in lower case, with the parameters they have where none are stated.
-const ACTIVATIONS: [Activation; 10] = [
-    Activation { name: "affine", alpha: 1.0, beta: 0.0 },
-    Activation { name: "elu", alpha: 1.0, beta: 0.0 },
-    Activation { name: "hardsigmoid", alpha: 0.2, beta: 0.5 },
-    Activation { name: "leakyrelu", alpha: 0.01, beta: 0.0 },
-    Activation { name: "relu", alpha: 0.0, beta: 0.0 },
-    Activation { name: "scaledtanh", alpha: 1.0, beta: 1.0 },
-    Activation { name: "sigmoid", alpha: 0.0, beta: 0.0 },
-    Activation { name: "softplus", alpha: 0.0, beta: 0.0 },
-    Activation { name: "softsign", alpha: 0.0, beta: 0.0 },
-    Activation { name: "tanh", alpha: 0.0, beta: 0.0 },
-];
-
-impl Activation {
-    fn apply(self, x: Matrix) -> Matrix {
-        let (alpha, beta) = (self.alpha, self.beta);
-        match self.name {
-            "affine" => x * alpha + beta,
-            "elu" => activation::elu(x, alpha.into()),
-            "hardsigmoid" => activation::hard_sigmoid(x, alpha.into(), beta.into()),
-            "leakyrelu" => activation::leaky_relu(x, alpha.into()),
-            "relu" => activation::relu(x),
-            "scaledtanh" => (x * beta).tanh() * alpha,
-            "softplus" => activation::softplus(x, 1.0),
-            "softsign" => x.clone() / (x.abs() + 1.0),
-            "tanh" => x.tanh(),
-            _ => activation::sigmoid(x),
-        }
-    }
-}
-
-/// The activations of all directions, `default` for one where none are stated.
-fn activations(call: &Call<'_>, default: &[&str], directions: usize) -> Outcome<Vec<Activation>> {
-    let stated: Vec<String> = match call.attribute("activations") {
-        Some(attribute) => {
-            let names = attribute.strings.iter();
-            names.map(|name| String::from_utf8_lossy(name).to_lowercase()).collect()
-        }
-        None => default.repeat(directions).into_iter().map(str::to_owned).collect(),
-    };
-    if stated.len() != default.len() * directions {
-        return Err(format!("it states {} activations", stated.len()));
-    }
-    let numbers = |name: &str| call.attribute(name).map_or(&[][..], |attribute| &attribute.floats);
-    // Only functions that have a parameter take one from the list.
-    let (mut alphas, mut betas) =
-        (numbers("activation_alpha").iter(), numbers("activation_beta").iter());
-    let find = |name: &String| {
-        let known = ACTIVATIONS.iter().find(|known| known.name == name);
-        let mut found = *known.ok_or_else(|| format!("activation {name} is not supported"))?;
-        if matches!(found.name, "affine" | "elu" | "hardsigmoid" | "leakyrelu" | "scaledtanh") {
-            found.alpha = alphas.next().copied().unwrap_or(found.alpha);
-        }
-        if matches!(found.name, "affine" | "hardsigmoid" | "scaledtanh") {
-            found.beta = betas.next().copied().unwrap_or(found.beta);
-        }
-        Ok(found)
-    };
-    stated.iter().map(find).collect()
-}
 
 /// The weights of one direction: `W [G H, I]`, `R [G H, H]`, both halves of `B`, for `G` gates.
 struct Weights {
@@ -253,83 +186,121 @@ struct Sizes {
     hidden: usize,
 }
 
-/// Inputs X, W, R, B, sequence_lens, initial_h and, of an `LSTM`, initial_c and P.
+/// What a layer is given, for all its directions.
+struct Inputs {
+    /// `[T, N, I]`.
+    input: Floats,
+    /// `[D, G H, I]` and `[D, G H, H]`.
+    weights: [Floats; 2],
+    bias: Option<Floats>,
+    lengths: Option<Vec<i64>>,
+    /// Hidden state and cell at the start, `[D, N, H]`.
+    starts: [Option<Floats>; 2],
+    peepholes: Option<Floats>,
+}
+
+impl Inputs {
+    /// Inputs X, W, R, B, sequence_lens, initial_h and, of an `LSTM`, initial_c and P.
+    fn take(call: &mut Call<'_>, batch_first: bool) -> Outcome<Self> {
+        let swap = |value: Floats| match value.rank() {
+            3 if batch_first => value.permute(&[1, 0, 2]),
+            _ => value,
+        };
+        let input = swap(call.floats(0)?);
+        let weights = [call.floats(1)?, call.floats(2)?];
+        let lengths = call.optional(4).map(|lengths| lengths.ints().map(Host::into_data));
+        let lengths = lengths.transpose()?;
+        let mut optional =
+            |index: usize| call.optional(index).map(|value| value.floats(call.device)).transpose();
+        let starts = [optional(5)?.map(swap), optional(6)?.map(swap)];
+        Ok(Self { input, weights, bias: optional(3)?, lengths, starts, peepholes: optional(7)? })
+    }
+
+    fn sizes(&self) -> Outcome<Sizes> {
+        let (&[steps, batch, width], &[_, _, hidden]) =
+            (&self.input.shape()[..], &self.weights[1].shape()[..])
+        else {
+            let found = (self.input.shape(), self.weights[1].shape());
+            return Err(format!("{found:?} are not [T, N, I] and [D, G H, H]"));
+        };
+        if self.lengths.as_ref().is_some_and(|lengths| lengths.len() != batch) {
+            return Err("its sequence_lens are not one for each sample".to_owned());
+        }
+        Ok(Sizes { steps, batch, width, hidden })
+    }
+
+    /// The weights of one direction, for so many gates.
+    fn weights(&self, call: &Call<'_>, direction: usize, gates: usize) -> Outcome<Weights> {
+        let Sizes { width, hidden, .. } = self.sizes()?;
+        let rows = gates * hidden;
+        let halves = match &self.bias {
+            Some(bias) => part(bias, direction, &[1, 2 * rows])?,
+            None => zeros(call, 1, 2 * rows)?,
+        };
+        let half = |start: usize| halves.clone().strided(1, start, rows, 1).fixed::<2>();
+        let [input, recurrent] = &self.weights;
+        Ok(Weights {
+            input: part(input, direction, &[rows, width])?.fixed::<2>()?.transpose(),
+            recurrent: part(recurrent, direction, &[rows, hidden])?.fixed::<2>()?.transpose(),
+            input_bias: half(0)?,
+            recurrent_bias: half(rows)?,
+            hidden,
+        })
+    }
+
+    fn peepholes(&self, direction: usize, hidden: usize) -> Outcome<Option<[Matrix; 3]>> {
+        let Some(list) = &self.peepholes else { return Ok(None) };
+        let list = part(list, direction, &[1, 3 * hidden])?;
+        let gate = |gate: usize| list.clone().strided(1, gate * hidden, hidden, 1).fixed::<2>();
+        Ok(Some([gate(0)?, gate(1)?, gate(2)?]))
+    }
+
+    fn start(&self, call: &Call<'_>, direction: usize) -> Outcome<State> {
+        let Sizes { batch, hidden, .. } = self.sizes()?;
+        let start = |given: &Option<Floats>| match given {
+            Some(given) => part(given, direction, &[batch, hidden])?.fixed::<2>(),
+            None => zeros(call, batch, hidden)?.fixed::<2>(),
+        };
+        Ok(State { hidden: start(&self.starts[0])?, cell: start(&self.starts[1])? })
+    }
+}
+
+/// What belongs to one direction.
+fn part(value: &Floats, direction: usize, shape: &[usize]) -> Outcome<Floats> {
+    if value.shape().first().is_none_or(|&directions| direction >= directions) {
+        return Err(format!("{:?} holds no direction {direction}", value.shape()));
+    }
+    value.clone().strided(0, direction, 1, 1).reshape(shape)
+}
+
 fn run(mut call: Call<'_>, layer: &Layer) -> Outcome<Vec<Value>> {
     if call.int("input_forget", 0) != 0 {
         return Err("coupled gates (input_forget) are not supported".to_owned());
     }
-    let batch_first = call.int("layout", 0) != 0;
-    let reversed: &[bool] = match call.text("direction") {
+    let directions: &[bool] = match call.text("direction") {
         "" | "forward" => &[false],
         "reverse" => &[true],
         "bidirectional" => &[false, true],
         other => return Err(format!("direction {other} is not supported")),
     };
-    let swap = |value: Floats| {
-        let order: Vec<usize> = match value.rank() {
-            3 => vec![1, 0, 2],
-            rank => (0..rank).collect(),
-        };
-        if batch_first { value.permute(&order) } else { value }
-    };
-    let input = swap(call.floats(0)?);
-    let (weights, matrices) = (call.floats(1)?, call.floats(2)?);
-    let (&[steps, batch, width], &[_, _, hidden]) = (&input.shape()[..], &matrices.shape()[..])
-    else {
-        return Err("its input is not [T, N, I], or its weights are not [D, G H, H]".to_owned());
-    };
-    let sizes = Sizes { steps, batch, width, hidden };
-    let mut optional =
-        |index: usize| call.optional(index).map(|value| value.floats(call.device)).transpose();
-    let bias = optional(3)?;
-    let starts = [optional(5)?.map(swap), optional(6)?.map(swap)];
-    let peepholes = optional(7)?;
-    let lengths =
-        call.optional(4).map(|lengths| lengths.ints().map(Host::into_data)).transpose()?;
-    if lengths.as_ref().is_some_and(|lengths| lengths.len() != batch) {
-        return Err("its sequence_lens are not one for each sample".to_owned());
-    }
-    let chosen = activations(&call, layer.activations, reversed.len())?;
+    let batch_first = call.int("layout", 0) != 0;
+    let inputs = Inputs::take(&mut call, batch_first)?;
+    let sizes = inputs.sizes()?;
+    let chosen = activations(&call, layer.activations, directions.len())?;
     let (mut outputs, mut ends) = (Vec::new(), Vec::new());
-    for (direction, &reversed) in reversed.iter().enumerate() {
-        let part = |value: &Floats, shape: &[usize]| {
-            value.clone().strided(0, direction, 1, 1).reshape(shape)
-        };
-        let gates = layer.gates * hidden;
-        let halves = match &bias {
-            Some(bias) => part(bias, &[1, 2 * gates])?,
-            None => zeros(&call, 1, 2 * gates)?,
-        };
-        let half = |start: usize| halves.clone().strided(1, start, gates, 1).fixed::<2>();
-        let weights = Weights {
-            input: part(&weights, &[gates, width])?.fixed::<2>()?.transpose(),
-            recurrent: part(&matrices, &[gates, hidden])?.fixed::<2>()?.transpose(),
-            input_bias: half(0)?,
-            recurrent_bias: half(gates)?,
-            hidden,
-        };
-        let start = |given: &Option<Floats>| match given {
-            Some(given) => part(given, &[batch, hidden])?.fixed::<2>(),
-            None => zeros(&call, batch, hidden)?.fixed::<2>(),
-        };
-        let peephole = |list: &Floats, gate: usize| {
-            part(list, &[1, 3 * hidden])?.strided(1, gate * hidden, hidden, 1).fixed::<2>()
-        };
-        let peepholes = match &peepholes {
-            Some(list) => Some([peephole(list, 0)?, peephole(list, 1)?, peephole(list, 2)?]),
-            None => None,
-        };
+    for (direction, &reversed) in directions.iter().enumerate() {
         let count = layer.activations.len();
         let settings = Settings {
             activations: chosen[direction * count..][..count].to_vec(),
             clip: call.attribute("clip").map(|attribute| attribute.f),
             bytes: layer.bytes,
             linear_before_reset: call.int("linear_before_reset", 0) != 0,
-            peepholes,
+            peepholes: inputs.peepholes(direction, sizes.hidden)?,
         };
-        let state = State { hidden: start(&starts[0])?, cell: start(&starts[1])? };
-        let walk = Walk { weights, settings, lengths: lengths.as_deref(), reversed };
-        let (output, end) = walk.run(input.clone(), state, layer.step, &sizes)?;
+        let weights = inputs.weights(&call, direction, layer.gates)?;
+        let walk = Walk { weights, settings, lengths: inputs.lengths.as_deref(), reversed };
+        let state = inputs.start(&call, direction)?;
+        let (output, end) = walk.run(inputs.input.clone(), state, layer.step, &sizes)?;
         outputs.push(output);
         ends.push(end);
     }

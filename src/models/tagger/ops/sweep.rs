@@ -77,15 +77,18 @@ impl Sweep {
         }
         let (before, after) = (self.before[axis], self.after[axis]);
         let whole = from.saturating_add(before).saturating_add(after);
-        let way = whole.checked_sub(covered);
-        let way =
-            way.ok_or_else(|| format!("its window of {covered} does not fit into {whole}"))?;
-        if !upwards {
-            return Ok(way / stride + 1);
-        }
-        let to = way.div_ceil(stride) + 1;
-        // A window that begins behind the last element and the margin before it would hold nothing.
-        Ok(if (to - 1) * stride >= from + before { to - 1 } else { to })
+        let size = match (whole.checked_sub(covered), upwards) {
+            (Some(way), false) => way / stride + 1,
+            (Some(way), true) => {
+                let to = way.div_ceil(stride) + 1;
+                // A window that begins behind the last element would hold nothing.
+                if (to - 1).saturating_mul(stride) >= from + before { to - 1 } else { to }
+            }
+            // A window larger than what it moves over, rounded up: one step, if it is less than that.
+            (None, true) if covered - whole < stride => 1,
+            (None, _) => return Err(format!("its window of {covered} does not fit into {whole}")),
+        };
+        Ok(size)
     }
 
     /// Number of places of the whole window.

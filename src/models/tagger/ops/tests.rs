@@ -284,7 +284,7 @@ fn elements_are_picked_from_and_put_into_places() {
 #[test]
 fn the_best_are_found_with_their_places() {
     let values = || floats(&[2, 3], &[1.0, 3.0, 3.0, 2.0, 0.0, -1.0]);
-    let axis = [("axis", &[1][..]), ("keepdims", &[0])];
+    let axis: [(&str, &[i64]); 2] = [("axis", &[1]), ("keepdims", &[0])];
     assert_eq!(whole(run("ArgMax", &node(&axis), vec![values()])), (vec![2], vec![1, 0]));
     let last = node(&[axis[0], axis[1], ("select_last_index", &[1])]);
     assert_eq!(whole(run("ArgMax", &last, vec![values()])).1, [2, 0]);
@@ -337,7 +337,7 @@ fn recurrent_layers_walk_both_ways() {
     let mut layer = text(node(&[]), "direction", "bidirectional");
     let mut linear = AttributeProto::new();
     linear.name = "activations".to_owned();
-    linear.strings = vec![b"Affine"[..].into(), b"Affine"[..].into()];
+    linear.strings = vec![b"Affine".as_slice().into(), b"Affine".as_slice().into()];
     layer.attribute.push(linear);
     let inputs = vec![
         floats(&[3, 1, 1], &[1.0, 2.0, 4.0]),
@@ -365,7 +365,7 @@ fn recurrent_layers_walk_both_ways() {
 #[test]
 fn numbers_are_quantised_by_their_declared_type() {
     let (plain, device) = (node(&[]), Device::flex());
-    let quantise = |element, zero| {
+    let quantise = |element: Element, zero: i64| {
         let inputs = [
             floats(&[4], &[-300.0, 0.5, 1.5, 300.0]),
             Host::scalar(1.0_f32).into(),
@@ -422,7 +422,9 @@ fn normalisations_use_their_own_groups() {
     let response = node(&[("size", &[3])]);
     let response = number(number(response, "alpha", 3.0), "beta", 1.0);
     let found = first(run("LRN", &response, vec![counted(&[1, 3, 1, 1])]));
-    assert_eq!(found.1, [0.0, 1.0 / 6.0, 2.0 / 6.0]);
+    for (found, expected) in found.1.into_iter().zip([0.0, 1.0 / 6.0, 2.0 / 6.0]) {
+        assert!((found - expected).abs() < 1e-6, "{found} is not {expected}");
+    }
 }
 
 #[test]
@@ -446,4 +448,20 @@ fn what_no_memory_holds_is_refused() {
     assert!(run("Resize", &node(&[]), large).is_err());
     let depth = vec![ints(&[0]), single(i64::MAX), ints(&[0, 1])];
     assert!(run("OneHot", &node(&[]), depth).is_err());
+}
+
+#[test]
+fn windows_and_margins_that_no_memory_holds_are_refused() {
+    let picture = || counted(&[1, 1, 3, 3]);
+    let wide = |name: &'static str| node(&[("kernel_shape", &[1, 1]), (name, &[0, 0, 1 << 40, 0])]);
+    assert!(run("MaxPool", &wide("pads"), vec![picture()]).is_err());
+    let large = node(&[("kernel_shape", &[1 << 40, 1])]);
+    assert!(run("AveragePool", &text(large, "auto_pad", "SAME_UPPER"), vec![picture()]).is_err());
+    let ones = floats(&[1, 1, 1, 1], &[1.0]);
+    assert!(run("Conv", &wide("pads"), vec![picture(), ones]).is_err());
+    // Small with its margins, but with many channels.
+    let inputs = vec![counted(&[1, 1, 1]), floats(&[64, 1, 1], &[1.0; 64])];
+    assert!(run("Conv", &node(&[("pads", &[0, 1 << 28])]), inputs).is_err());
+    let inputs = vec![counted(&[1, 1, 2]), floats(&[1, 1, 1], &[1.0])];
+    assert!(run("ConvTranspose", &node(&[("strides", &[1 << 40])]), inputs).is_err());
 }

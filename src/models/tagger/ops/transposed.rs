@@ -52,9 +52,11 @@ impl Options {
             "" | "NOTSET" => Ok((self.pads[axis], self.pads[count + axis])),
             "VALID" => Ok((0, 0)),
             "SAME_UPPER" | "SAME_LOWER" => {
-                let covered = (kernel[axis].max(1) - 1) * self.dilations[axis] + 1;
+                let way = (kernel[axis].max(1) - 1).saturating_mul(self.dilations[axis]);
                 let steps = from[axis].div_ceil(self.strides[axis]).max(1);
-                let all = ((steps - 1) * self.strides[axis] + covered).saturating_sub(from[axis]);
+                let whole =
+                    ((steps - 1) * self.strides[axis]).saturating_add(way).saturating_add(1);
+                let all = whole.saturating_sub(from[axis]);
                 let (less, more) = (all / 2, all - all / 2);
                 Ok(if automatic == "SAME_UPPER" { (less, more) } else { (more, less) })
             }
@@ -78,7 +80,14 @@ pub(super) fn conv(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let padded = shape[2..].iter().zip(&margins);
     let padded =
         padded.map(|(size, margin)| size.saturating_add(margin.0).saturating_add(margin.1));
-    elements(&[&shape[..2], &padded.collect::<Vec<_>>()].concat())?;
+    let padded: Vec<usize> = padded.collect();
+    elements(&[&shape[..2], &padded].concat())?;
+    let steps = |axis: usize| {
+        let way = (kernel[axis + 2].max(1) - 1).saturating_mul(options.dilations[axis]);
+        padded[axis].saturating_sub(way) / options.strides[axis] + 1
+    };
+    let result: Vec<usize> = (0..dimensions).map(steps).collect();
+    elements(&[&[shape[0], kernel[0]], &result[..]].concat())?;
     // Missing dimensions are leading ones of size one.
     let lead = 3 - dimensions;
     let spread =
