@@ -2,7 +2,8 @@
 //!
 //! A function gets its inputs and attributes in a [`Call`] and gives its results. It follows the ONNX
 //! text of opset 13 and later; where an older opset says the same in an attribute, the function looks
-//! there too. To support one more operator: write its function and add a line to [`TABLE`].
+//! there too. To support one more operator: write its function, add a line to [`TABLE`] and a row to
+//! `docs/onnx-operators.md`.
 
 mod activation;
 mod arithmetic;

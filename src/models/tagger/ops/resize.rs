@@ -115,6 +115,8 @@ impl Rules<'_> {
     /// not at all.
     fn weighted(&self, at: f64, stretch: f64, last: i64) -> Vec<(i64, f64)> {
         let reach = self.kernel.reach() / stretch;
+        // Farther out nothing changes any more.
+        let at = at.clamp(-reach - 1.0, last as f64 + reach + 1.0);
         let first = (at - reach).floor() as i64 + 1;
         let end = (at + reach).ceil() as i64 - 1;
         let mut list: Vec<(i64, f64)> = Vec::new();

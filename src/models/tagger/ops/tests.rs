@@ -217,6 +217,14 @@ fn pictures_are_resized_by_each_kernel() {
     let cubic = resize("cubic", "half_pixel", scaled(2.0)).1;
     assert!((cubic[1] - (0.261_718_75 - 0.035_156_25)).abs() < 1e-6, "{cubic:?}");
     assert!(run("Resize", &node(&[]), vec![counted(&[2])]).is_err());
+    // A region far outside is the value for what is outside.
+    let far = vec![counted(&[2]), floats(&[2], &[-1e30, 1e30]), floats(&[0], &[]), ints(&[2])];
+    let crop = text(
+        text(node(&[]), "mode", "linear"),
+        "coordinate_transformation_mode",
+        "tf_crop_and_resize",
+    );
+    assert_eq!(first(run("Resize", &number(crop, "extrapolation_value", 7.0), far)).1, [7.0, 7.0]);
 }
 
 #[test]
