@@ -65,10 +65,12 @@ fn extreme(mut call: Call<'_>, better: Ordering) -> Outcome<Vec<Value>> {
         shape.remove(at);
     }
     let last = call.int("select_last_index", 0) != 0;
-    fn best<T: PartialOrd>(host: &Host<T>, lines: &Lines, better: Ordering, last: bool) -> Vec<i64>
-    where
-        T: Copy,
-    {
+    fn best<T: Copy + PartialOrd>(
+        host: &Host<T>,
+        lines: &Lines,
+        better: Ordering,
+        last: bool,
+    ) -> Vec<i64> {
         let data = host.data();
         let of_line = |start: usize| {
             let places = lines.places(start).enumerate();
