@@ -71,6 +71,30 @@ pub enum CliError {
     #[error("cannot listen for Ctrl-C: {0}")]
     #[diagnostic(code(fluxpipe::cli::signal), help("another handler is in the way: report this"))]
     Signal(ctrlc::Error),
+    /// A file does not hold what a graph is to be run on.
+    #[error("{} does not hold the inputs of {}: {}", path.display(), graph.display(), problems.join("; "))]
+    #[diagnostic(
+        code(fluxpipe::cli::inputs),
+        help("name each tensor in the file after an input of the graph: `fluxpipe inspect {}` lists them", graph.display())
+    )]
+    GraphInputs {
+        /// The file.
+        path: PathBuf,
+        /// The graph.
+        graph: PathBuf,
+        /// What is wrong with each tensor, in words.
+        problems: Vec<String>,
+    },
+    /// `inspect --run` on something that is no graph.
+    #[error("{} is no ONNX graph, so it cannot be run", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::no_graph),
+        help("`--run` takes a file whose name ends in .onnx")
+    )]
+    NoGraph {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file that `inspect` has no reader for.
     #[error("there is no {}", path.display())]
     #[diagnostic(code(fluxpipe::cli::missing), help("check the path"))]

@@ -30,7 +30,13 @@ pub struct WeightFile {
     /// Operators of a graph and how often each is there.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub operators: BTreeMap<String, usize>,
-    /// Inputs and outputs of a graph, as `name [shape]`.
+    /// The version of the standard operators that a graph is written in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opset: Option<i64>,
+    /// Operators of a graph that fluxpipe cannot compute, each with a node that uses it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsupported: Vec<String>,
+    /// Inputs and outputs of a graph, as `name type [shape]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
     /// Free texts of the header.
@@ -50,6 +56,31 @@ pub struct Tensor {
     pub bytes: u64,
 }
 
+/// What a graph made of its inputs.
+#[derive(Clone, Debug, Serialize)]
+pub struct GraphRun {
+    /// Where the outputs lie.
+    pub path: PathBuf,
+    /// Seconds to read and compute the graph.
+    pub seconds: f64,
+    /// The outputs, by name.
+    pub outputs: Vec<Tensor>,
+}
+
+impl GraphRun {
+    /// For a person.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let path = theme::strong(self.path.display());
+        let mut text = format!("{path}, computed in {:.2} s\n", self.seconds);
+        for tensor in &self.outputs {
+            let Tensor { name, shape, dtype, .. } = tensor;
+            let _ = writeln!(text, "  {name} {shape:?} {dtype}");
+        }
+        text
+    }
+}
+
 /// Lines of the header that a person can take in.
 const METADATA_WIDTH: usize = 100;
 
@@ -59,7 +90,7 @@ impl WeightFile {
     pub fn text(&self) -> String {
         let mut text = format!("{}\n", theme::strong(self.path.display()));
         let mut line = |name: &str, value: String| {
-            let _ = writeln!(text, "  {name:<11}{value}");
+            let _ = writeln!(text, "  {name:<12}{value}");
         };
         line(
             "network",
@@ -83,11 +114,17 @@ impl WeightFile {
             let size = words::bytes(tensor.bytes);
             line(name, format!("{} {:?} {}, {size}", tensor.name, tensor.shape, tensor.dtype));
         }
+        if let Some(opset) = self.opset {
+            line("opset", opset.to_string());
+        }
         for (index, port) in self.ports.iter().enumerate() {
             line(if index == 0 { "ports" } else { "" }, port.clone());
         }
         if !self.operators.is_empty() {
             line("operators", counted(&self.operators));
+        }
+        for (index, operator) in self.unsupported.iter().enumerate() {
+            line(if index == 0 { "unsupported" } else { "" }, operator.clone());
         }
         for (index, (key, value)) in self.metadata.iter().enumerate() {
             let name = if index == 0 { "metadata" } else { "" };

@@ -23,7 +23,7 @@ mod words;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
-pub use inspect::{PictureFile, Tensor, WeightFile};
+pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
 pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};

@@ -21,6 +21,16 @@ pub enum Dtype {
     I64,
     /// 32-bit integer.
     I32,
+    /// 16-bit integer.
+    I16,
+    /// 8-bit integer.
+    I8,
+    /// Unsigned 64-bit integer.
+    U64,
+    /// Unsigned 32-bit integer.
+    U32,
+    /// Unsigned 16-bit integer.
+    U16,
     /// Unsigned byte.
     U8,
     /// One byte, 0 or 1.
@@ -32,10 +42,10 @@ impl Dtype {
     #[must_use]
     pub fn size(self) -> usize {
         match self {
-            Self::F64 | Self::I64 => 8,
-            Self::F32 | Self::I32 => 4,
-            Self::F16 | Self::BF16 => 2,
-            Self::F8E4M3 | Self::F8E5M2 | Self::U8 | Self::Bool => 1,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F16 | Self::BF16 | Self::I16 | Self::U16 => 2,
+            Self::F8E4M3 | Self::F8E5M2 | Self::I8 | Self::U8 | Self::Bool => 1,
         }
     }
 
@@ -51,6 +61,11 @@ impl Dtype {
             Self::F8E5M2 => "F8_E5M2",
             Self::I64 => "I64",
             Self::I32 => "I32",
+            Self::I16 => "I16",
+            Self::I8 => "I8",
+            Self::U64 => "U64",
+            Self::U32 => "U32",
+            Self::U16 => "U16",
             Self::U8 => "U8",
             Self::Bool => "BOOL",
         }
@@ -75,6 +90,11 @@ impl Dtype {
             St::F8_E5M2 => Self::F8E5M2,
             St::I64 => Self::I64,
             St::I32 => Self::I32,
+            St::I16 => Self::I16,
+            St::I8 => Self::I8,
+            St::U64 => Self::U64,
+            St::U32 => Self::U32,
+            St::U16 => Self::U16,
             St::U8 => Self::U8,
             St::BOOL => Self::Bool,
             _ => return None,
@@ -98,6 +118,11 @@ impl Dtype {
             Self::F8E5M2 => each(bytes, |[b]| f16::from_bits(u16::from(b) << 8).to_f32()),
             Self::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
             Self::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
+            Self::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
+            Self::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
+            Self::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
+            Self::U32 => each(bytes, |b| u32::from_le_bytes(b) as f32),
+            Self::U16 => each(bytes, |b| u16::from_le_bytes(b).into()),
             Self::U8 | Self::Bool => each(bytes, |[b]| f32::from(b)),
         }
     }

@@ -1,5 +1,9 @@
 //! What files and the machine are said to be.
 
+use std::collections::BTreeMap;
+
+use fluxpipe::weights::{Checkpoint, Dtype, Entry, Writer};
+
 use crate::Project;
 
 #[test]
@@ -56,4 +60,111 @@ fn a_picture_is_described() {
     project.file("text.png", "none");
     let refused = project.run(&["inspect", "text.png"]).exits(1);
     assert!(refused.stderr.contains("not_a_picture"), "{}", refused.stderr);
+}
+
+/// Fields of a protobuf message: a number by its key, or bytes that are a text, a message or packed.
+fn varint(key: u8, value: u64) -> Vec<u8> {
+    let (mut bytes, mut rest) = (vec![key << 3], value);
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes
+}
+
+fn field(key: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
+    let value = value.as_ref();
+    let length = varint(key, value.len() as u64);
+    [&[key << 3 | 2], &length[1..], value].concat()
+}
+
+/// A `ValueInfoProto` of a tensor; a size of zero is an open one.
+fn port(name: &str, element: u64, sizes: &[u64]) -> Vec<u8> {
+    let size = |&size: &u64| field(1, if size == 0 { field(2, "any") } else { varint(1, size) });
+    let shape: Vec<u8> = sizes.iter().flat_map(size).collect();
+    let tensor = [varint(1, element), field(2, shape)].concat();
+    [field(1, name), field(2, field(1, tensor))].concat()
+}
+
+fn node(operator: &str, inputs: &[&str], output: &str, name: &str) -> Vec<u8> {
+    let inputs: Vec<u8> = inputs.iter().flat_map(|input| field(1, input)).collect();
+    [inputs, field(2, output), field(3, name), field(4, operator)].concat()
+}
+
+/// A graph of opset 17 that adds its inputs `a` and `b`, and says where the sum is above 1.
+fn graph(operator: &str) -> Vec<u8> {
+    let nodes = [
+        node(operator, &["a", "b"], "sum", "first"),
+        node("Greater", &["sum", "b"], "more", "second"),
+    ];
+    let body = [
+        nodes.iter().flat_map(|node| field(1, node)).collect::<Vec<u8>>(),
+        field(2, "graph"),
+        field(11, port("a", 1, &[0, 2])),
+        field(11, port("b", 1, &[2])),
+        field(12, port("sum", 1, &[0, 2])),
+        field(12, port("more", 9, &[0, 2])),
+    ];
+    [varint(1, 8), field(7, body.concat()), field(8, varint(2, 17))].concat()
+}
+
+fn tensors(project: &Project, file: &str, tensors: &[(&str, &[usize], &[f32])]) {
+    let entry = |(name, shape, _): &(&str, &[usize], &[f32])| Entry {
+        name: (*name).to_owned(),
+        dtype: Dtype::F32,
+        shape: shape.to_vec(),
+    };
+    let entries: Vec<_> = tensors.iter().map(entry).collect();
+    let mut writer = Writer::new(Vec::new(), &entries, &BTreeMap::new()).unwrap();
+    for (_, _, data) in tensors {
+        let bytes: Vec<u8> = data.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.tensor(&bytes).unwrap();
+    }
+    project.file(file, writer.finish().unwrap());
+}
+
+const RUN: [&str; 6] =
+    ["inspect", "sum.onnx", "--run", "in.safetensors", "--out", "out.safetensors"];
+
+#[test]
+fn a_graph_is_computed_on_the_inputs_of_a_file() {
+    let project = Project::new();
+    project.file("sum.onnx", graph("Add"));
+    let rows: (&str, &[usize], &[f32]) = ("a", &[2, 2], &[1.0, 2.0, 3.0, -4.0]);
+    tensors(&project, "in.safetensors", &[rows, ("b", &[2], &[0.5, -1.0])]);
+    let text = project.run(&RUN).exits(0).stdout;
+    assert!(text.contains("sum [2, 2] F32") && text.contains("more [2, 2] BOOL"), "{text}");
+    let found = Checkpoint::open(&project.path("out.safetensors")).unwrap();
+    assert_eq!(found.f32("sum").unwrap(), [1.5, 1.0, 3.5, -5.0]);
+    assert_eq!(*found.bytes("more").unwrap(), [1, 1, 1, 0]);
+    let json = project.run(&[&RUN[..], &["--json"]].concat()).exits(0).json();
+    assert_eq!(json["outputs"][0]["name"], "more");
+}
+
+#[test]
+fn inputs_that_are_not_those_of_the_graph_are_all_named() {
+    let project = Project::new();
+    project.file("sum.onnx", graph("Add"));
+    tensors(&project, "in.safetensors", &[("a", &[4], &[0.0; 4]), ("c", &[1], &[0.0])]);
+    insta::assert_snapshot!(project.run(&RUN).exits(2).seen());
+    assert!(!project.path("out.safetensors").exists());
+    // One flag without the other, and a file that is no graph.
+    project.run(&RUN[..4]).exits(2);
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/models/ae.safetensors");
+    let ran = project.run(&[&["inspect", weights], &RUN[2..]].concat()).exits(2);
+    assert!(ran.stderr.contains("no_graph"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_graph_with_unknown_operators_is_described_and_not_run() {
+    let project = Project::new();
+    project.file("sum.onnx", graph("Concoct"));
+    let found = project.run(&["inspect", "sum.onnx", "--json"]).exits(0).json();
+    assert_eq!(found["unsupported"][0], "Concoct at node `first`");
+    assert_eq!(found["opset"], 17);
+    assert_eq!(found["ports"][0], "in  a float [any, 2]");
+    tensors(&project, "in.safetensors", &[("a", &[1, 2], &[0.0; 2]), ("b", &[2], &[0.0; 2])]);
+    let ran = project.run(&RUN).exits(3);
+    assert!(ran.stderr.contains("fluxpipe::onnx::operator") && ran.stderr.contains("Concoct"));
 }

@@ -16,6 +16,7 @@ mod parity {
     mod flow;
     mod flux;
     mod metadata;
+    mod onnx;
     mod optimizers;
     mod pack;
     mod pictures;

@@ -101,7 +101,7 @@ fn graphs_state_their_operators_and_inputs() {
             let operators: BTreeMap<_, _> = case["ops"].as_object().unwrap().iter().collect();
             let operators: Vec<_> = operators
                 .into_iter()
-                .map(|(name, count)| (name.as_str(), count.as_u64().unwrap() as usize))
+                .map(|(name, count)| (name.clone(), count.as_u64().unwrap() as usize))
                 .collect();
             assert_eq!(graph.operators().into_iter().collect::<Vec<_>>(), operators);
         }

@@ -1,5 +1,7 @@
-//! `fluxpipe inspect FILE`: what a weight or cache file is, from its header alone.
+//! `fluxpipe inspect FILE`: what a weight or cache file is, from its header alone, and what a graph
+//! makes of inputs.
 
+mod execute;
 pub(super) mod network;
 mod picture;
 
@@ -10,21 +12,24 @@ use std::{
 
 use super::{CliError, Exit, Outcome};
 use crate::{
+    base::clock::Stopwatch,
     models::tagger::{Graph, Port},
-    report::{Tensor, WeightFile},
+    report::{GraphRun, Tensor, WeightFile},
     weights::Checkpoint,
 };
 
 /// Say what a weight file or a picture is, without loading it
 ///
 /// Tells the network by its tensor names, its size, the element types, the biggest tensors and the
-/// texts of the header; of an ONNX graph its operators, inputs and outputs. Reads .safetensors (a
-/// folder of shards too), .pth, .onnx and the files that fluxpipe keeps in its store. Of a picture it
-/// tells the format, the size, the colours and the EXIF orientation.
+/// texts of the header; of an ONNX graph its operators, those that are not supported, inputs and
+/// outputs. Reads .safetensors (a folder of shards too), .pth, .onnx and the files that fluxpipe keeps
+/// in its store. Of a picture it tells the format, the size, the colours and the EXIF orientation. With
+/// --run, an ONNX graph is computed on the inputs in a file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe inspect models/flux1-dev.safetensors
-  fluxpipe inspect models/t5xxl_fp16.safetensors --json")]
+  fluxpipe inspect models/t5xxl_fp16.safetensors --json
+  fluxpipe inspect model.onnx --run in.safetensors --out out.safetensors")]
 pub struct Inspect {
     /// The file, or a folder with the shards of one network
     file: PathBuf,
@@ -32,6 +37,14 @@ pub struct Inspect {
     /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
+
+    /// Compute the graph, on the CPU, on these inputs: one tensor per input, by its name
+    #[arg(long, value_name = "IN.safetensors", requires = "out")]
+    run: Option<PathBuf>,
+
+    /// Where --run writes the outputs, by their names, in the types that the graph declares
+    #[arg(long, value_name = "OUT.safetensors", requires = "run")]
+    out: Option<PathBuf>,
 }
 
 /// How many of the biggest tensors are shown.
@@ -39,6 +52,9 @@ const BIGGEST: usize = 3;
 
 impl Inspect {
     pub(super) fn run(self) -> Outcome {
+        if let (Some(input), Some(output)) = (&self.run, &self.out) {
+            return self.compute(input, output);
+        }
         if picture::is_one(&self.file) {
             picture::inspect(&self.file, self.json)?;
             return Ok(Exit::Done);
@@ -51,6 +67,31 @@ impl Inspect {
         }
         Ok(Exit::Done)
     }
+
+    fn compute(&self, input: &Path, output: &Path) -> Outcome {
+        let graph = graph_at(&self.file);
+        for path in [&graph, input] {
+            if !path.exists() {
+                return Err(CliError::NoFile { path: path.to_owned() }.into());
+            }
+        }
+        if !is_graph(&graph) {
+            return Err(CliError::NoGraph { path: graph }.into());
+        }
+        let started = Stopwatch::start();
+        let outputs = execute::execute(&graph, input, output)?;
+        let run = GraphRun { path: output.to_owned(), seconds: started.seconds(), outputs };
+        if self.json {
+            super::print_json(&run)?;
+        } else {
+            super::print(&run.text())?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn is_graph(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnx") && path.is_file()
 }
 
 fn describe(path: &Path) -> miette::Result<WeightFile> {
@@ -58,7 +99,7 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         return Err(CliError::NoFile { path: path.to_owned() }.into());
     }
     let graph = graph_at(path);
-    if graph.extension().is_some_and(|extension| extension == "onnx") && graph.is_file() {
+    if is_graph(&graph) {
         return describe_graph(&graph);
     }
     let checkpoint = Checkpoint::open(path)?;
@@ -92,6 +133,8 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         parameters,
         biggest: tensors,
         operators: BTreeMap::new(),
+        opset: None,
+        unsupported: Vec::new(),
         ports: Vec::new(),
         metadata: checkpoint.metadata().clone(),
     })
@@ -105,17 +148,21 @@ pub(super) fn graph_at(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
 }
 
-fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
-    let graph = Graph::open(path)?;
-    let operators = graph.operators().into_iter().map(|(name, count)| (name.to_owned(), count));
-    let port = |way: &str, port: &Port| {
-        let size = |size: &Option<usize>| size.map_or_else(|| "any".to_owned(), |n| n.to_string());
-        let shape = match &port.shape {
-            Some(shape) => shape.iter().map(size).collect::<Vec<_>>().join(", "),
-            None => "any".to_owned(),
-        };
-        format!("{way} {} [{shape}]", port.name)
+/// Element type and sizes of an input or output: `float [any, 3]`.
+fn described(port: &Port) -> String {
+    let size = |size: &Option<usize>| size.map_or_else(|| "any".to_owned(), |n| n.to_string());
+    let shape = match &port.shape {
+        Some(shape) => shape.iter().map(size).collect::<Vec<_>>().join(", "),
+        None => "any".to_owned(),
     };
+    let element = port.element.map_or("of a type that is not supported", |element| element.name());
+    format!("{element} [{shape}]")
+}
+
+fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
+    let graph = Graph::read(path)?;
+    let operators = graph.operators();
+    let port = |way: &str, port: &Port| format!("{way} {} {}", port.name, described(port));
     let inputs = graph.inputs.iter().map(|input| port("in ", input));
     let outputs = graph.outputs.iter().map(|output| port("out", output));
     let tags = path.with_file_name(TAGS).is_file();
@@ -129,7 +176,9 @@ fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
         dtypes: BTreeMap::new(),
         parameters: 0,
         biggest: Vec::new(),
-        operators: operators.collect(),
+        operators,
+        opset: Some(graph.opset()),
+        unsupported: graph.unsupported().iter().map(ToString::to_string).collect(),
         ports: inputs.chain(outputs).collect(),
         metadata: BTreeMap::new(),
     })

@@ -69,7 +69,7 @@ pub enum OnnxError {
     #[diagnostic(
         code(fluxpipe::onnx::operator),
         help(
-            "use another tagger, or export this one again with standard operators (opset 13 to 20)"
+            "use another tagger, or export this one again with operators that docs/onnx-operators.md lists"
         )
     )]
     Operator {

@@ -10,8 +10,9 @@
 use onnx_ir::{AttributeProto, NodeProto};
 
 use super::{
+    graph,
     ops::{self, Operator, fused},
-    plan::{Source, Step},
+    plan::{Callee, Source, Step},
     value::Value,
 };
 
@@ -63,13 +64,14 @@ impl Fuser<'_> {
 
     fn replace(&mut self, fused: Fused) {
         let Some(&last) = fused.steps.iter().max() else { return };
-        let mut outputs = Vec::new();
+        let (mut outputs, mut results) = (Vec::new(), Vec::new());
         let mut label = None;
         for &index in &fused.steps {
             if let Some(step) = self.steps[index].take() {
-                label.get_or_insert_with(|| super::graph::label(&step.node));
+                label.get_or_insert_with(|| graph::label(&step.callee.node));
                 if index == last {
                     outputs = step.outputs;
+                    results = step.callee.elements.1;
                 }
             }
         }
@@ -86,7 +88,8 @@ impl Fuser<'_> {
             ..NodeProto::default()
         };
         let (operator, inputs) = (fused.operator, fused.inputs);
-        self.steps[last] = Some(Step { node, operator, inputs, outputs });
+        let callee = Callee { node, operator, bodies: Vec::new(), elements: (Vec::new(), results) };
+        self.steps[last] = Some(Step { callee, inputs, outputs });
     }
 
     fn edges(&self) -> Edges {
@@ -123,9 +126,9 @@ impl Fuser<'_> {
         self.steps.get(index).and_then(Option::as_ref)
     }
 
-    /// The step, if it is this operator.
+    /// The step, if it is this operator of the standard.
     fn is(&self, index: usize, operator: &str) -> Option<&Step> {
-        self.step(index).filter(|step| step.node.op_type == operator)
+        self.step(index).filter(|step| graph::operator(&step.callee.node) == operator)
     }
 
     /// The only step that reads what this step makes.
@@ -174,12 +177,12 @@ impl Fuser<'_> {
         let erf_step = self.is(erf, "Erf")?;
         let scaled = self.maker(edges, erf_step.inputs[0])?;
         let x = match self.step(scaled)? {
-            step if step.node.op_type == "Div"
+            step if step.callee.node.op_type == "Div"
                 && self.is_number(step.inputs[1], std::f32::consts::SQRT_2) =>
             {
                 step.inputs[0]
             }
-            step if step.node.op_type == "Mul"
+            step if step.callee.node.op_type == "Mul"
                 && self.is_number(step.inputs[1], std::f32::consts::FRAC_1_SQRT_2) =>
             {
                 step.inputs[0]
@@ -226,6 +229,8 @@ impl Fuser<'_> {
     fn linear(&self, edges: &Edges, product: usize) -> Option<Fused> {
         let step = self.is(product, "MatMul")?;
         let weight = self.constant(step.inputs[1])?;
+        // Integers have products too.
+        matches!(weight, Value::Floats(_) | Value::Reals(_)).then_some(())?;
         let [_, columns] = weight.shape()[..] else { return None };
         let mut fused = Fused {
             steps: vec![product],
@@ -243,7 +248,7 @@ impl Fuser<'_> {
         fused.inputs.push(bias);
         let behind = self.only_reader(edges, sum);
         if let Some(gelu) = behind.filter(|&gelu| self.is(gelu, "Gelu").is_some())
-            && self.step(gelu)?.node.attribute.is_empty()
+            && self.step(gelu)?.callee.node.attribute.is_empty()
         {
             fused.steps.push(gelu);
             fused.attributes.push((fused::GELU, 1));
@@ -255,10 +260,10 @@ impl Fuser<'_> {
     fn residual(&self, edges: &Edges, linear: usize) -> Option<Fused> {
         let step = self.step(linear)?;
         // A function's address is no identity; a fused product is a `MatMul` of three inputs.
-        if step.node.op_type != "MatMul" || step.inputs.len() != 3 {
+        if step.callee.node.op_type != "MatMul" || step.inputs.len() != 3 {
             return None;
         }
-        if !step.node.attribute.is_empty() {
+        if !step.callee.node.attribute.is_empty() {
             return None;
         }
         let sum = self.only_reader(edges, linear)?;
@@ -294,7 +299,7 @@ impl Fuser<'_> {
     /// Two products with scale, mask and softmax between them, and what scales their sides before.
     fn attention(&self, edges: &Edges, softmax: usize) -> Option<Fused> {
         let step = self.is(softmax, "Softmax")?;
-        let axis = step.node.attribute.iter().find(|attribute| attribute.name == "axis");
+        let axis = step.callee.node.attribute.iter().find(|attribute| attribute.name == "axis");
         let axis = axis.map_or(-1, |attribute| attribute.i);
         let mut steps = vec![softmax];
         let last = self.only_reader(edges, softmax)?;
@@ -310,7 +315,7 @@ impl Fuser<'_> {
             self.only_reader(edges, before)?;
             let step = self.step(before)?;
             steps.push(before);
-            match step.node.op_type.as_str() {
+            match step.callee.node.op_type.as_str() {
                 "MatMul" => {
                     let (mut inputs, mut factors) = (Vec::new(), Vec::new());
                     for &side in &step.inputs {
@@ -328,7 +333,7 @@ impl Fuser<'_> {
                     let product = |source: &&Source| {
                         let maker = self.maker(edges, **source).and_then(|index| self.step(index));
                         maker.is_some_and(|step| {
-                            matches!(step.node.op_type.as_str(), "MatMul" | "Mul" | "Div")
+                            matches!(step.callee.node.op_type.as_str(), "MatMul" | "Mul" | "Div")
                         })
                     };
                     let scores = step.inputs.iter().find(product)?;
@@ -351,6 +356,9 @@ impl Fuser<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 fn slot_source(slot: usize) -> Source {
     Source::Slot { slot, last: false }

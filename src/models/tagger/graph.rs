@@ -1,14 +1,15 @@
 //! An ONNX graph as its file states it: nodes, inputs, outputs, stored tensors. No device yet.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     path::{Path, PathBuf},
 };
 
-use onnx_ir::{Message, ModelProto, NodeProto, TensorProto, ValueInfoProto};
+use onnx_ir::{GraphProto, Message, ModelProto, NodeProto, TensorProto, ValueInfoProto};
 
 use super::{
+    element::Element,
     error::{OnnxError, Unsupported},
     initializer, ops,
 };
@@ -21,9 +22,11 @@ pub struct Port {
     /// Its sizes; `None` where the graph leaves one open, such as the batch. No sizes at all where the
     /// graph does not say how many there are.
     pub shape: Option<Vec<Option<usize>>>,
+    /// Type of its elements, where the graph states one that is supported.
+    pub element: Option<Element>,
 }
 
-/// A graph whose every operator is supported.
+/// A graph whose every operator is supported, or one that lies inside a node of such a graph.
 #[derive(Clone, Debug)]
 pub struct Graph {
     path: PathBuf,
@@ -41,9 +44,21 @@ impl Graph {
     /// Reads a graph and checks that it can be run: its form, its operators, the places of its data.
     ///
     /// # Errors
-    /// The file cannot be read or is no ONNX graph, it uses operators that are not supported (all are
-    /// named), or it wants to read files outside its folder.
+    /// As [`Graph::read`]; or it uses operators that are not supported (all are named).
     pub fn open(path: &Path) -> Result<Self, OnnxError> {
+        let graph = Self::read(path)?;
+        let operators = graph.unsupported();
+        if operators.is_empty() {
+            return Ok(graph);
+        }
+        Err(OnnxError::Operator { path: path.to_owned(), operators })
+    }
+
+    /// Reads a graph that may use operators that are not supported.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no ONNX graph, or it wants to read files outside its folder.
+    pub fn read(path: &Path) -> Result<Self, OnnxError> {
         let bytes =
             fs::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
         let malformed = |reason: String| OnnxError::Format { path: path.to_owned(), reason };
@@ -56,6 +71,12 @@ impl Graph {
             return Err(malformed("it holds no graph with a stated operator set".to_owned()));
         };
 
+        let graph = Self::of(path, opset, graph)?;
+        graph.check_edges()?;
+        Ok(graph)
+    }
+
+    fn of(path: &Path, opset: i64, graph: GraphProto) -> Result<Self, OnnxError> {
         let tensors: BTreeMap<_, _> =
             graph.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
         for tensor in tensors.values() {
@@ -66,10 +87,16 @@ impl Graph {
         let inputs = given.map(port).collect();
         let outputs: Vec<Port> = graph.output.iter().map(port).collect();
         let nodes = needed(graph.node, &outputs);
-        let graph = Self { path: path.to_owned(), opset, inputs, outputs, nodes, tensors };
-        graph.check_edges()?;
-        graph.check_operators()?;
-        Ok(graph)
+        Ok(Self { path: path.to_owned(), opset, inputs, outputs, nodes, tensors })
+    }
+
+    /// The graphs inside a node of this one: the branches of an `If`, the body of a `Loop`.
+    pub(super) fn inside(&self, node: &NodeProto) -> Result<Vec<Self>, OnnxError> {
+        let order = |name: &str| ["then_branch", "else_branch"].iter().position(|n| *n == name);
+        let mut attributes: Vec<_> = node.attribute.iter().filter(|a| a.g.is_some()).collect();
+        attributes.sort_by_key(|attribute| order(&attribute.name));
+        let graphs = attributes.into_iter().filter_map(|attribute| attribute.g.as_ref());
+        graphs.map(|graph| Self::of(&self.path, self.opset, graph.clone())).collect()
     }
 
     /// Where it was read from.
@@ -78,36 +105,35 @@ impl Graph {
         &self.path
     }
 
+    /// The version of the standard operators that it is written in.
+    #[must_use]
+    pub fn opset(&self) -> i64 {
+        self.opset
+    }
+
     /// The operators in use, each with its number of nodes.
     #[must_use]
-    pub fn operators(&self) -> BTreeMap<&str, usize> {
+    pub fn operators(&self) -> BTreeMap<String, usize> {
         let mut operators = BTreeMap::new();
-        for node in &self.nodes {
-            *operators.entry(node.op_type.as_str()).or_default() += 1;
-        }
+        every_node(&self.nodes, &mut |node| *operators.entry(operator(node)).or_default() += 1);
         operators
     }
 
-    fn check_operators(&self) -> Result<(), OnnxError> {
+    /// The operators that cannot be computed, in the order of the graph.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<Unsupported> {
         let mut operators: Vec<Unsupported> = Vec::new();
-        for node in &self.nodes {
-            let standard = is_standard(&node.domain);
-            if standard && ops::find(&node.op_type).is_some() {
-                continue;
+        every_node(&self.nodes, &mut |node| {
+            let operator = operator(node);
+            if ops::find(&operator).is_some() {
+                return;
             }
-            let operator = match standard {
-                true => node.op_type.clone(),
-                false => format!("{}.{}", node.domain, node.op_type),
-            };
             match operators.iter_mut().find(|known| known.operator == operator) {
                 Some(known) => known.count += 1,
                 None => operators.push(Unsupported { operator, node: label(node), count: 1 }),
             }
-        }
-        if operators.is_empty() {
-            return Ok(());
-        }
-        Err(OnnxError::Operator { path: self.path.clone(), operators })
+        });
+        operators
     }
 
     /// Every value must exist before it is used.
@@ -120,7 +146,8 @@ impl Graph {
             reason: format!("`{user}` uses `{name}`, which nothing before it makes"),
         };
         for node in &self.nodes {
-            let mut used = node.input.iter().filter(|name| !name.is_empty());
+            let captured = captures(node);
+            let mut used = node.input.iter().chain(&captured).filter(|name| !name.is_empty());
             if let Some(name) = used.find(|name| !known.contains(name.as_str())) {
                 return Err(unknown(name, &label(node)));
             }
@@ -140,6 +167,44 @@ pub(super) fn label(node: &NodeProto) -> String {
     if node.name.is_empty() { result() } else { node.name.clone() }
 }
 
+/// The operator's name, with its domain where that is not the standard one.
+pub(super) fn operator(node: &NodeProto) -> String {
+    if is_standard(&node.domain) {
+        node.op_type.clone()
+    } else {
+        format!("{}.{}", node.domain, node.op_type)
+    }
+}
+
+/// The names that the graphs inside a node take from the graph around it, each once.
+pub(super) fn captures(node: &NodeProto) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+        let inputs = graph.input.iter().map(|input| &input.name);
+        let mut own: HashSet<&String> =
+            inputs.chain(graph.initializer.iter().map(|tensor| &tensor.name)).collect();
+        for node in &graph.node {
+            let captured = captures(node);
+            let used = node.input.iter().chain(&captured).filter(|name| !name.is_empty());
+            names.extend(used.filter(|name| !own.contains(name)).cloned());
+            own.extend(&node.output);
+        }
+        let outputs = graph.output.iter().map(|output| &output.name);
+        names.extend(outputs.filter(|name| !own.contains(name)).cloned());
+    }
+    names.into_iter().collect()
+}
+
+/// Also those of the graphs inside nodes.
+fn every_node(nodes: &[NodeProto], visit: &mut impl FnMut(&NodeProto)) {
+    for node in nodes {
+        visit(node);
+        for graph in node.attribute.iter().filter_map(|attribute| attribute.g.as_ref()) {
+            every_node(&graph.node, visit);
+        }
+    }
+}
+
 fn is_standard(domain: &str) -> bool {
     matches!(domain, "" | "ai.onnx")
 }
@@ -150,7 +215,7 @@ fn port(info: &ValueInfoProto) -> Port {
         let size = |known: bool, value: i64| usize::try_from(value).ok().filter(|_| known);
         shape.dim.iter().map(|dim| size(dim.has_dim_value(), dim.dim_value())).collect()
     });
-    Port { name: info.name.clone(), shape }
+    Port { name: info.name.clone(), shape, element: Element::of(tensor.elem_type) }
 }
 
 /// Leaves out the nodes whose results nobody needs, so that a forgotten training branch neither costs
@@ -161,6 +226,7 @@ fn needed(nodes: Vec<NodeProto>, outputs: &[Port]) -> Vec<NodeProto> {
     for node in nodes.into_iter().rev() {
         if node.output.iter().any(|name| wanted.contains(name)) {
             wanted.extend(node.input.iter().cloned());
+            wanted.extend(captures(&node));
             kept.push(node);
         }
     }

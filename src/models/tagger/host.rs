@@ -1,12 +1,21 @@
 //! Arrays on the host, and the rearrangements that they share with tensors.
 
+use std::sync::Arc;
+
 use super::ops::Outcome;
 
-/// An array on the host, row-major.
+/// Most elements that an array may have: 2 GiB of floats. A graph that asks for more is broken or means
+/// harm, and to try would end the process.
+pub(super) const MOST_ELEMENTS: usize = 1 << 29;
+
+/// Most dimensions that an array may have.
+const MOST_DIMENSIONS: usize = 64;
+
+/// An array on the host, row-major. A copy shares the elements.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Host<T> {
     shape: Vec<usize>,
-    data: Vec<T>,
+    data: Arc<Vec<T>>,
 }
 
 /// Rearrangements that every kind of array has.
@@ -33,8 +42,8 @@ impl<T: Copy> Host<T> {
     /// # Errors
     /// The number of elements is not that of the shape.
     pub fn new(shape: Vec<usize>, data: Vec<T>) -> Outcome<Self> {
-        if shape.iter().product::<usize>() == data.len() {
-            return Ok(Self { shape, data });
+        if elements(&shape)? == data.len() {
+            return Ok(Self { shape, data: Arc::new(data) });
         }
         Err(format!("{} elements do not have the shape {shape:?}", data.len()))
     }
@@ -42,13 +51,13 @@ impl<T: Copy> Host<T> {
     /// A list.
     #[must_use]
     pub fn list(data: Vec<T>) -> Self {
-        Self { shape: vec![data.len()], data }
+        Self { shape: vec![data.len()], data: Arc::new(data) }
     }
 
     /// A single number without dimensions.
     #[must_use]
     pub fn scalar(value: T) -> Self {
-        Self { shape: Vec::new(), data: vec![value] }
+        Self { shape: Vec::new(), data: Arc::new(vec![value]) }
     }
 
     /// The elements, row-major.
@@ -60,7 +69,7 @@ impl<T: Copy> Host<T> {
     /// The elements, row-major.
     #[must_use]
     pub fn into_data(self) -> Vec<T> {
-        self.data
+        Arc::unwrap_or_clone(self.data)
     }
 
     /// The one element, where there is just one.
@@ -70,7 +79,7 @@ impl<T: Copy> Host<T> {
 
     pub(super) fn map<U>(&self, function: impl Fn(T) -> U) -> Host<U> {
         let data = self.data.iter().map(|&value| function(value)).collect();
-        Host { shape: self.shape.clone(), data }
+        Host { shape: self.shape.clone(), data: Arc::new(data) }
     }
 
     /// Element-wise with broadcasting.
@@ -81,31 +90,41 @@ impl<T: Copy> Host<T> {
     ) -> Outcome<Host<U>> {
         let shape = broadcast(&self.shape, &other.shape)?;
         let (left, right) = (self.expand(&shape)?, other.expand(&shape)?);
-        let pairs = left.data.iter().zip(&right.data);
+        let pairs = left.data.iter().zip(right.data.iter());
         let data = pairs.map(|(&a, &b)| function(a, b)).collect::<Outcome<_>>()?;
-        Ok(Host { shape, data })
+        Ok(Host { shape, data: Arc::new(data) })
     }
 
-    /// An array of `shape` whose element at an index is that of `self` at `source(index)` (flat).
-    fn rearranged(&self, shape: Vec<usize>, source: impl Fn(&[usize]) -> usize) -> Self {
-        let elements = shape.iter().product();
-        let mut index = vec![0; shape.len()];
-        let mut data = Vec::with_capacity(elements);
-        for _ in 0..elements {
-            data.push(self.data[source(&index)]);
-            for (place, &size) in index.iter_mut().zip(&shape).rev() {
-                *place += 1;
-                if *place < size {
-                    break;
+    /// An array with the dimensions of `offsets`, whose element at an index is that of `self` at the
+    /// sum of one offset per dimension.
+    fn gathered(&self, offsets: &[Vec<usize>]) -> Self {
+        let shape: Vec<usize> = offsets.iter().map(Vec::len).collect();
+        let mut data = Vec::with_capacity(shape.iter().product());
+        self.gather_into(&mut data, 0, offsets);
+        Self { shape, data: Arc::new(data) }
+    }
+
+    fn gather_into(&self, data: &mut Vec<T>, base: usize, offsets: &[Vec<usize>]) {
+        match offsets {
+            [] => data.push(self.data[base]),
+            [last] => data.extend(last.iter().map(|&offset| self.data[base + offset])),
+            [first, rest @ ..] => {
+                for &offset in first {
+                    self.gather_into(data, base + offset, rest);
                 }
-                *place = 0;
             }
         }
-        Self { shape, data }
+    }
+
+    /// The offsets that leave each dimension as it is.
+    fn offsets(&self) -> Vec<Vec<usize>> {
+        let strides = self.strides();
+        let places = self.shape.iter().zip(strides);
+        places.map(|(&size, stride)| (0..size).map(|place| place * stride).collect()).collect()
     }
 
     /// Distance of neighbours along each dimension.
-    fn strides(&self) -> Vec<usize> {
+    pub(super) fn strides(&self) -> Vec<usize> {
         (0..self.shape.len()).map(|axis| self.shape[axis + 1..].iter().product()).collect()
     }
 }
@@ -116,15 +135,15 @@ impl<T: Copy> Array for Host<T> {
     }
 
     fn reshape(self, shape: &[usize]) -> Outcome<Self> {
-        Self::new(shape.to_vec(), self.data)
+        if elements(shape)? != self.data.len() {
+            return Err(format!("{:?} does not reshape to {shape:?}", self.shape));
+        }
+        Ok(Self { shape: shape.to_vec(), data: self.data })
     }
 
     fn permute(self, order: &[usize]) -> Self {
-        let strides = self.strides();
-        let shape = order.iter().map(|&axis| self.shape[axis]).collect();
-        self.rearranged(shape, |index| {
-            index.iter().zip(order).map(|(&at, &axis)| at * strides[axis]).sum()
-        })
+        let offsets = self.offsets();
+        self.gathered(&order.iter().map(|&axis| offsets[axis].clone()).collect::<Vec<_>>())
     }
 
     fn strided(self, axis: usize, start: usize, count: usize, step: isize) -> Self {
@@ -132,13 +151,9 @@ impl<T: Copy> Array for Host<T> {
     }
 
     fn select(self, axis: usize, indices: &[usize]) -> Self {
-        let strides = self.strides();
-        let mut shape = self.shape.clone();
-        shape[axis] = indices.len();
-        self.rearranged(shape, |index| {
-            let place = |(i, &at): (usize, &usize)| if i == axis { indices[at] } else { at };
-            index.iter().enumerate().map(|pair| place(pair) * strides[pair.0]).sum()
-        })
+        let mut offsets = self.offsets();
+        offsets[axis] = indices.iter().map(|&index| offsets[axis][index]).collect();
+        self.gathered(&offsets)
     }
 
     fn expand(self, shape: &[usize]) -> Outcome<Self> {
@@ -150,11 +165,13 @@ impl<T: Copy> Array for Host<T> {
             self.shape.iter().zip(&shape[lead..]).all(|(&from, &to)| from == to || from == 1)
         });
         let lead = lead.ok_or_else(|| format!("{:?} does not expand to {shape:?}", self.shape))?;
-        let (strides, sizes) = (self.strides(), self.shape.clone());
-        Ok(self.rearranged(shape.to_vec(), |index| {
-            let places = index[lead..].iter().zip(&strides).zip(&sizes);
-            places.map(|((&at, &stride), &size)| if size == 1 { 0 } else { at * stride }).sum()
-        }))
+        elements(shape)?;
+        let own = self.offsets();
+        let repeated = |axis: usize| match axis.checked_sub(lead).map(|axis| &own[axis]) {
+            Some(offsets) if offsets.len() != 1 => offsets.clone(),
+            _ => vec![0; shape[axis]],
+        };
+        Ok(self.gathered(&(0..shape.len()).map(repeated).collect::<Vec<_>>()))
     }
 
     fn concat(parts: Vec<Self>, axis: usize) -> Self {
@@ -168,8 +185,25 @@ impl<T: Copy> Array for Host<T> {
                 data.extend_from_slice(&part.data[row * run..][..run]);
             }
         }
-        Self { shape, data }
+        Self { shape, data: Arc::new(data) }
     }
+}
+
+/// Number of elements of `shape`.
+///
+/// # Errors
+/// There are more than [`MOST_ELEMENTS`], or more than [`MOST_DIMENSIONS`] dimensions.
+pub(super) fn elements(shape: &[usize]) -> Outcome<usize> {
+    if shape.len() > MOST_DIMENSIONS {
+        return Err(format!("{} dimensions are more than {MOST_DIMENSIONS}", shape.len()));
+    }
+    // A zero among the sizes must not hide an overflow of the others.
+    let sizes = shape.iter().map(|&size| size.max(1));
+    let all = sizes.fold(1, usize::saturating_mul);
+    if all > MOST_ELEMENTS {
+        return Err(format!("the shape {shape:?} has more than {MOST_ELEMENTS} elements"));
+    }
+    Ok(shape.iter().product())
 }
 
 /// The shape of two arrays that meet element by element.
@@ -183,7 +217,9 @@ pub(super) fn broadcast(left: &[usize], right: &[usize]) -> Outcome<Vec<usize>> 
         (1, b) => Ok(b),
         _ => Err(format!("the shapes {left:?} and {right:?} do not broadcast")),
     };
-    (0..rank).map(meet).collect()
+    let shape = (0..rank).map(meet).collect::<Outcome<Vec<_>>>()?;
+    elements(&shape)?;
+    Ok(shape)
 }
 
 pub(super) fn steps(start: usize, count: usize, step: isize) -> Vec<usize> {
@@ -209,6 +245,14 @@ mod tests {
         );
         assert_eq!(Host::list(vec![7, 8]).expand(&[2, 2]).unwrap().data(), [7, 8, 7, 8]);
         assert!(grid().expand(&[2, 4]).is_err());
+    }
+
+    #[test]
+    fn arrays_that_no_memory_holds_are_refused() {
+        assert!(Host::scalar(0_i64).expand(&[1 << 20, 1 << 20]).is_err());
+        assert!(elements(&[usize::MAX, 0]).is_err());
+        assert!(Host::<i64>::new(vec![1 << 32, 1 << 32], Vec::new()).is_err());
+        assert_eq!(elements(&[3, 0]).unwrap(), 0);
     }
 
     #[test]

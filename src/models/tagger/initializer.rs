@@ -8,28 +8,10 @@ use std::{
 
 use onnx_ir::TensorProto;
 
-use super::{error::OnnxError, host::Host, ops::Outcome, value::Value};
-use crate::weights::Dtype;
+use super::{element::Element, error::OnnxError, host::Host, ops::Outcome, value::Value};
 
 /// `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
-
-/// Element types of `TensorProto.DataType`.
-pub(super) mod data_type {
-    pub const FLOAT: i64 = 1;
-    pub const UINT8: i64 = 2;
-    pub const INT8: i64 = 3;
-    pub const UINT16: i64 = 4;
-    pub const INT16: i64 = 5;
-    pub const INT32: i64 = 6;
-    pub const INT64: i64 = 7;
-    pub const BOOL: i64 = 9;
-    pub const FLOAT16: i64 = 10;
-    pub const DOUBLE: i64 = 11;
-    pub const UINT32: i64 = 12;
-    pub const UINT64: i64 = 13;
-    pub const BFLOAT16: i64 = 16;
-}
 
 /// The file in which a tensor lies, or `None` where its bytes are in the graph.
 ///
@@ -103,59 +85,33 @@ fn entry<'a>(tensor: &'a TensorProto, key: &str) -> Option<&'a str> {
 fn decode_bytes(tensor: &TensorProto, raw: &[u8]) -> Outcome<Value> {
     let size = |&dim: &i64| usize::try_from(dim).map_err(|_| format!("negative size {dim}"));
     let shape = tensor.dims.iter().map(size).collect::<Outcome<Vec<_>>>()?;
-    let narrow = || tensor.int32_data.iter();
-    let ints = |data: Vec<i64>| Host::new(shape.clone(), data).map(Value::Ints);
-    let floats = |data: Vec<f32>| Host::new(shape.clone(), data).map(Value::Reals);
-    // Half floats without raw bytes lie bit by bit in the 32-bit list.
-    let halves = || narrow().flat_map(|&bits| (bits as u16).to_le_bytes()).collect::<Vec<u8>>();
-    match i64::from(tensor.data_type) {
-        data_type::FLOAT if raw.is_empty() => floats(tensor.float_data.clone()),
-        data_type::FLOAT => floats(Dtype::F32.decode(raw)),
-        data_type::DOUBLE if raw.is_empty() => {
-            floats(tensor.double_data.iter().map(|&value| value as f32).collect())
-        }
-        data_type::DOUBLE => floats(Dtype::F64.decode(raw)),
-        data_type::FLOAT16 if raw.is_empty() => floats(Dtype::F16.decode(&halves())),
-        data_type::FLOAT16 => floats(Dtype::F16.decode(raw)),
-        data_type::BFLOAT16 if raw.is_empty() => floats(Dtype::BF16.decode(&halves())),
-        data_type::BFLOAT16 => floats(Dtype::BF16.decode(raw)),
-        data_type::BOOL if raw.is_empty() => {
-            Host::new(shape, narrow().map(|&bit| bit != 0).collect()).map(Value::Bools)
-        }
-        data_type::BOOL => {
-            Host::new(shape, raw.iter().map(|&bit| bit != 0).collect()).map(Value::Bools)
-        }
-        data_type::INT64 if raw.is_empty() => ints(tensor.int64_data.clone()),
-        data_type::INT64 => ints(words(raw, i64::from_le_bytes)),
-        data_type::UINT32 | data_type::UINT64 if raw.is_empty() => {
-            ints(tensor.uint64_data.iter().map(|&value| value as i64).collect())
-        }
-        data_type::UINT64 => {
-            ints(words(raw, u64::from_le_bytes).iter().map(|&v| v as i64).collect())
-        }
-        data_type::UINT32 => ints(words(raw, |word| u32::from_le_bytes(word).into())),
-        data_type::INT32 if !raw.is_empty() => {
-            ints(words(raw, |word| i32::from_le_bytes(word).into()))
-        }
-        data_type::INT16 if !raw.is_empty() => {
-            ints(words(raw, |word| i16::from_le_bytes(word).into()))
-        }
-        data_type::UINT16 if !raw.is_empty() => {
-            ints(words(raw, |word| u16::from_le_bytes(word).into()))
-        }
-        data_type::INT8 if !raw.is_empty() => {
-            ints(words(raw, |word| i8::from_le_bytes(word).into()))
-        }
-        data_type::UINT8 if !raw.is_empty() => ints(words(raw, |[byte]| byte.into())),
-        data_type::INT32
-        | data_type::INT16
-        | data_type::UINT16
-        | data_type::INT8
-        | data_type::UINT8 => ints(narrow().map(|&value| value.into()).collect()),
-        other => Err(format!("element type {other} is not supported")),
+    let element = Element::of(tensor.data_type)
+        .ok_or_else(|| format!("element type {} is not supported", tensor.data_type))?;
+    if raw.is_empty() {
+        decode_lists(tensor, element, shape)
+    } else {
+        Value::decode(element, shape, raw)
     }
 }
 
-fn words<const N: usize, T>(raw: &[u8], word: impl Fn([u8; N]) -> T) -> Vec<T> {
-    raw.as_chunks::<N>().0.iter().map(|&bytes| word(bytes)).collect()
+/// The elements of a tensor without raw bytes, which lie in lists by the size of their type.
+fn decode_lists(tensor: &TensorProto, element: Element, shape: Vec<usize>) -> Outcome<Value> {
+    let narrow = || tensor.int32_data.iter();
+    // Half floats lie bit by bit in the list of 32-bit integers.
+    let halves = || narrow().flat_map(|&bits| (bits as u16).to_le_bytes()).collect::<Vec<u8>>();
+    let long = || tensor.uint64_data.iter().map(|&value| value as i64);
+    match element {
+        Element::F32 => Host::new(shape, tensor.float_data.clone()).map(Value::Reals),
+        Element::F64 => {
+            let data = tensor.double_data.iter().map(|&value| value as f32).collect();
+            Host::new(shape, data).map(Value::Reals)
+        }
+        Element::F16 | Element::BF16 => Value::decode(element, shape, &halves()),
+        Element::Bool => {
+            Host::new(shape, narrow().map(|&bit| bit != 0).collect()).map(Value::Bools)
+        }
+        Element::I64 => Host::new(shape, tensor.int64_data.clone()).map(Value::Ints),
+        Element::U32 | Element::U64 => Host::new(shape, long().collect()).map(Value::Ints),
+        _ => Host::new(shape, narrow().map(|&value| value.into()).collect()).map(Value::Ints),
+    }
 }

@@ -14,6 +14,7 @@
 //! text, and how they are written, by [`TagRules`]. Does not know where pictures come from, nor manifests,
 //! stages or the screen.
 
+mod element;
 mod error;
 mod fuse;
 mod graph;
@@ -28,6 +29,7 @@ mod tags;
 mod tests;
 mod value;
 
+pub use element::Element;
 pub use error::{OnnxError, TagsError, Unsupported};
 pub use graph::{Graph, Port};
 pub use host::Host;

@@ -262,7 +262,11 @@ mod tests {
     use super::*;
 
     fn input(shape: &[Option<usize>]) -> Result<Signature, String> {
-        picture_input(&Port { name: "input".to_owned(), shape: Some(shape.to_vec()) })
+        picture_input(&Port {
+            name: "input".to_owned(),
+            shape: Some(shape.to_vec()),
+            element: None,
+        })
     }
 
     #[test]

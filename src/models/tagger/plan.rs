@@ -11,9 +11,10 @@ use burn::tensor::Device;
 use onnx_ir::NodeProto;
 
 use super::{
+    element::{self, Element},
     error::OnnxError,
     fuse::fuse,
-    graph::{Graph, label},
+    graph::{self, Graph, label},
     initializer,
     ops::{self, Call, Operator, Outcome},
     value::Value,
@@ -32,9 +33,27 @@ pub(super) enum Source {
     },
 }
 
-pub(super) struct Step {
+/// A value on its way through the graph: where it is found, and its declared type as far as known.
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    source: Source,
+    element: Option<Element>,
+}
+
+/// A function with what belongs to it, but for its inputs.
+pub(super) struct Callee {
     pub node: NodeProto,
     pub operator: Operator,
+    /// The graphs inside the node. Beside their own inputs they get all the values that any of them
+    /// takes from the graph around it, in the order of [`graph::captures`].
+    pub bodies: Vec<Plan>,
+    /// Declared types of the inputs and results.
+    pub elements: (Vec<Option<Element>>, Vec<Option<Element>>),
+}
+
+pub(super) struct Step {
+    pub callee: Callee,
+    /// Those of the node, then what its graphs take from outside.
     pub inputs: Vec<Source>,
     /// Slot of each output; `None` where nobody reads it.
     pub outputs: Vec<Option<usize>>,
@@ -50,7 +69,11 @@ pub struct Plan {
     slots: usize,
     inputs: usize,
     outputs: Vec<Source>,
+    /// Declared types of the outputs, or what follows from the inputs'.
+    elements: Vec<Option<Element>>,
 }
+
+type Edges = HashMap<String, Edge>;
 
 impl Plan {
     /// Uploads the stored tensors and computes, once, every node that depends on nothing else.
@@ -58,37 +81,66 @@ impl Plan {
     /// # Errors
     /// A stored tensor cannot be read, or a constant node cannot be computed.
     pub fn new(graph: Graph, device: &Device) -> Result<Self, OnnxError> {
+        Self::inside(graph, device, &[], true)
+    }
+
+    /// A graph that takes `captured` from outside, as inputs behind its own; with steps that belong
+    /// together made one, or as it stands.
+    pub(super) fn inside(
+        graph: Graph,
+        device: &Device,
+        captured: &[(String, Option<Element>)],
+        fused: bool,
+    ) -> Result<Self, OnnxError> {
         let mut plan = Self {
             path: graph.path().to_owned(),
-            opset: graph.opset,
+            opset: graph.opset(),
             device: device.clone(),
             constants: Vec::new(),
             steps: Vec::new(),
             slots: 0,
-            inputs: graph.inputs.len(),
+            inputs: graph.inputs.len() + captured.len(),
             outputs: Vec::new(),
+            elements: Vec::new(),
         };
-        let mut sources = HashMap::new();
-        for input in graph.inputs {
-            sources.insert(input.name, plan.slot());
+        let mut edges = Edges::new();
+        let own = graph.inputs.iter().map(|port| (port.name.clone(), port.element));
+        // The graph's own name hides one from outside.
+        let (own, outer) = (own.collect::<Vec<_>>(), captured.iter().cloned());
+        for (name, element) in own.into_iter().chain(outer) {
+            let edge = Edge { source: plan.slot(), element };
+            edges.entry(name).or_insert(edge);
         }
-        for (name, tensor) in graph.tensors {
-            let value = initializer::decode(&plan.path, &tensor)?;
-            let source = plan.constant(value).map_err(|reason| OnnxError::Format {
-                path: plan.path.clone(),
-                reason: format!("tensor `{name}`: {reason}"),
-            })?;
-            sources.insert(name, source);
+        let outputs = plan.splice(graph, &mut edges)?;
+        plan.outputs = outputs.iter().map(|edge| edge.source).collect();
+        plan.elements = outputs.iter().map(|edge| edge.element).collect();
+        if fused {
+            plan.steps = fuse(std::mem::take(&mut plan.steps), &plan.constants, &plan.outputs);
         }
-        for node in graph.nodes {
-            plan.add(node, &mut sources)?;
-        }
-        let output = |name: &String| sources.get(name).copied().unwrap_or(Source::Absent);
-        plan.outputs = graph.outputs.iter().map(|port| output(&port.name)).collect();
-        plan.steps = fuse(std::mem::take(&mut plan.steps), &plan.constants, &plan.outputs);
         plan.drop_unused_constants();
         plan.mark_last_uses();
         Ok(plan)
+    }
+
+    /// Adds a graph's tensors and nodes; gives its outputs.
+    fn splice(&mut self, mut graph: Graph, edges: &mut Edges) -> Result<Vec<Edge>, OnnxError> {
+        for (name, tensor) in std::mem::take(&mut graph.tensors) {
+            let value = initializer::decode(&self.path, &tensor)?;
+            let source = self.constant(value).map_err(|reason| OnnxError::Format {
+                path: self.path.clone(),
+                reason: format!("tensor `{name}`: {reason}"),
+            })?;
+            edges.insert(name, Edge { source, element: Element::of(tensor.data_type) });
+        }
+        for node in std::mem::take(&mut graph.nodes) {
+            self.add(node, &graph, edges)?;
+        }
+        let absent = Edge { source: Source::Absent, element: None };
+        let output = |port: &graph::Port| {
+            let edge = edges.get(&port.name).copied().unwrap_or(absent);
+            Edge { source: edge.source, element: port.element.or(edge.element) }
+        };
+        Ok(graph.outputs.iter().map(output).collect())
     }
 
     /// Number of nodes that are computed for every batch.
@@ -114,11 +166,14 @@ impl Plan {
                 reason: format!("it has {} inputs, not {}", self.inputs, inputs.len()),
             });
         }
-        let mut slots: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
+        let placed = inputs.into_iter().map(|input| input.placed(&self.device).map(Some));
+        let mut slots = placed
+            .collect::<Outcome<Vec<Option<Value>>>>()
+            .map_err(|reason| OnnxError::Signature { path: self.path.clone(), reason })?;
         slots.resize(self.slots, None);
         for step in &self.steps {
             let inputs = step.inputs.iter().map(|&source| self.take(source, &mut slots)).collect();
-            let results = self.call(&step.node, step.operator, inputs)?;
+            let results = self.call(&step.callee, inputs)?;
             for (result, slot) in results.into_iter().zip(&step.outputs) {
                 if let Some(slot) = *slot {
                     slots[slot] = Some(result);
@@ -142,22 +197,30 @@ impl Plan {
     }
 
     /// Runs one operator. Burn reports shapes that do not fit by a panic, which ends here.
-    fn call(
-        &self,
-        node: &NodeProto,
-        operator: Operator,
-        inputs: Vec<Option<Value>>,
-    ) -> Result<Vec<Value>, OnnxError> {
-        let call = Call::new(node, self.opset, &self.device, inputs);
+    fn call(&self, callee: &Callee, inputs: Vec<Option<Value>>) -> Result<Vec<Value>, OnnxError> {
+        let Callee { node, operator, bodies, elements } = callee;
+        let call = Call::new(node, self.opset, &self.device, inputs).within(&elements.0, bodies);
         // Nothing of a failed call is looked at again.
         let outcome = catch_unwind(AssertUnwindSafe(|| operator(call)));
         let outcome = outcome.unwrap_or_else(|panic| Err(words(panic.as_ref())));
-        outcome.map_err(|reason| OnnxError::Run {
+        let results = outcome.map_err(|reason| OnnxError::Run {
             path: self.path.clone(),
-            operator: node.op_type.clone(),
+            operator: graph::operator(node),
             node: label(node),
             reason,
-        })
+        })?;
+        let elements = elements.1.iter().copied().chain(std::iter::repeat(None));
+        Ok(results
+            .into_iter()
+            .zip(elements)
+            .map(|(value, element)| value.wrapped(element))
+            .collect())
+    }
+
+    /// Declared types of the outputs, as far as they are known.
+    #[must_use]
+    pub fn elements(&self) -> &[Option<Element>] {
+        &self.elements
     }
 
     fn slot(&mut self) -> Source {
@@ -174,35 +237,79 @@ impl Plan {
         Ok(Source::Constant(self.constants.len() - 1))
     }
 
-    /// Adds a node: computed now if all it reads is constant, else for every batch.
-    fn add(
-        &mut self,
-        node: NodeProto,
-        sources: &mut HashMap<String, Source>,
-    ) -> Result<(), OnnxError> {
+    /// Adds a node: computed now if all it reads is constant, else for every batch. Of an `If` whose
+    /// condition is constant only the branch taken is added.
+    fn add(&mut self, node: NodeProto, graph: &Graph, edges: &mut Edges) -> Result<(), OnnxError> {
         // Both lookups are checked when the graph is opened.
-        let source = |name: &String| sources.get(name).copied().unwrap_or(Source::Absent);
-        let inputs: Vec<Source> = node.input.iter().map(source).collect();
-        let Some(operator) = ops::find(&node.op_type) else { return Ok(()) };
-        if inputs.iter().all(|input| !matches!(input, Source::Slot { .. })) {
-            let values = inputs.iter().map(|&input| self.take(input, &mut [])).collect();
-            let results = self.call(&node, operator, values)?;
-            for (name, value) in node.output.into_iter().zip(results) {
-                let source = self.constant(value).map_err(|reason| OnnxError::Format {
-                    path: self.path.clone(),
-                    reason: format!("constant `{name}`: {reason}"),
-                })?;
-                sources.insert(name, source);
-            }
+        let absent = Edge { source: Source::Absent, element: None };
+        let captured = graph::captures(&node);
+        let names = node.input.iter().chain(&captured);
+        let inputs: Vec<Edge> =
+            names.map(|name| edges.get(name).copied().unwrap_or(absent)).collect();
+        let Some(operator) = ops::find(&graph::operator(&node)) else { return Ok(()) };
+        let inside = graph.inside(&node)?;
+        if let ("If", Some(holds)) = (node.op_type.as_str(), self.constant_condition(&inputs)) {
+            let mut scope = edges.clone();
+            let branch = inside.into_iter().nth(usize::from(!holds));
+            let results = branch.map(|branch| self.splice(branch, &mut scope)).transpose()?;
+            edges.extend(node.output.into_iter().zip(results.unwrap_or_default()));
             return Ok(());
         }
-        let mut outputs = Vec::with_capacity(node.output.len());
-        for name in &node.output {
-            outputs.push(Some(self.slots));
-            sources.insert(name.clone(), self.slot());
+        let types = inputs[node.input.len()..].iter().map(|edge| edge.element);
+        let captured: Vec<_> = captured.into_iter().zip(types).collect();
+        let bodies =
+            inside.into_iter().map(|body| Self::inside(body, &self.device, &captured, true));
+        let bodies = bodies.collect::<Result<Vec<_>, _>>()?;
+        let given: Vec<_> = inputs.iter().map(|edge| edge.element).collect();
+        let results = match bodies.first() {
+            // The first result of a loop's body is whether it goes on.
+            Some(body) => {
+                let first = usize::from(node.op_type == "Loop");
+                body.elements.get(first..).unwrap_or_default().to_vec()
+            }
+            None => element::results(&node, &given),
+        };
+        let inputs: Vec<_> = inputs.into_iter().map(|edge| edge.source).collect();
+        let callee = Callee { node, operator, bodies, elements: (given, results) };
+        if inputs.iter().all(|input| !matches!(input, Source::Slot { .. })) {
+            return self.compute(callee, &inputs, edges);
         }
-        self.steps.push(Step { node, operator, inputs, outputs });
+        let mut outputs = Vec::with_capacity(callee.node.output.len());
+        for (index, name) in callee.node.output.iter().enumerate() {
+            outputs.push(Some(self.slots));
+            let element = callee.elements.1.get(index).copied().flatten();
+            edges.insert(name.clone(), Edge { source: self.slot(), element });
+        }
+        self.steps.push(Step { callee, inputs, outputs });
         Ok(())
+    }
+
+    /// Computes a node that reads constants only.
+    fn compute(
+        &mut self,
+        callee: Callee,
+        inputs: &[Source],
+        edges: &mut Edges,
+    ) -> Result<(), OnnxError> {
+        let values = inputs.iter().map(|&input| self.take(input, &mut [])).collect();
+        let results = self.call(&callee, values)?;
+        let elements = callee.elements.1.into_iter().chain(std::iter::repeat(None));
+        for ((name, value), element) in callee.node.output.into_iter().zip(results).zip(elements) {
+            let source = self.constant(value).map_err(|reason| OnnxError::Format {
+                path: self.path.clone(),
+                reason: format!("constant `{name}`: {reason}"),
+            })?;
+            edges.insert(name, Edge { source, element });
+        }
+        Ok(())
+    }
+
+    /// Whether the first of `inputs` holds, where that is known beforehand.
+    fn constant_condition(&self, inputs: &[Edge]) -> Option<bool> {
+        match inputs.first()?.source {
+            Source::Constant(index) => self.constants[index].clone().bools().ok()?.single(),
+            _ => None,
+        }
     }
 
     /// Frees the constants that only served to compute other constants.

@@ -240,3 +240,105 @@ fn a_tagger_without_its_list_is_refused() {
     let error = Tagger::open(&folder.graph(), &Device::flex()).err().unwrap();
     assert_eq!(error.code().unwrap().to_string(), "fluxpipe::tags::read");
 }
+
+fn inside(
+    node: &mut NodeProto,
+    name: &str,
+    nodes: Vec<NodeProto>,
+    inputs: &[&str],
+    outputs: &[&str],
+) {
+    let mut body = graph(nodes, vec![]).graph.unwrap();
+    let port = |name: &&str| {
+        let mut port = ValueInfoProto::new();
+        port.name = (*name).to_owned();
+        port
+    };
+    body.input = inputs.iter().map(port).collect();
+    body.output = outputs.iter().map(port).collect();
+    node.attribute.push(Default::default());
+    let attribute = node.attribute.last_mut().unwrap();
+    attribute.name = name.to_owned();
+    attribute.g = Some(body).into();
+}
+
+/// `If` the condition holds `input + w`, else `input - w`.
+fn choice(condition: &str) -> NodeProto {
+    let mut choice = node("If", &[condition], "output");
+    // In a file the branches may come in any order.
+    let branch = |operator| {
+        vec![node(operator, &["input", "w"], "inner"), node("Identity", &["inner"], "outer")]
+    };
+    inside(&mut choice, "else_branch", branch("Sub"), &[], &["outer"]);
+    inside(&mut choice, "then_branch", branch("Add"), &[], &["outer"]);
+    choice
+}
+
+#[test]
+fn a_branch_is_taken_by_its_condition() {
+    let nodes = vec![
+        node("ReduceMax", &["input"], "largest"),
+        node("Greater", &["largest", "w"], "condition"),
+        choice("condition"),
+    ];
+    let folder = Folder::with(&graph(nodes, vec![floats("w", &[1.0])]));
+    assert_eq!(folder.open().unwrap().operators()["Sub"], 1);
+    assert_eq!(run(&folder, &[3.0, 0.0]).unwrap(), [4.0, 1.0]);
+    assert_eq!(run(&folder, &[0.5, 0.0]).unwrap(), [-0.5, -1.0]);
+}
+
+#[test]
+fn of_a_constant_condition_only_one_branch_is_kept() {
+    let nodes = vec![node("Less", &["w", "w"], "condition"), choice("condition")];
+    let folder = Folder::with(&graph(nodes, vec![floats("w", &[1.0])]));
+    let plan = Plan::new(folder.open().unwrap(), &Device::flex()).unwrap();
+    assert_eq!(plan.steps(), 2);
+    assert_eq!(run(&folder, &[3.0]).unwrap(), [2.0]);
+}
+
+#[test]
+fn a_loop_carries_its_state_and_stacks_the_rest() {
+    let count = |limit: i64| {
+        let mut tensor = TensorProto::new();
+        tensor.name = "limit".to_owned();
+        tensor.data_type = 7;
+        tensor.int64_data = vec![limit];
+        tensor
+    };
+    let mut round = node("Loop", &["limit", "", "input"], "last");
+    round.output.push("output".to_owned());
+    let body = vec![
+        node("Identity", &["goes"], "goes_on"),
+        node("Add", &["state", "w"], "sum"),
+        node("Mul", &["sum", "w"], "row"),
+    ];
+    let (inputs, outputs) = (["round", "goes", "state"], ["goes_on", "sum", "row"]);
+    inside(&mut round, "body", body, &inputs, &outputs);
+    let folder =
+        |limit| Folder::with(&graph(vec![round.clone()], vec![floats("w", &[2.0]), count(limit)]));
+    assert_eq!(run(&folder(3), &[1.0]).unwrap(), [6.0, 10.0, 14.0]);
+    let endless = run(&folder(i64::MAX), &[1.0]).unwrap_err();
+    assert_code(&endless, "run");
+    assert!(endless.to_string().contains("100000 rounds"), "{endless}");
+}
+
+#[test]
+fn what_a_graph_inside_takes_from_nowhere_is_named() {
+    let nodes = vec![node("Less", &["input", "input"], "condition"), choice("condition")];
+    let error = Folder::with(&graph(nodes, vec![])).open().unwrap_err();
+    assert_code(&error, "format");
+    assert!(error.to_string().contains("`w`"), "{error}");
+}
+
+#[test]
+fn integers_wrap_at_the_width_that_the_graph_declares() {
+    let mut bytes = TensorProto::new();
+    (bytes.name, bytes.data_type) = ("bytes".to_owned(), 2);
+    (bytes.dims, bytes.int32_data) = (vec![2], vec![200, 100]);
+    let nodes = vec![
+        node("Add", &["bytes", "bytes"], "sum"),
+        node("CastLike", &["sum", "input"], "output"),
+    ];
+    let folder = Folder::with(&graph(nodes, vec![bytes]));
+    assert_eq!(run(&folder, &[0.0]).unwrap(), [144.0, 200.0]);
+}

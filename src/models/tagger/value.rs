@@ -5,14 +5,20 @@
 //! kernel for each would cost more than the sum.
 
 use burn::tensor::{DType, Device, Int, Slice, Tensor, TensorData};
+use half::{bf16, f16};
 
 use super::{
+    element::Element,
     host::{Array, Host, steps},
     ops::Outcome,
 };
+use crate::weights::Dtype;
 
 /// Most dimensions a float value may have; Swin's window partition needs six.
 pub const RANK: usize = 6;
+
+/// So many floats are still worth keeping on the host: more than any shape has sizes.
+const FEW: usize = 256;
 
 /// A value on an edge of the graph.
 #[derive(Clone, Debug)]
@@ -58,6 +64,75 @@ impl Value {
             return Ok(Self::Reals(host));
         }
         Floats::upload(host, device).map(Self::Floats)
+    }
+
+    /// An array from its bytes, little-endian, row-major: every float type becomes f32, every integer
+    /// type i64.
+    ///
+    /// # Errors
+    /// The bytes are not as many as the shape needs.
+    pub fn decode(element: Element, shape: Vec<usize>, bytes: &[u8]) -> Outcome<Self> {
+        let dtype = match element {
+            Element::F16 => Dtype::F16,
+            Element::BF16 => Dtype::BF16,
+            Element::F32 => Dtype::F32,
+            Element::F64 => Dtype::F64,
+            Element::Bool => {
+                let data = bytes.iter().map(|&bit| bit != 0).collect();
+                return Host::new(shape, data).map(Self::Bools);
+            }
+            integers => return Host::new(shape, decode_ints(integers, bytes)).map(Self::Ints),
+        };
+        Host::new(shape, dtype.decode(bytes)).map(Self::Reals)
+    }
+
+    /// The elements as bytes of this type, little-endian, row-major; waits for the device.
+    ///
+    /// # Errors
+    /// The device reports a failure.
+    pub fn encode(self, element: Element) -> Outcome<Vec<u8>> {
+        let floats = match self {
+            Self::Bools(host) => return Ok(host.data().iter().map(|&bit| bit.into()).collect()),
+            Self::Ints(host) => return Ok(encode_ints(element, host.data())),
+            floats => floats.reals()?.into_data(),
+        };
+        let each = floats.iter();
+        Ok(match element {
+            Element::F16 => each.flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect(),
+            Element::BF16 => each.flat_map(|&x| bf16::from_f32(x).to_le_bytes()).collect(),
+            Element::F64 => each.flat_map(|&x| f64::from(x).to_le_bytes()).collect(),
+            _ => each.flat_map(|x| x.to_le_bytes()).collect(),
+        })
+    }
+
+    /// The element type that holds such a value without loss.
+    #[must_use]
+    pub fn element(&self) -> Element {
+        match self {
+            Self::Floats(_) | Self::Reals(_) => Element::F32,
+            Self::Ints(_) => Element::I64,
+            Self::Bools(_) => Element::Bool,
+        }
+    }
+
+    /// With integers wrapped at the width of a declared type.
+    pub(super) fn wrapped(self, element: Option<Element>) -> Self {
+        match (self, element) {
+            (Self::Ints(host), Some(element)) if element.range().is_some() => {
+                Self::Ints(host.map(|value| element.wrap(value)))
+            }
+            (value, _) => value,
+        }
+    }
+
+    /// The same where it is computed best: many floats on the device, a few wherever they are.
+    pub(super) fn placed(self, device: &Device) -> Outcome<Self> {
+        match self {
+            Self::Reals(host) if host.data().len() > FEW && host.shape().len() <= RANK => {
+                Floats::upload(host, device).map(Self::Floats)
+            }
+            value => Ok(value),
+        }
     }
 
     /// The floats as a tensor on the device.
@@ -227,6 +302,31 @@ impl Array for Floats {
         let tensors = parts.into_iter().map(Self::tensor).collect();
         Self { tensor: Tensor::cat(tensors, RANK - rank + axis), rank }
     }
+}
+
+fn decode_ints(element: Element, bytes: &[u8]) -> Vec<i64> {
+    fn each<const N: usize, T: Into<i64>>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<i64> {
+        bytes.as_chunks::<N>().0.iter().map(|&word| read(word).into()).collect()
+    }
+    match element {
+        Element::I8 => each(bytes, i8::from_le_bytes),
+        Element::U8 => each(bytes, u8::from_le_bytes),
+        Element::I16 => each(bytes, i16::from_le_bytes),
+        Element::U16 => each(bytes, u16::from_le_bytes),
+        Element::I32 => each(bytes, i32::from_le_bytes),
+        Element::U32 => each(bytes, u32::from_le_bytes),
+        _ => each(bytes, i64::from_le_bytes),
+    }
+}
+
+fn encode_ints(element: Element, data: &[i64]) -> Vec<u8> {
+    let bytes = match element {
+        Element::I8 | Element::U8 | Element::Bool => 1,
+        Element::I16 | Element::U16 => 2,
+        Element::I32 | Element::U32 => 4,
+        _ => 8,
+    };
+    data.iter().flat_map(|value| value.to_le_bytes().into_iter().take(bytes)).collect()
 }
 
 /// `shape` with leading ones.

@@ -76,7 +76,8 @@ fn graph(lines: &[&str]) -> (tempfile::TempDir, Graph) {
 fn steps(lines: &[&str], shape: &[usize]) -> [usize; 2] {
     let (_folder, graph) = graph(lines);
     let device = Device::flex();
-    let plans = [false, true].map(|fused| Plan::made(graph.clone(), &device, fused).unwrap());
+    let plans =
+        [false, true].map(|fused| Plan::inside(graph.clone(), &device, &[], fused).unwrap());
     let results = plans.each_ref().map(|plan| {
         let x = Host::new(shape.to_vec(), some(shape.iter().product())).unwrap();
         let x = Value::Floats(Floats::upload(x, &device).unwrap());
@@ -105,9 +106,17 @@ fn written_out_gelus_become_one_step() {
         assert_eq!(steps(&lines, &[3, 5]), [6, 2], "{gelu:?}");
     }
     // Not a GELU: another number, or a part that somebody else reads.
-    let other = ["Div x root -> a", "Erf a -> b", "Add b half -> c", "Mul x c -> d", "Mul d half -> y"];
+    let other =
+        ["Div x root -> a", "Erf a -> b", "Add b half -> c", "Mul x c -> d", "Mul d half -> y"];
     assert_eq!(steps(&other, &[3, 5]), [5, 5]);
-    let read = ["Div x root -> a", "Erf a -> b", "Add b one -> c", "Mul x c -> d", "Mul d half -> e", "Add e b -> y"];
+    let read = [
+        "Div x root -> a",
+        "Erf a -> b",
+        "Add b one -> c",
+        "Mul x c -> d",
+        "Mul d half -> e",
+        "Add e b -> y",
+    ];
     assert_eq!(steps(&read, &[3, 5]), [6, 6]);
 }
 
@@ -123,9 +132,16 @@ fn products_take_what_follows_them() {
         assert_eq!(steps(&residual, shape), [4, 2]);
     }
     // What is added to may be another shape: the sum is then computed apart, within the same step.
-    let repeated = ["ReduceMean x -> r axes=1", "MatMul x matrix -> a", "Add a bias6 -> b", "Add r b -> y"];
+    let repeated =
+        ["ReduceMean x -> r axes=1", "MatMul x matrix -> a", "Add a bias6 -> b", "Add r b -> y"];
     assert_eq!(steps(&repeated, &[2, 5, 6]), [4, 2]);
-    let shared = ["MatMul x weight -> a", "Add a bias -> b", "MatMul b back -> c", "Add c bias6 -> d", "Add d x -> y"];
+    let shared = [
+        "MatMul x weight -> a",
+        "Add a bias -> b",
+        "MatMul b back -> c",
+        "Add c bias6 -> d",
+        "Add d x -> y",
+    ];
     assert_eq!(steps(&shared, &[5, 6]), [5, 2]);
 }
 
@@ -139,12 +155,31 @@ fn attention_becomes_one_step() {
     assert_eq!(steps(&plain(&["Div s root -> t"]), &shape), [5, 2]);
     assert_eq!(steps(&plain(&["Mul s quarter -> u", "Add u mask -> t"]), &shape), [6, 2]);
     assert_eq!(steps(&plain(&["Add mask s -> t"]), &shape), [5, 2]);
-    let before = ["Mul x half -> q", "Transpose x -> k perm=0,1,3,2", "Mul k half -> l", "MatMul q l -> s", "Softmax s -> w axis=3", "MatMul w x -> y"];
+    let before = [
+        "Mul x half -> q",
+        "Transpose x -> k perm=0,1,3,2",
+        "Mul k half -> l",
+        "MatMul q l -> s",
+        "Softmax s -> w axis=3",
+        "MatMul w x -> y",
+    ];
     assert_eq!(steps(&before, &shape), [6, 2]);
     // Along another dimension it is no attention, and must come out as it stands.
-    let across = ["Transpose x -> k perm=0,1,3,2", "MatMul x k -> s", "Softmax s -> w axis=1", "MatMul w x -> y"];
+    let across = [
+        "Transpose x -> k perm=0,1,3,2",
+        "MatMul x k -> s",
+        "Softmax s -> w axis=1",
+        "MatMul w x -> y",
+    ];
     steps(&across, &shape);
     // Scores that somebody else reads stay.
-    let read = ["Transpose x -> k perm=0,1,3,2", "MatMul x k -> s", "Softmax s -> w axis=-1", "MatMul w x -> v", "MatMul s x -> u", "Add u v -> y"];
+    let read = [
+        "Transpose x -> k perm=0,1,3,2",
+        "MatMul x k -> s",
+        "Softmax s -> w axis=-1",
+        "MatMul w x -> v",
+        "MatMul s x -> u",
+        "Add u v -> y",
+    ];
     assert_eq!(steps(&read, &shape), [6, 6]);
 }

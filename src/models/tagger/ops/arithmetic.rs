@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::{Call, Outcome, one};
 use crate::models::tagger::{
-    host::Array,
+    host::{Array, Host, broadcast},
     value::{Floats, RANK, Value},
 };
 
@@ -74,7 +74,7 @@ const FMOD: Arithmetic = Arithmetic {
 };
 
 const POW: Arithmetic = Arithmetic {
-    ints: |a, b| a.checked_pow(u32::try_from(b).ok()?),
+    ints: |a, b| Some(a.wrapping_pow(u32::try_from(b).ok()?)),
     reals: f32::powf,
     tensors: Tensor::powf,
     number: Tensor::powf_scalar,
@@ -104,6 +104,10 @@ fn truncated(tensor: Tensor<RANK>) -> Tensor<RANK> {
 impl Arithmetic {
     /// All inputs, from the left.
     fn fold(&self, mut call: Call<'_>) -> Outcome<Vec<Value>> {
+        if call.inputs.len() == 2 {
+            let (left, right) = call.pair()?;
+            return one(self.apply(left, right, &call)?);
+        }
         let mut result = call.value(0)?;
         for index in 1..call.inputs.len() {
             let next = call.value(index)?;
@@ -133,6 +137,7 @@ impl Arithmetic {
             }
             (left, right) => {
                 let (left, right) = (left.floats(call.device)?, right.floats(call.device)?);
+                broadcast(&left.shape(), &right.shape())?;
                 let rank = left.rank().max(right.rank());
                 let tensor = (self.tensors)(left.tensor(), right.tensor());
                 Ok(Value::Floats(Floats::new(tensor, rank)))
@@ -177,8 +182,25 @@ pub(super) fn modulo(call: Call<'_>) -> Outcome<Vec<Value>> {
     if call.int("fmod", 0) == 0 { MOD.fold(call) } else { FMOD.fold(call) }
 }
 
-pub(super) fn pow(call: Call<'_>) -> Outcome<Vec<Value>> {
-    POW.fold(call)
+/// The exponent may be of another kind than the base, whose kind is that of the result.
+pub(super) fn pow(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let as_reals = |host: Host<i64>| Value::Reals(host.map(|value| value as f32));
+    match call.pair()? {
+        (Value::Ints(base), exponent @ (Value::Floats(_) | Value::Reals(_))) => {
+            let result = POW.apply(as_reals(base), exponent, &call)?;
+            one(result.reals()?.map(|value| value as i64))
+        }
+        (base @ (Value::Floats(_) | Value::Reals(_)), Value::Ints(exponent)) => {
+            one(POW.apply(base, as_reals(exponent), &call)?)
+        }
+        (base, exponent) => one(POW.apply(base, exponent, &call)?),
+    }
+}
+
+pub(super) fn mean(call: Call<'_>) -> Outcome<Vec<Value>> {
+    let (count, device) = (call.inputs.len(), call.device);
+    let sum = ADD.fold(call)?.into_iter().next().ok_or("it has no inputs")?;
+    one(sum.floats(device)?.map(|sum| sum / count as f32))
 }
 
 pub(super) fn max(call: Call<'_>) -> Outcome<Vec<Value>> {

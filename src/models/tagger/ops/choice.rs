@@ -13,11 +13,13 @@ pub(super) fn not(mut call: Call<'_>) -> Outcome<Vec<Value>> {
 }
 
 pub(super) fn and(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    one(call.value(0)?.bools()?.zip(call.value(1)?.bools()?, |a, b| Ok(a && b))?)
+    let (left, right) = call.pair()?;
+    one(left.bools()?.zip(right.bools()?, |a, b| Ok(a && b))?)
 }
 
 pub(super) fn or(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    one(call.value(0)?.bools()?.zip(call.value(1)?.bools()?, |a, b| Ok(a || b))?)
+    let (left, right) = call.pair()?;
+    one(left.bools()?.zip(right.bools()?, |a, b| Ok(a || b))?)
 }
 
 /// `Where`: the second input where the first holds, else the third.
@@ -25,6 +27,7 @@ pub(super) fn choose(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let condition = call.value(0)?.bools()?;
     match (call.value(1)?, call.value(2)?) {
         (Value::Ints(yes), Value::Ints(no)) => one(pick(condition, yes, no)?),
+        (Value::Bools(yes), Value::Bools(no)) => one(pick(condition, yes, no)?),
         (Value::Reals(yes), Value::Reals(no)) => one(pick(condition, yes, no)?),
         (yes, no) => {
             let (yes, no) = (yes.floats(call.device)?, no.floats(call.device)?);

@@ -8,7 +8,7 @@ fn compare(
     ints: fn(&i64, &i64) -> bool,
     reals: fn(&f32, &f32) -> bool,
 ) -> Outcome<Vec<Value>> {
-    match (call.value(0)?, call.value(1)?) {
+    match call.pair()? {
         (Value::Ints(left), Value::Ints(right)) => one(left.zip(right, |a, b| Ok(ints(&a, &b)))?),
         (Value::Bools(left), Value::Bools(right)) => {
             one(left.zip(right, |a, b| Ok(ints(&a.into(), &b.into())))?)

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::{Call, Outcome, one, sizes};
 use crate::models::tagger::{
-    host::{Array, Host},
-    initializer::{self, data_type},
+    element::Element,
+    host::{Array, Host, elements},
+    initializer,
     value::Value,
 };
 
@@ -37,6 +38,7 @@ fn stated(call: &Call<'_>) -> Outcome<Value> {
 
 pub(super) fn constant_of_shape(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let shape = sizes(call.value(0)?.ints()?.data())?;
+    elements(&shape)?;
     let value = stated(&call)?;
     match value {
         // A large float array is one number seen from many places.
@@ -50,20 +52,36 @@ pub(super) fn constant_of_shape(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     }
 }
 
-/// Integers from `start` by `delta`, before `limit`.
+/// Numbers from `start` by `delta`, before `limit`.
 pub(super) fn range(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    let mut number = |index| {
-        let number = call.value(index)?.ints()?.single();
-        number.ok_or_else(|| format!("input {index} is not a single integer"))
-    };
-    let (start, limit, delta) = (number(0)?, number(1)?, number(2)?);
-    let step = usize::try_from(delta.unsigned_abs()).ok().filter(|&step| step > 0);
-    let step = step.ok_or("its step is zero")?;
-    let list = match delta > 0 {
-        true => (start..limit).step_by(step).collect(),
-        false => (limit + 1..=start).rev().step_by(step).collect(),
-    };
-    one(Host::list(list))
+    let missing = || "it takes three single numbers".to_owned();
+    match (call.value(0)?, call.value(1)?, call.value(2)?) {
+        (Value::Ints(start), Value::Ints(limit), Value::Ints(delta)) => {
+            let numbers = [start.single(), limit.single(), delta.single()];
+            let [Some(start), Some(limit), Some(delta)] = numbers else { return Err(missing()) };
+            let way = i128::from(limit) - i128::from(start);
+            let count = counted(way as f64 / delta as f64)?;
+            one(Host::list((0..count).map(|i| start + i * delta).collect()))
+        }
+        (start, limit, delta) => {
+            let numbers =
+                [start.reals()?, limit.reals()?, delta.reals()?].map(|host| host.single());
+            let [Some(start), Some(limit), Some(delta)] = numbers else { return Err(missing()) };
+            let count = counted((f64::from(limit) - f64::from(start)) / f64::from(delta))?;
+            let list = (0..count).map(|i| start + i as f32 * delta).collect();
+            one(Value::constant(Host::list(list), call.device)?)
+        }
+    }
+}
+
+/// The number of steps on a way of this many, which need not be whole.
+fn counted(steps: f64) -> Outcome<i64> {
+    if !steps.is_finite() {
+        return Err("its step is zero".to_owned());
+    }
+    let count = steps.ceil().max(0.0) as usize;
+    elements(&[count])?;
+    Ok(count as i64)
 }
 
 pub(super) fn shape(mut call: Call<'_>) -> Outcome<Vec<Value>> {
@@ -82,34 +100,35 @@ pub(super) fn size(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     one(Host::scalar(call.value(0)?.shape().iter().product::<usize>() as i64))
 }
 
-/// Every float type is f32 here, every integer type i64.
+/// Every float type is f32 here; a float becomes an integer by dropping its fraction, and integers wrap
+/// at the width of the type asked for.
 pub(super) fn cast(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    let value = call.value(0)?;
-    match call.int("to", 0) {
-        data_type::FLOAT | data_type::FLOAT16 | data_type::BFLOAT16 | data_type::DOUBLE => {
-            match value {
-                Value::Ints(host) => one(host.map(|value| value as f32)),
-                Value::Bools(host) => one(host.map(|value| f32::from(u8::from(value)))),
-                floats => one(floats),
-            }
+    let code = call.int("to", 0);
+    let to = Element::of(code).ok_or_else(|| format!("element type {code} is not supported"))?;
+    one(converted(call.value(0)?, to)?.placed(call.device)?)
+}
+
+/// To the type of the second input.
+pub(super) fn cast_like(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let to = match call.element(1) {
+        Some(element) => element,
+        None => call.value(1)?.element(),
+    };
+    one(converted(call.value(0)?, to)?.placed(call.device)?)
+}
+
+fn converted(value: Value, to: Element) -> Outcome<Value> {
+    Ok(match (value, to) {
+        (Value::Ints(host), to) if to.is_float() => host.map(|value| value as f32).into(),
+        (Value::Bools(host), to) if to.is_float() => {
+            host.map(|bit| f32::from(u8::from(bit))).into()
         }
-        data_type::BOOL => match value {
-            Value::Ints(host) => one(host.map(|value| value != 0)),
-            Value::Bools(host) => one(host),
-            floats => one(floats.reals()?.map(|value| value != 0.0)),
-        },
-        data_type::INT8
-        | data_type::UINT8
-        | data_type::INT16
-        | data_type::UINT16
-        | data_type::INT32
-        | data_type::UINT32
-        | data_type::INT64
-        | data_type::UINT64 => match value {
-            Value::Ints(host) => one(host),
-            Value::Bools(host) => one(host.map(i64::from)),
-            floats => one(floats.reals()?.map(|value| value as i64)),
-        },
-        other => Err(format!("element type {other} is not supported")),
-    }
+        (floats, to) if to.is_float() => floats,
+        (Value::Bools(host), Element::Bool) => host.into(),
+        (Value::Ints(host), Element::Bool) => host.map(|value| value != 0).into(),
+        (floats, Element::Bool) => floats.reals()?.map(|value| value != 0.0).into(),
+        (Value::Ints(host), _) => Value::Ints(host).wrapped(Some(to)),
+        (Value::Bools(host), _) => host.map(i64::from).into(),
+        (floats, _) => Value::Ints(floats.reals()?.map(|value| value as i64)).wrapped(Some(to)),
+    })
 }

@@ -2,17 +2,24 @@
 
 use burn::tensor::{module, ops::ConvOptions};
 
-use super::{Call, Outcome, one};
-use crate::models::tagger::value::{Floats, Value};
+use super::{Call, Outcome, one, transposed};
+use crate::models::tagger::{
+    host::elements,
+    value::{Floats, Value},
+};
 
-/// `[N, C, H, W]` with weights `[M, C / group, kH, kW]`.
+/// `[N, C, H, W]` with weights `[M, C / group, kH, kW]`; lists and volumes go another way.
 pub(super) fn conv(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    if call.inputs.first().and_then(Option::as_ref).is_some_and(|value| value.shape().len() != 4) {
+        return transposed::conv(call);
+    }
     let pictures = call.floats(0)?.fixed::<4>()?;
     let weight = call.floats(1)?.fixed::<4>()?;
     let bias = call.optional(2).map(|bias| bias.floats(call.device)?.fixed::<1>()).transpose()?;
     let [_, _, height, width] = pictures.dims();
     let [_, _, kernel_height, kernel_width] = weight.dims();
     let window = Window::new(&call, [height, width], [kernel_height, kernel_width])?;
+    window.check(pictures.dims(), weight.dims()[0], [kernel_height, kernel_width])?;
     let groups = usize::try_from(call.int("group", 1)).ok().filter(|&groups| groups > 0);
     let groups = groups.ok_or("its group is not positive")?;
     let options =
@@ -39,9 +46,10 @@ impl Window {
         let [top, left, bottom, right] = call.sizes("pads", 0)?;
         let same = |end_first: bool| {
             std::array::from_fn(|i| {
-                let covered = (kernel[i].max(1) - 1) * dilation[i] + 1;
+                let way = (kernel[i].max(1) - 1).saturating_mul(dilation[i]);
                 let steps = size[i].div_ceil(stride[i]);
-                let all = ((steps.max(1) - 1) * stride[i] + covered).saturating_sub(size[i]);
+                let whole = ((steps.max(1) - 1) * stride[i]).saturating_add(way).saturating_add(1);
+                let all = whole.saturating_sub(size[i]);
                 let (less, more) = (all / 2, all - all / 2);
                 if end_first { (less, more) } else { (more, less) }
             })
@@ -54,5 +62,24 @@ impl Window {
             other => return Err(format!("auto_pad {other} is not supported")),
         };
         Ok(Self { stride, dilation, padding })
+    }
+
+    /// Refuses what no memory holds: the pictures with their margins, and the result.
+    pub(super) fn check(
+        &self,
+        [samples, depth, height, width]: [usize; 4],
+        channels: usize,
+        kernel: [usize; 2],
+    ) -> Outcome<()> {
+        let padded = |i: usize, size: usize| {
+            size.saturating_add(self.padding[i].0).saturating_add(self.padding[i].1)
+        };
+        let padded = [padded(0, height), padded(1, width)];
+        elements(&[samples, depth, padded[0], padded[1]])?;
+        let steps = |i: usize| {
+            let way = kernel[i].saturating_sub(1).saturating_mul(self.dilation[i]);
+            padded[i].saturating_sub(way) / self.stride[i] + 1
+        };
+        elements(&[samples, channels, steps(0), steps(1)]).map(drop)
     }
 }

@@ -1,4 +1,4 @@
-//! Einstein summation of one or two arrays, as transposes around one matrix product.
+//! Einstein summation, as transposes around matrix products.
 
 use super::{Call, Outcome, linear, one};
 use crate::models::tagger::{
@@ -9,39 +9,74 @@ use crate::models::tagger::{
 pub(super) fn einsum(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let equation: String = call.text("equation").split_whitespace().collect();
     let unsupported = || format!("the equation {equation} is not supported");
-    let (inputs, output) = equation.split_once("->").ok_or_else(unsupported)?;
+    let (inputs, output) = match equation.split_once("->") {
+        Some((inputs, output)) => (inputs, Some(output)),
+        None => (equation.as_str(), None),
+    };
     let terms: Vec<&str> = inputs.split(',').collect();
-    if terms.len() != call.inputs.len()
-        || [&terms[..], &[output]].concat().iter().any(|t| !plain(t))
-    {
+    if terms.len() != call.inputs.len() {
         return Err(unsupported());
     }
     let mut operands = Vec::with_capacity(terms.len());
     for (index, term) in terms.iter().enumerate() {
         let array = call.floats(index)?;
-        if array.rank() != term.len() {
+        let rank = array.rank();
+        let labels = labels(term, rank).ok_or_else(unsupported)?;
+        if labels.len() != rank {
             return Err(format!("{equation} does not fit the shape {:?}", array.shape()));
         }
-        operands.push(Operand { array, labels: term.chars().collect() });
+        operands.push(Operand { array, labels }.diagonals()?);
     }
-    let wanted: Vec<char> = output.chars().collect();
-    if !wanted.iter().all(|label| operands.iter().any(|operand| operand.labels.contains(label))) {
+    let dots =
+        operands.iter().flat_map(|operand| &operand.labels).filter(|label| label.is_numeric());
+    let mut dots: Vec<char> = dots.copied().collect();
+    dots.sort_unstable();
+    dots.dedup();
+    let wanted: Vec<char> = match output {
+        Some(output) => match output.split_once("...") {
+            Some((before, after)) => {
+                before.chars().chain(dots.iter().copied()).chain(after.chars()).collect()
+            }
+            None => output.chars().collect(),
+        },
+        None => dots.iter().copied().chain(once(inputs)).collect(),
+    };
+    let known = |label: &char| operands.iter().any(|operand| operand.labels.contains(label));
+    let twice = |(i, label): (usize, &char)| wanted[..i].contains(label);
+    if !wanted.iter().all(known) || wanted.iter().enumerate().any(twice) {
         return Err(unsupported());
     }
-    let mut operands = operands.into_iter();
-    let result = match (operands.next(), operands.next(), operands.next()) {
-        (Some(only), None, None) => only.keep(&wanted)?,
-        (Some(left), Some(right), None) => contract(left, right, &wanted)?,
-        _ => return Err(unsupported()),
-    };
-    one(result.arranged(&wanted)?.array)
+    let mut rest: std::collections::VecDeque<Operand> = operands.into();
+    let mut result = rest.pop_front().ok_or_else(unsupported)?;
+    while let Some(next) = rest.pop_front() {
+        // What a later operand shares is still needed.
+        let later = rest.iter().flat_map(|operand| operand.labels.iter().copied());
+        let needed: Vec<char> = wanted.iter().copied().chain(later).collect();
+        result = contract(result, next, &needed)?;
+    }
+    one(result.keep(&wanted)?.arranged(&wanted)?.array)
 }
 
-/// Letters only, each once.
-fn plain(term: &str) -> bool {
-    let labels: Vec<char> = term.chars().collect();
-    let once = |(i, label): (usize, &char)| !labels[..i].contains(label);
-    labels.iter().all(char::is_ascii_alphabetic) && labels.iter().enumerate().all(once)
+/// A label for each of `rank` dimensions; those of an ellipsis are digits, counted from the last.
+fn labels(term: &str, rank: usize) -> Option<Vec<char>> {
+    let letters = |text: &str| text.chars().all(|label| label.is_ascii_alphabetic());
+    let Some((before, after)) = term.split_once("...") else {
+        return letters(term).then(|| term.chars().collect());
+    };
+    if !letters(before) || !letters(after) {
+        return None;
+    }
+    let dots = rank.checked_sub(before.len() + after.len())? as u32;
+    let digits = (10 - dots..10).filter_map(|digit| char::from_digit(digit, 10));
+    Some(before.chars().chain(digits).chain(after.chars()).collect())
+}
+
+/// Letters that occur just once, in the order of the alphabet: the output where none is stated.
+fn once(inputs: &str) -> Vec<char> {
+    let letters = inputs.chars().filter(char::is_ascii_alphabetic);
+    let mut once: Vec<char> = letters.filter(|&label| inputs.matches(label).count() == 1).collect();
+    once.sort_unstable();
+    once
 }
 
 /// An array with a name for each dimension.
@@ -51,6 +86,37 @@ struct Operand {
 }
 
 impl Operand {
+    /// Takes the diagonal where a label occurs twice.
+    fn diagonals(mut self) -> Outcome<Self> {
+        while let Some((first, second)) = self.doubled() {
+            let shape = self.array.shape();
+            let size = shape[first];
+            if shape[second] != size {
+                return Err(format!(
+                    "{shape:?} has no diagonal of dimensions {first} and {second}"
+                ));
+            }
+            let rest = (0..shape.len()).filter(|&axis| axis != first && axis != second);
+            let order: Vec<usize> = rest.clone().chain([first, second]).collect();
+            let mut joined: Vec<usize> = rest.clone().map(|axis| shape[axis]).collect();
+            joined.push(size * size);
+            let mut labels: Vec<char> = rest.map(|axis| self.labels[axis]).collect();
+            labels.push(self.labels[first]);
+            let places: Vec<usize> = (0..size).map(|place| place * (size + 1)).collect();
+            let array = self.array.permute(&order).reshape(&joined)?;
+            self = Self { array: array.select(joined.len() - 1, &places), labels };
+        }
+        Ok(self)
+    }
+
+    fn doubled(&self) -> Option<(usize, usize)> {
+        let labels = self.labels.iter().enumerate();
+        labels.rev().find_map(|(second, label)| {
+            let first = self.labels[..second].iter().position(|other| other == label)?;
+            Some((first, second))
+        })
+    }
+
     /// Sums over all dimensions but those in `kept`.
     fn keep(self, kept: &[char]) -> Outcome<Self> {
         let mut array = self.array;

@@ -5,11 +5,14 @@ use burn::tensor::{Tensor, activation};
 use super::{Call, Outcome, one};
 use crate::{
     device::kernels,
-    models::tagger::value::{RANK, Value},
+    models::tagger::{
+        host::{Array, Host},
+        value::{RANK, Value},
+    },
 };
 
 /// A function of tensors with, where it occurs in shape arithmetic, its counterpart on the host.
-fn map(
+pub(super) fn map(
     mut call: Call<'_>,
     tensor: impl FnOnce(Tensor<RANK>) -> Tensor<RANK>,
     number: Option<fn(f32) -> f32>,
@@ -22,6 +25,20 @@ fn map(
 
 pub(super) fn identity(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     one(call.value(0)?)
+}
+
+/// Nothing is dropped outside of training.
+pub(super) fn dropout(mut call: Call<'_>) -> Outcome<Vec<Value>> {
+    let value = call.value(0)?;
+    let kept = call.optional(2).map(|training| training.bools()).transpose()?;
+    if kept.and_then(|training| training.single()) == Some(true) {
+        return Err("training mode is not supported".to_owned());
+    }
+    if call.node.output.len() < 2 {
+        return one(value);
+    }
+    let mask = Host::scalar(true).expand(&value.shape())?;
+    Ok(vec![value, mask.into()])
 }
 
 pub(super) fn abs(call: Call<'_>) -> Outcome<Vec<Value>> {
@@ -122,26 +139,5 @@ pub(super) fn gelu(call: Call<'_>) -> Outcome<Vec<Value>> {
     match call.text("approximate") {
         "tanh" => map(call, activation::gelu_approximate, None),
         _ => map(call, kernels::gelu, None),
-    }
-}
-
-/// Limits from inputs or, before opset 11, from attributes.
-pub(super) fn clip(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    let mut limit = |index: usize, name: &str| match call.optional(index) {
-        Some(Value::Ints(host)) => Ok(host.single().map(|limit| limit as f32)),
-        Some(value) => value.reals().map(|host| host.single()),
-        None => Ok(call.attribute(name).map(|attribute| attribute.f)),
-    };
-    let (low, high) = (limit(1, "min")?, limit(2, "max")?);
-    let number = |x: f32| x.max(low.unwrap_or(f32::MIN)).min(high.unwrap_or(f32::MAX));
-    match call.value(0)? {
-        Value::Ints(host) => one(host.map(|x| number(x as f32) as i64)),
-        Value::Reals(host) => one(host.map(number)),
-        value => one(value.floats(call.device)?.map(|tensor| match (low, high) {
-            (Some(low), Some(high)) => tensor.clamp(low, high),
-            (Some(low), None) => tensor.clamp_min(low),
-            (None, Some(high)) => tensor.clamp_max(high),
-            (None, None) => tensor,
-        })),
     }
 }

@@ -1,11 +1,11 @@
 //! The same elements in another order or shape.
 
-use burn::tensor::{DType, Tensor, ops::PadMode};
+use burn::tensor::Device;
 
 use super::{Call, Outcome, axes, axis, each, one, sizes};
 use crate::models::tagger::{
-    host::{Array, Host, broadcast},
-    value::{Floats, RANK, Value},
+    host::{Array, Host, broadcast, elements},
+    value::{Floats, Value},
 };
 
 pub(super) fn reshape(mut call: Call<'_>) -> Outcome<Vec<Value>> {
@@ -114,22 +114,26 @@ pub(super) fn concat(mut call: Call<'_>) -> Outcome<Vec<Value>> {
             return Err(format!("{shape:?} does not join {first:?} along dimension {at}"));
         }
     }
-    match inputs[0] {
-        Value::Ints(_) => {
-            let parts = inputs.into_iter().map(Value::ints).collect::<Outcome<_>>()?;
-            one(Host::concat(parts, at))
+    let shapes = inputs.iter().map(Value::shape);
+    let mut whole = first.clone();
+    whole[at] = shapes.map(|shape| shape[at]).fold(0, usize::saturating_add);
+    elements(&whole)?;
+    one(joined(inputs, at, call.device)?)
+}
+
+/// Arrays of one kind, and of equal sizes but along `at`, joined there.
+pub(super) fn joined(parts: Vec<Value>, at: usize, device: &Device) -> Outcome<Value> {
+    let parts = parts.into_iter();
+    match parts.as_slice().first() {
+        Some(Value::Ints(_)) => {
+            Ok(Host::concat(parts.map(Value::ints).collect::<Outcome<_>>()?, at).into())
         }
-        Value::Bools(_) => {
-            let parts = inputs.into_iter().map(Value::bools).collect::<Outcome<_>>()?;
-            one(Host::concat(parts, at))
-        }
-        _ if inputs.iter().all(|input| matches!(input, Value::Reals(_))) => {
-            let parts = inputs.into_iter().map(Value::reals).collect::<Outcome<_>>()?;
-            one(Host::concat(parts, at))
+        Some(Value::Bools(_)) => {
+            Ok(Host::concat(parts.map(Value::bools).collect::<Outcome<_>>()?, at).into())
         }
         _ => {
-            let parts = inputs.into_iter().map(|input| input.floats(call.device));
-            one(Floats::concat(parts.collect::<Outcome<_>>()?, at))
+            let parts = parts.map(|part| part.floats(device)).collect::<Outcome<Vec<_>>>()?;
+            Ok(Floats::concat(parts, at).into())
         }
     }
 }
@@ -140,6 +144,8 @@ pub(super) fn tile(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     if repeats.len() != value.shape().len() {
         return Err(format!("{repeats:?} does not repeat {:?}", value.shape()));
     }
+    let repeated = |(&size, &times): (&usize, &usize)| size.saturating_mul(times);
+    elements(&value.shape().iter().zip(&repeats).map(repeated).collect::<Vec<_>>())?;
     each!(value, array => {
         let mut array = array;
         for (axis, &times) in repeats.iter().enumerate() {
@@ -151,56 +157,4 @@ pub(super) fn tile(mut call: Call<'_>) -> Outcome<Vec<Value>> {
         }
         one(array)
     })
-}
-
-/// Pads, or crops where a number is negative.
-pub(super) fn pad(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    let value = call.floats(0)?;
-    let pads = call.listed(1, "pads")?.ok_or("it states no sizes")?;
-    let fill = match call.optional(2) {
-        Some(value) => value.reals()?.single().unwrap_or(0.0),
-        None => call.float("value", 0.0),
-    };
-    let rank = value.rank();
-    let places = match call.optional(3) {
-        Some(list) => axes(list.ints()?.data(), rank)?,
-        None => (0..rank).collect(),
-    };
-    if pads.len() != 2 * places.len() {
-        return Err(format!("{pads:?} does not pad {} dimensions", places.len()));
-    }
-    let mut pairs = [(0, 0); RANK];
-    let mut value = value;
-    for (i, &axis) in places.iter().enumerate() {
-        let (before, after) = (pads[i], pads[i + places.len()]);
-        let crop = |pad: i64| usize::try_from(-pad).unwrap_or(0);
-        let size = value.shape()[axis];
-        let kept = size.checked_sub(crop(before) + crop(after));
-        let kept = kept.ok_or_else(|| format!("{pads:?} cuts away dimension {axis}"))?;
-        value = value.strided(axis, crop(before), kept, 1);
-        let grow = |pad: i64| usize::try_from(pad).unwrap_or(0);
-        pairs[value.place(axis)] = (grow(before), grow(after));
-    }
-    let mode = match call.text("mode") {
-        "" | "constant" => PadMode::Constant(fill),
-        "reflect" => PadMode::Reflect,
-        "edge" => PadMode::Edge,
-        other => return Err(format!("mode {other} is not supported")),
-    };
-    if pairs == [(0, 0); RANK] {
-        return one(value);
-    }
-    if let PadMode::Constant(fill) = mode {
-        return one(value.map(|tensor| filled(tensor, pairs, fill)));
-    }
-    one(value.map(|tensor| tensor.pad(pairs, mode)))
-}
-
-/// `tensor` in the middle of a block of `fill`.
-fn filled(tensor: Tensor<RANK>, pairs: [(usize, usize); RANK], fill: f32) -> Tensor<RANK> {
-    let dims = tensor.dims();
-    let outer: [usize; RANK] = std::array::from_fn(|i| pairs[i].0 + dims[i] + pairs[i].1);
-    let inner: [std::ops::Range<usize>; RANK] =
-        std::array::from_fn(|i| pairs[i].0..pairs[i].0 + dims[i]);
-    Tensor::full(outer, fill, (&tensor.device(), DType::F32)).slice_assign(inner, tensor)
 }

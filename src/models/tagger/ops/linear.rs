@@ -4,13 +4,21 @@ use super::{Call, Outcome, one};
 use crate::{
     device::kernels::{self, Activation},
     models::tagger::{
-        host::Array,
+        host::{Array, Host, broadcast, elements},
         value::{Floats, Value},
     },
 };
 
 pub(super) fn matmul(mut call: Call<'_>) -> Outcome<Vec<Value>> {
-    one(product(call.floats(0)?, call.floats(1)?)?)
+    match (call.value(0)?, call.value(1)?) {
+        // Exact up to 2^24.
+        (Value::Ints(left), Value::Ints(right)) => {
+            let real = |host: Host<i64>| Value::Reals(host.map(|value| value as f32));
+            let (left, right) = (real(left).floats(call.device)?, real(right).floats(call.device)?);
+            one(product(left, right)?.download()?.map(|value| value as i64))
+        }
+        (left, right) => one(product(left.floats(call.device)?, right.floats(call.device)?)?),
+    }
 }
 
 /// The product of the last two dimensions, the others being batches; a list is a row on the left and a
@@ -26,6 +34,10 @@ pub(super) fn product(left: Floats, right: Floats) -> Outcome<Floats> {
     if rest.last() != Some(&k) {
         return Err(format!("{a:?} and {b:?} have no matrix product"));
     }
+    let (left_batches, right_batches) = (&a[..a.len() - 2], &b[..b.len() - 2]);
+    let mut whole = broadcast(left_batches, right_batches)?;
+    whole.extend([a[a.len() - 2], n]);
+    elements(&whole)?;
     let result = if b.len() == 2 && a.len() > 2 {
         // One matrix for all batches: their rows together are one matrix too.
         let mut shape = a;

@@ -2,28 +2,48 @@
 //!
 //! A function gets its inputs and attributes in a [`Call`] and gives its results. It follows the ONNX
 //! text of opset 13 and later; where an older opset says the same in an attribute, the function looks
-//! there too. To support one more operator: write its function and add a line to [`TABLE`].
+//! there too. To support one more operator: write its function, add a line to [`TABLE`] and a row to
+//! `docs/onnx-operators.md`.
 
+mod activation;
 mod arithmetic;
+mod bits;
 mod choice;
 mod compare;
 mod constants;
+mod control;
 mod convolution;
+mod detection;
 mod einsum;
 mod elementwise;
 pub(super) mod fused;
+mod gates;
 mod layout;
 mod linear;
+mod microsoft;
 mod normalize;
+mod pad;
+mod places;
 mod pool;
+mod quantize;
+mod recurrent;
 mod reduce;
+mod resize;
+mod scatter;
+mod search;
 mod selection;
+mod shuffle;
+mod statistics;
+mod sweep;
+mod transposed;
 
 use burn::tensor::Device;
 use onnx_ir::{AttributeProto, NodeProto, TensorProto};
 
 use super::{
-    host::Host,
+    element::Element,
+    host::{Array, Host},
+    plan::Plan,
     value::{Floats, Value},
 };
 
@@ -33,43 +53,113 @@ pub type Outcome<T> = Result<T, String>;
 /// Computes the results of one node.
 pub type Operator = fn(Call<'_>) -> Outcome<Vec<Value>>;
 
+/// Applies one expression to the array inside a value, whatever its kind.
+macro_rules! each {
+    ($value:expr, $array:ident => $result:expr) => {
+        match $value {
+            $crate::models::tagger::value::Value::Floats($array) => $result,
+            $crate::models::tagger::value::Value::Reals($array) => $result,
+            $crate::models::tagger::value::Value::Ints($array) => $result,
+            $crate::models::tagger::value::Value::Bools($array) => $result,
+        }
+    };
+}
+use each;
+
 /// Every operator that can be computed, by name.
 #[rustfmt::skip]
 const TABLE: &[(&str, Operator)] = &[
-    ("Abs", elementwise::abs), ("Add", arithmetic::add), ("And", choice::and),
+    ("Abs", elementwise::abs), ("Acos", activation::acos), ("Acosh", activation::acosh),
+    ("Add", arithmetic::add), ("AffineGrid", places::affine_grid), ("And", choice::and),
+    ("ArgMax", search::arg_max), ("ArgMin", search::arg_min), ("Asin", activation::asin),
+    ("Asinh", activation::asinh), ("Atan", activation::atan), ("Atanh", activation::atanh),
     ("AveragePool", pool::average_pool), ("BatchNormalization", normalize::batch_normalization),
-    ("Cast", constants::cast), ("Ceil", elementwise::ceil), ("Clip", elementwise::clip),
+    ("BitShift", bits::shift), ("BitwiseAnd", bits::and), ("BitwiseNot", bits::not),
+    ("BitwiseOr", bits::or), ("BitwiseXor", bits::xor), ("Cast", constants::cast),
+    ("CastLike", constants::cast_like), ("Ceil", elementwise::ceil), ("Celu", activation::celu),
+    ("Clip", activation::clip), ("Col2Im", places::col2im), ("Compress", scatter::compress),
     ("Concat", layout::concat), ("Constant", constants::constant),
     ("ConstantOfShape", constants::constant_of_shape), ("Conv", convolution::conv),
-    ("Cos", elementwise::cos), ("Div", arithmetic::div), ("Dropout", elementwise::identity),
+    ("ConvInteger", quantize::conv_integer), ("ConvTranspose", transposed::conv_transpose),
+    ("Cos", elementwise::cos), ("Cosh", activation::cosh), ("CumSum", search::cum_sum),
+    ("DeformConv", places::deform_conv), ("DepthToSpace", shuffle::depth_to_space),
+    ("DequantizeLinear", quantize::dequantize_linear), ("Div", arithmetic::div),
+    ("Dropout", elementwise::dropout), ("DynamicQuantizeLinear", quantize::dynamic_quantize_linear),
     ("Einsum", einsum::einsum), ("Elu", elementwise::elu), ("Equal", compare::equal),
     ("Erf", elementwise::erf), ("Exp", elementwise::exp), ("Expand", layout::expand),
-    ("Flatten", layout::flatten), ("Floor", elementwise::floor), ("Gather", selection::gather),
+    ("EyeLike", search::eye_like), ("Flatten", layout::flatten), ("Floor", elementwise::floor),
+    ("GRU", recurrent::gru), ("Gather", selection::gather),
+    ("GatherElements", scatter::gather_elements), ("GatherND", scatter::gather_nd),
     ("Gelu", elementwise::gelu), ("Gemm", linear::gemm),
-    ("GlobalAveragePool", pool::global_average_pool), ("GlobalMaxPool", pool::global_max_pool),
-    ("Greater", compare::greater), ("GreaterOrEqual", compare::greater_or_equal),
+    ("GlobalAveragePool", pool::global_average_pool), ("GlobalLpPool", pool::global_lp_pool),
+    ("GlobalMaxPool", pool::global_max_pool), ("Greater", compare::greater),
+    ("GreaterOrEqual", compare::greater_or_equal), ("GridSample", detection::grid_sample),
+    ("GroupNormalization", statistics::group_normalization),
     ("HardSigmoid", elementwise::hard_sigmoid), ("HardSwish", elementwise::hard_swish),
-    ("Identity", elementwise::identity), ("LayerNormalization", normalize::layer_normalization),
-    ("LeakyRelu", elementwise::leaky_relu), ("Less", compare::less),
-    ("LessOrEqual", compare::less_or_equal), ("Log", elementwise::log),
-    ("LogSoftmax", normalize::log_softmax), ("MatMul", linear::matmul), ("Max", arithmetic::max),
-    ("MaxPool", pool::max_pool), ("Min", arithmetic::min), ("Mish", elementwise::mish),
-    ("Mod", arithmetic::modulo), ("Mul", arithmetic::mul), ("Neg", elementwise::neg),
-    ("Not", choice::not), ("Or", choice::or), ("Pad", layout::pad), ("Pow", arithmetic::pow),
-    ("Range", constants::range), ("Reciprocal", elementwise::reciprocal),
-    ("ReduceL1", reduce::l1), ("ReduceL2", reduce::l2), ("ReduceMax", reduce::max),
+    ("Hardmax", statistics::hardmax), ("Identity", elementwise::identity), ("If", control::branch),
+    ("InstanceNormalization", statistics::instance_normalization), ("IsInf", activation::is_inf),
+    ("IsNaN", activation::is_nan), ("LRN", statistics::local_response), ("LSTM", recurrent::lstm),
+    ("LayerNormalization", normalize::layer_normalization), ("LeakyRelu", elementwise::leaky_relu),
+    ("Less", compare::less), ("LessOrEqual", compare::less_or_equal), ("Log", elementwise::log),
+    ("LogSoftmax", normalize::log_softmax), ("Loop", control::repeat),
+    ("LpNormalization", statistics::lp_normalization), ("LpPool", pool::lp_pool),
+    ("MatMul", linear::matmul), ("MatMulInteger", quantize::mat_mul_integer),
+    ("Max", arithmetic::max), ("MaxPool", pool::max_pool), ("MaxUnpool", places::max_unpool),
+    ("Mean", arithmetic::mean),
+    ("MeanVarianceNormalization", statistics::mean_variance_normalization),
+    ("Min", arithmetic::min), ("Mish", elementwise::mish), ("Mod", arithmetic::modulo),
+    ("Mul", arithmetic::mul), ("Neg", elementwise::neg),
+    ("NonMaxSuppression", detection::non_max_suppression), ("NonZero", search::non_zero),
+    ("Not", choice::not), ("OneHot", scatter::one_hot), ("Or", choice::or),
+    ("PRelu", activation::prelu), ("Pad", pad::pad), ("Pow", arithmetic::pow),
+    ("QLinearConv", quantize::q_linear_conv), ("QLinearMatMul", quantize::q_linear_mat_mul),
+    ("QuantizeLinear", quantize::quantize_linear),
+    ("RMSNormalization", statistics::rms_normalization), ("RNN", recurrent::rnn),
+    ("Range", constants::range), ("Reciprocal", elementwise::reciprocal), ("ReduceL1", reduce::l1),
+    ("ReduceL2", reduce::l2), ("ReduceLogSum", reduce::log_sum),
+    ("ReduceLogSumExp", reduce::log_sum_exp), ("ReduceMax", reduce::max),
     ("ReduceMean", reduce::mean), ("ReduceMin", reduce::min), ("ReduceProd", reduce::product),
     ("ReduceSum", reduce::sum), ("ReduceSumSquare", reduce::sum_square),
-    ("Relu", elementwise::relu), ("Reshape", layout::reshape), ("Round", elementwise::round),
-    ("Shape", constants::shape), ("Sigmoid", elementwise::sigmoid), ("Sin", elementwise::sin),
-    ("Size", constants::size), ("Slice", selection::slice), ("Softmax", normalize::softmax),
-    ("Softplus", elementwise::softplus), ("Split", selection::split), ("Sqrt", elementwise::sqrt),
-    ("Squeeze", layout::squeeze), ("Sub", arithmetic::sub), ("Sum", arithmetic::sum),
-    ("Tanh", elementwise::tanh), ("Tile", layout::tile), ("Transpose", layout::transpose),
-    ("Unsqueeze", layout::unsqueeze), ("Where", choice::choose),
+    ("Relu", elementwise::relu), ("Reshape", layout::reshape), ("Resize", resize::resize),
+    ("ReverseSequence", shuffle::reverse_sequence), ("RoiAlign", detection::roi_align),
+    ("Round", elementwise::round), ("Scan", control::scan), ("Scatter", scatter::scatter_elements),
+    ("ScatterElements", scatter::scatter_elements), ("ScatterND", scatter::scatter_nd),
+    ("Selu", activation::selu), ("Shape", constants::shape), ("Shrink", activation::shrink),
+    ("Sigmoid", elementwise::sigmoid), ("Sign", activation::sign),
+    ("SimplifiedLayerNormalization", statistics::rms_normalization), ("Sin", elementwise::sin),
+    ("Sinh", activation::sinh), ("Size", constants::size), ("Slice", selection::slice),
+    ("Softmax", normalize::softmax), ("Softplus", elementwise::softplus),
+    ("Softsign", activation::softsign), ("SpaceToDepth", shuffle::space_to_depth),
+    ("Split", selection::split), ("Sqrt", elementwise::sqrt), ("Squeeze", layout::squeeze),
+    ("Sub", arithmetic::sub), ("Sum", arithmetic::sum), ("Swish", activation::swish),
+    ("Tan", activation::tan), ("Tanh", elementwise::tanh),
+    ("ThresholdedRelu", activation::thresholded_relu), ("Tile", layout::tile),
+    ("TopK", search::top_k), ("Transpose", layout::transpose), ("Trilu", search::trilu),
+    ("Unique", search::unique), ("Unsqueeze", layout::unsqueeze), ("Upsample", resize::upsample),
+    ("Where", choice::choose), ("Xor", bits::differ),
+    ("com.microsoft.BiasGelu", microsoft::bias_gelu),
+    ("com.microsoft.DequantizeLinear", quantize::dequantize_linear),
+    ("com.microsoft.DynamicQuantizeLSTM", recurrent::quantized_lstm),
+    ("com.microsoft.FastGelu", microsoft::fast_gelu),
+    ("com.microsoft.FusedConv", microsoft::fused_conv),
+    ("com.microsoft.FusedGemm", microsoft::fused_gemm),
+    ("com.microsoft.FusedMatMul", microsoft::fused_mat_mul),
+    ("com.microsoft.Gelu", microsoft::bias_gelu), ("com.microsoft.QGemm", quantize::q_gemm),
+    ("com.microsoft.QLinearAdd", quantize::q_linear_add),
+    ("com.microsoft.QLinearAveragePool", quantize::q_linear_average_pool),
+    ("com.microsoft.QLinearConcat", quantize::q_linear_concat),
+    ("com.microsoft.QLinearGlobalAveragePool", quantize::q_linear_global_average_pool),
+    ("com.microsoft.QLinearLeakyRelu", quantize::q_linear_leaky_relu),
+    ("com.microsoft.QLinearMul", quantize::q_linear_mul),
+    ("com.microsoft.QLinearSigmoid", quantize::q_linear_sigmoid),
+    ("com.microsoft.QLinearSoftmax", quantize::q_linear_softmax),
+    ("com.microsoft.QuantizeLinear", quantize::quantize_linear),
+    ("com.microsoft.QuickGelu", microsoft::quick_gelu),
+    ("com.microsoft.SkipLayerNormalization", microsoft::skip_layer_normalization),
+    ("com.microsoft.SkipSimplifiedLayerNormalization", microsoft::skip_simplified_layer_normalization),
 ];
 
-/// The operator of this name in the standard domain.
+/// The operator of this name; outside the standard domain, with its domain and a dot before it.
 #[must_use]
 pub fn find(name: &str) -> Option<Operator> {
     TABLE.iter().find(|(known, _)| *known == name).map(|&(_, operator)| operator)
@@ -86,6 +176,8 @@ pub struct Call<'a> {
     opset: i64,
     device: &'a Device,
     inputs: Vec<Option<Value>>,
+    elements: &'a [Option<Element>],
+    bodies: &'a [Plan],
 }
 
 impl<'a> Call<'a> {
@@ -95,7 +187,17 @@ impl<'a> Call<'a> {
         device: &'a Device,
         inputs: Vec<Option<Value>>,
     ) -> Self {
-        Self { node, opset, device, inputs }
+        Self { node, opset, device, inputs, elements: &[], bodies: &[] }
+    }
+
+    /// With the declared types of the inputs and the graphs inside the node.
+    pub(super) fn within(self, elements: &'a [Option<Element>], bodies: &'a [Plan]) -> Self {
+        Self { elements, bodies, ..self }
+    }
+
+    /// The declared type of input `index`, where it is known.
+    fn element(&self, index: usize) -> Option<Element> {
+        self.elements.get(index).copied().flatten()
     }
 
     /// Takes input `index`, which must be there.
@@ -118,6 +220,25 @@ impl<'a> Call<'a> {
             Some(value) => value.ints().map(Host::into_data).map(Some),
             None => Ok(self.attribute(name).map(|attribute| attribute.ints.clone())),
         }
+    }
+
+    /// Takes inputs 0 and 1, which meet element by element. Before opset 7 the second had to be put in
+    /// its place by attributes.
+    fn pair(&mut self) -> Outcome<(Value, Value)> {
+        let (left, right) = (self.value(0)?, self.value(1)?);
+        if self.opset >= 7 || self.int("broadcast", 0) == 0 {
+            return Ok((left, right));
+        }
+        let rank = left.shape().len();
+        let mut shape = right.shape();
+        let at = match self.attribute("axis") {
+            Some(attribute) => axis(attribute.i, rank)?,
+            None => rank.saturating_sub(shape.len()),
+        };
+        let behind = rank.checked_sub(at + shape.len());
+        let behind = behind.ok_or("its second input has too many dimensions")?;
+        shape.extend(std::iter::repeat_n(1, behind));
+        each!(right, array => Ok((left, array.reshape(&shape)?.into())))
     }
 
     fn attribute(&self, name: &str) -> Option<&'a AttributeProto> {
@@ -197,18 +318,25 @@ impl From<Host<bool>> for Value {
     }
 }
 
-/// Applies one expression to the array inside a value, whatever its kind.
-macro_rules! each {
-    ($value:expr, $array:ident => $result:expr) => {
+/// Computes an array from one on the host, whatever its kind; floats go back to the device.
+macro_rules! hosted {
+    ($call:expr, $value:expr, $host:ident => $result:expr) => {
         match $value {
-            $crate::models::tagger::value::Value::Floats($array) => $result,
-            $crate::models::tagger::value::Value::Reals($array) => $result,
-            $crate::models::tagger::value::Value::Ints($array) => $result,
-            $crate::models::tagger::value::Value::Bools($array) => $result,
+            $crate::models::tagger::value::Value::Ints($host) => {
+                $crate::models::tagger::ops::one($result)
+            }
+            $crate::models::tagger::value::Value::Bools($host) => {
+                $crate::models::tagger::ops::one($result)
+            }
+            value => {
+                let $host = value.reals()?;
+                let result = $crate::models::tagger::value::Value::constant($result, $call.device)?;
+                $crate::models::tagger::ops::one(result)
+            }
         }
     };
 }
-use each;
+use hosted;
 
 #[cfg(test)]
 mod tests;

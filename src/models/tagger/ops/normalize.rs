@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, activation, module};
 
-use super::{Call, Outcome, axis, one};
+use super::{Call, Outcome, axis, one, statistics::layer_statistics};
 use crate::{
     device::kernels,
     models::tagger::{
@@ -21,6 +21,17 @@ pub(super) fn layer_normalization(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let scale = list(call.floats(1)?)?;
     let bias = call.optional(2).map(|bias| list(bias.floats(call.device)?)).transpose()?;
     let epsilon = call.float("epsilon", 1e-5);
+    if call.node.output.len() > 1 {
+        let (mean, deviation) = layer_statistics(value.clone().rows(columns), epsilon);
+        let outer: Vec<usize> =
+            shape.iter().enumerate().map(|(i, &size)| if i < at { size } else { 1 }).collect();
+        let result = module::layer_norm(value.rows(columns), scale, bias, epsilon.into());
+        return Ok(vec![
+            Floats::from_tensor(result).reshape(&shape)?.into(),
+            Floats::from_tensor(mean).reshape(&outer)?.into(),
+            Floats::from_tensor(deviation).reshape(&outer)?.into(),
+        ]);
+    }
     let rows = value.rows(columns);
     let result = match bias {
         Some(bias) => kernels::layer_norm(rows, scale, bias, epsilon.into()),

@@ -1,7 +1,10 @@
 //! Parts of an array.
 
 use super::{Call, Outcome, axes, axis, each, one, sizes};
-use crate::models::tagger::{host::Array, value::Value};
+use crate::models::tagger::{
+    host::{Array, elements},
+    value::Value,
+};
 
 pub(super) fn gather(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let value = call.value(0)?;
@@ -12,6 +15,7 @@ pub(super) fn gather(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let mut result = shape[..at].to_vec();
     result.extend(indices.shape());
     result.extend(&shape[at + 1..]);
+    elements(&result)?;
     each!(value, array => one(array.select(at, &places).reshape(&result)?))
 }
 
