@@ -22,7 +22,7 @@ const TASK: usize = 16 * 1024;
 /// read once for every four rows of `x`: right for few rows, where reading the weights is what takes the
 /// time, and a blocked product would first copy all of them. Laid out [`by_columns`] the product is
 /// blocked: right for many rows. Either way the numbers of a row are the same whatever other rows there
-/// are.
+/// are; of a blocked product that holds from some 20 rows on, below which `gemm` takes other ways.
 #[must_use]
 pub fn linear<const D: usize>(
     x: Tensor<D>,
