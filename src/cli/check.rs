@@ -8,7 +8,10 @@ use super::{
 use crate::{
     dataset, device,
     manifest::{Manifest, StageDecl},
-    models::tagger::{Graph, Signature, TagTable, Tagger},
+    models::{
+        onnx::Graph,
+        tagger::{Signature, TagTable, Tagger, TaggerError},
+    },
     pipeline::{self, RunOptions},
     report,
     weights::Checkpoint,
@@ -94,7 +97,7 @@ fn uses(stage: &StageDecl, role: &str) -> bool {
 fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
     if role == "tagger" {
         let graph = Graph::open(&Tagger::graph_path(path))?;
-        let table = TagTable::read(&TagTable::beside(graph.path()))?;
+        let table = TagTable::read(&TagTable::beside(graph.path())).map_err(TaggerError::from)?;
         Signature::of(&graph, &table)?;
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf};
 use miette::Diagnostic;
 
 use crate::{
-    models::tagger::{OnnxError, TagsError},
+    models::{onnx::OnnxError, tagger::TaggerError},
     weights::WeightsError,
 };
 
@@ -59,14 +59,14 @@ pub enum CliError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Weight(#[from] WeightsError),
-    /// A tagger's graph cannot be used.
+    /// A graph cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Graph(#[from] OnnxError),
-    /// A tagger's list of tags cannot be used.
+    /// A tagger cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Tags(#[from] TagsError),
+    Tagger(#[from] TaggerError),
     /// Nothing can be done about signals.
     #[error("cannot listen for Ctrl-C: {0}")]
     #[diagnostic(code(fluxpipe::cli::signal), help("another handler is in the way: report this"))]

@@ -69,6 +69,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::device", Exit::Missing),
     ("fluxpipe::weights", Exit::Missing),
     ("fluxpipe::onnx", Exit::Missing),
+    ("fluxpipe::tagger", Exit::Missing),
     ("fluxpipe::tags", Exit::Missing),
     ("fluxpipe::project", Exit::Usage),
     ("fluxpipe::blip", Exit::Usage),

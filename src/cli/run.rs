@@ -7,6 +7,7 @@ use super::{
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
+    device,
     pipeline::{self, Event, RunError, RunOptions, StagePlan},
     report::{self, Gathered, Look, Progress},
 };
@@ -126,7 +127,14 @@ fn events(project: &Project, options: &RunOptions) -> Outcome {
 
 fn run(project: &Project, options: &RunOptions, tell: &mut dyn FnMut(Event)) -> Outcome {
     let cancel = interrupt::listen()?;
-    match pipeline::run(&project.graph, &project.store, options, tell, cancel) {
+    let mut told = |event: Event| {
+        // The network of a stage is gone when the stage ends; the next one may need the room.
+        if matches!(event, Event::StageFinished { .. }) {
+            device::memory::give_back();
+        }
+        tell(event);
+    };
+    match pipeline::run(&project.graph, &project.store, options, &mut told, cancel) {
         Ok(_) => Ok(Exit::Done),
         Err(RunError::Cancelled) => Ok(Exit::Interrupted),
         Err(error) => Err(error.into()),

@@ -8,6 +8,7 @@ pub mod blip;
 pub mod clip;
 pub mod flux;
 pub mod layers;
+pub mod onnx;
 pub mod random;
 pub mod t5;
 pub mod tagger;

@@ -3,13 +3,16 @@
 //! It knows no threshold and no rule about texts: those are applied to what is stored here, by
 //! [`Tag`](super::tag::Tag), so that changing one runs no network.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::{ProjectError, Site, sidecar, tag};
 use crate::{
     base::Value,
     dataset, device, manifest,
-    models::tagger::{TagTable, Tagger},
+    models::{
+        onnx::Graph,
+        tagger::{TagTable, Tagger},
+    },
     pipeline::{Draft, ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
 };
 
@@ -18,6 +21,9 @@ const ALGORITHM: (i64, &str) = (1, "first version");
 
 /// Name of the blob: one f32 per tag of the list, in its order, little-endian.
 pub const BLOB: &str = "probabilities";
+
+/// A graph of at most so many bytes may keep its weights in files beside it.
+const SMALL_GRAPH: u64 = 64 << 20;
 
 /// The step.
 pub struct Probabilities {
@@ -31,6 +37,16 @@ impl Probabilities {
     /// Name of the step of a stage of this name. No stage of a manifest has a dot in its name.
     pub fn name(stage: &str) -> String {
         format!("{stage}.{BLOB}")
+    }
+
+    /// Files in which the graph keeps its weights, if not in itself. Such graphs are small; one that is
+    /// not holds its weights, and reading all of it for each plan would take half a second.
+    fn data_files(&self) -> Result<BTreeSet<PathBuf>, StageError> {
+        let size = fs_err::metadata(&self.graph).map_or(0, |metadata| metadata.len());
+        match size <= SMALL_GRAPH {
+            true => Ok(Graph::read(&self.graph).and_then(|graph| graph.data_files())?),
+            false => Ok(BTreeSet::new()),
+        }
     }
 
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Tag) -> Result<Self, ProjectError> {
@@ -48,13 +64,16 @@ impl Stage for Probabilities {
         let list = TagTable::beside(&self.graph);
         let table = TagTable::read(&list)?;
         let (outputs, origin) = (table.tags.len() as i64, Origin::Model(list));
-        let parts = vec![
+        let mut parts = vec![
             Site::algorithm(ALGORITHM.0, ALGORITHM.1),
             self.site.model("tagger", &self.graph)?,
             // Of the list only what the network's work depends on: names are for texts.
             KeyPart::new("outputs", Value::Int(outputs), origin.clone()),
             KeyPart::new("preprocessing", table.family.preprocessing(), origin),
         ];
+        for (number, file) in self.data_files()?.into_iter().enumerate() {
+            parts.push(self.site.model(&format!("data file {}", number + 1), &file)?);
+        }
         Ok(vec![Recipe { name: BLOB, parts }])
     }
 

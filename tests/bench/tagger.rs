@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fluxpipe::{
     device,
-    models::tagger::{Floats, Graph, Host, Plan, Value},
+    models::onnx::{Floats, Graph, Host, Plan, Value},
 };
 
 use crate::time;

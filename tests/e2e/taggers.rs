@@ -218,14 +218,14 @@ fn a_list_of_another_length_is_refused() {
     project.file("tagger/selected_tags.csv", shorter);
     refused(
         &project,
-        "fluxpipe::onnx::signature",
+        "fluxpipe::tagger::signature",
         &["24 numbers per picture, and selected_tags.csv lists 23 tags"],
     );
     project.remove("tagger/selected_tags.csv");
     project.file("tagger/tag_mapping.json", r#"{"0": {"tag": "x", "category": "General"}}"#);
     refused(
         &project,
-        "fluxpipe::onnx::signature",
+        "fluxpipe::tagger::signature",
         &["24 numbers per picture, and tag_mapping.json lists 1 tags"],
     );
 }
@@ -252,5 +252,36 @@ fn an_input_of_another_shape_is_refused() {
     let mut model = graph();
     set_input(&mut model, &[0, 64, 64, 4]);
     place(&project, "model.onnx", &model);
-    refused(&project, "fluxpipe::onnx::signature", &["[?, 64, 64, 4]", "[N, S, S, 3]"]);
+    refused(&project, "fluxpipe::tagger::signature", &["[?, 64, 64, 4]", "[N, S, S, 3]"]);
+}
+
+/// The same network with the bytes of one tensor in a file beside the graph.
+fn with_data_file(model: &mut ModelProto) -> Vec<u8> {
+    let tensors = &mut model.graph.as_mut().unwrap().initializer;
+    let large = tensors.iter_mut().max_by_key(|tensor| tensor.float_data.len()).unwrap();
+    let bytes = large.float_data.iter().flat_map(|value| value.to_le_bytes()).collect();
+    // Field 14, `data_location`, set to `EXTERNAL`: its type cannot be named from here.
+    let mut outside = TensorProto::parse_from_bytes(&[14 << 3, 1]).unwrap();
+    (outside.name, outside.dims) = (large.name.clone(), large.dims.clone());
+    outside.data_type = large.data_type;
+    outside.external_data.push(Default::default());
+    let location = outside.external_data.last_mut().unwrap();
+    (location.key, location.value) = ("location".to_owned(), "model.onnx_data".to_owned());
+    *large = outside;
+    bytes
+}
+
+#[test]
+fn weights_in_a_file_beside_the_graph_are_in_the_key() {
+    let project = project();
+    let mut model = graph();
+    let mut bytes: Vec<u8> = with_data_file(&mut model);
+    place(&project, "model.onnx", &model);
+    project.file("tagger/model.onnx_data", &bytes);
+    assert_eq!(tags(&project), usual());
+    assert!(project.plan().contains("tag.probabilities 0 of 5"), "{}", project.plan());
+    // Another weight, in a file that the graph only names.
+    bytes[3] ^= 0x80;
+    project.file("tagger/model.onnx_data", &bytes);
+    assert!(project.plan().contains("tag.probabilities 5 of 5"), "{}", project.plan());
 }

@@ -2,7 +2,7 @@
 
 use fluxpipe::{
     device,
-    models::tagger::{Element, Graph, Plan, Value},
+    models::onnx::{Element, Graph, Plan, Value},
     weights::{Checkpoint, Dtype},
 };
 use serde_json::Value as Json;

@@ -10,7 +10,10 @@ use std::{
 use burn::tensor::Device;
 use fluxpipe::{
     manifest::TagReplacement,
-    models::tagger::{Category, Graph, Labels, TagRules, TagTable, Tagger, append},
+    models::{
+        onnx::Graph,
+        tagger::{Category, Labels, TagRules, TagTable, Tagger, append},
+    },
 };
 use serde_json::Value;
 

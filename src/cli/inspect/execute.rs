@@ -9,7 +9,7 @@ use crate::{
     base::atomic,
     cli::CliError,
     device,
-    models::tagger::{Element, Graph, OnnxError, Plan, Port, Value},
+    models::onnx::{Element, Graph, OnnxError, Plan, Port, Value},
     report::Tensor,
     weights::{Checkpoint, Dtype, Entry, Writer},
 };

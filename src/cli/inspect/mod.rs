@@ -13,7 +13,7 @@ use std::{
 use super::{CliError, Exit, Outcome};
 use crate::{
     base::clock::Stopwatch,
-    models::tagger::{Graph, Port},
+    models::onnx::{Graph, Port},
     report::{GraphRun, Tensor, WeightFile},
     weights::Checkpoint,
 };

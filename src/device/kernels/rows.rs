@@ -67,8 +67,8 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// Hands out whole rows to the threads.
 fn by_rows(values: &mut [f32], width: usize, work: impl Fn(&mut [f32]) + Sync + Send) {
-    if width > 0 {
-        let rows = (TASK / width).max(1);
+    if let Some(rows) = TASK.checked_div(width) {
+        let rows = rows.max(1);
         values.par_chunks_mut(rows * width).for_each(work);
     }
 }

@@ -184,7 +184,7 @@ impl Layer {
         Self {
             attention: Attention::load(&loader.at("attention"), width, width, heads),
             crossattention: Attention::load(&loader.at("crossattention"), width, cross, heads)
-                .to_pictures(),
+                .looking_at_pictures(),
             intermediate: Linear::load(&loader.at("intermediate").at("dense"), width, hidden),
             output: Linear::load(&output.at("dense"), hidden, width),
             norm: LayerNorm::load(&output.at("LayerNorm"), width, EPSILON),
@@ -245,7 +245,7 @@ impl Attention {
     }
 
     /// With keys and values laid out for the many tokens of a picture.
-    fn to_pictures(self) -> Self {
+    fn looking_at_pictures(self) -> Self {
         Self { key: self.key.for_many_rows(), value: self.value.for_many_rows(), ..self }
     }
 

@@ -1,40 +1,17 @@
-//! The tagger: a WD14-type ONNX graph that a user brings, run on Burn tensors.
+//! Taggers: pictures in, a probability for each of many tags out, tags as text.
 //!
-//! Burn imports ONNX by generating code when the program is built, which cannot serve a file that
-//! arrives later. So the graph is read when it is opened ([`Graph`]), turned into a list of calls
-//! ([`Plan`]) and walked once per batch. The operators are a table of functions ([`ops`]), written
-//! against the ONNX text.
-//!
-//! Of `onnx-ir` only the message types are used, not its typed graph: that needs every type and shape
-//! beforehand, and its inference (0.22.0) refuses what Keras exports of MOAT do, a `ReduceProd` over a
-//! shape. Here shapes are those of the values at hand, so a graph may leave its batch open or compute
-//! its shapes while it runs.
-//!
-//! What the probabilities mean is said by the list beside the graph ([`TagTable`]); which tags become
-//! text, and how they are written, by [`TagRules`]. Does not know where pictures come from, nor manifests,
-//! stages or the screen.
+//! A tagger is an ONNX graph ([`crate::models::onnx`]) with the list of its tags beside it. What the
+//! probabilities mean is said by that list ([`TagTable`]); which tags become text, and how they are
+//! written, by [`TagRules`]. Does not know where pictures come from, nor manifests, stages or the screen.
 
-mod element;
 mod error;
-mod fuse;
-mod graph;
-mod host;
-mod initializer;
 mod network;
-pub mod ops;
-mod plan;
 mod rules;
 mod tags;
 #[cfg(test)]
 mod tests;
-mod value;
 
-pub use element::Element;
-pub use error::{OnnxError, TagsError, Unsupported};
-pub use graph::{Graph, Port};
-pub use host::Host;
+pub use error::{TaggerError, TagsError};
 pub use network::{Layout, Signature, Tagger};
-pub use plan::Plan;
 pub use rules::{Labels, TagOrder, TagRules, append, split};
 pub use tags::{Category, Family, Tag, TagTable};
-pub use value::{Floats, Value};

@@ -5,13 +5,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use super::{
-    error::OnnxError,
-    graph::{Graph, Port},
-    host::Host,
-    plan::Plan,
+    error::TaggerError,
     tags::{Family, TagTable},
-    value::{Floats, Value},
 };
+use crate::models::onnx::{Floats, Graph, Host, Plan, Port, Value};
 
 /// Names of the graph in a tagger's folder. The first that is there counts: where an optimised graph
 /// lies beside the plain one, the plain one is made of standard operators.
@@ -50,9 +47,9 @@ impl Signature {
     /// # Errors
     /// It is no tagger graph, or has another number of tags than the list. A number of outputs that the
     /// graph leaves open shows itself with the first batch.
-    pub fn of(graph: &Graph, table: &TagTable) -> Result<Self, OnnxError> {
+    pub fn of(graph: &Graph, table: &TagTable) -> Result<Self, TaggerError> {
         Self::find(graph, table)
-            .map_err(|reason| OnnxError::Signature { path: graph.path().to_owned(), reason })
+            .map_err(|reason| TaggerError::Signature { path: graph.path().to_owned(), reason })
     }
 
     fn find(graph: &Graph, table: &TagTable) -> Result<Self, String> {
@@ -105,7 +102,7 @@ impl Tagger {
     /// # Errors
     /// The graph cannot be read, uses operators that are not supported, or is no tagger; the list of
     /// tags cannot be read or is another tagger's.
-    pub fn open(tagger: &Path, device: &Device) -> Result<Self, OnnxError> {
+    pub fn open(tagger: &Path, device: &Device) -> Result<Self, TaggerError> {
         let graph = Graph::open(&Self::graph_path(tagger))?;
         let table = TagTable::read(&TagTable::beside(graph.path()))?;
         Self::new(graph, table, device)
@@ -115,7 +112,7 @@ impl Tagger {
     ///
     /// # Errors
     /// It is no tagger graph, has another number of tags, or its stored tensors cannot be read.
-    pub fn new(graph: Graph, table: TagTable, device: &Device) -> Result<Self, OnnxError> {
+    pub fn new(graph: Graph, table: TagTable, device: &Device) -> Result<Self, TaggerError> {
         let path = graph.path().to_owned();
         let signature = Signature::of(&graph, &table)?;
         let plan = Plan::new(graph, device)?;
@@ -148,7 +145,7 @@ impl Tagger {
     ///
     /// # Errors
     /// A picture has another size, or the graph cannot be computed.
-    pub fn probabilities(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, OnnxError> {
+    pub fn probabilities(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, TaggerError> {
         let bytes = self.size() * self.size() * CHANNELS;
         if let Some(picture) = pictures.iter().find(|picture| picture.len() != bytes) {
             let found = picture.len();
@@ -161,7 +158,7 @@ impl Tagger {
         Ok(all)
     }
 
-    fn group(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, OnnxError> {
+    fn group(&self, pictures: &[Vec<u8>]) -> Result<Vec<Vec<f32>>, TaggerError> {
         let rows = self.batch().unwrap_or(pictures.len());
         let input = Host::new(self.signature.shape(rows), self.input(pictures, rows))
             .and_then(|host| Floats::upload(host, self.plan.device()));
@@ -177,7 +174,10 @@ impl Tagger {
         if columns != self.table.tags.len() {
             return Err(self.wrong(count(columns, &self.table)));
         }
-        let values = output.reals().map_err(|reason| self.wrong(reason))?.into_data();
+        let Value::Floats(output) = output else {
+            return Err(self.wrong("its output is no probabilities".to_owned()));
+        };
+        let values = output.download().map_err(|reason| self.wrong(reason))?.into_data();
         let rows = values.chunks(columns).take(pictures.len());
         Ok(match self.table.family {
             Family::SelectedTags => rows.map(<[f32]>::to_vec).collect(),
@@ -210,8 +210,8 @@ impl Tagger {
         values
     }
 
-    fn wrong(&self, reason: String) -> OnnxError {
-        OnnxError::Signature { path: self.path.clone(), reason }
+    fn wrong(&self, reason: String) -> TaggerError {
+        TaggerError::Signature { path: self.path.clone(), reason }
     }
 }
 
