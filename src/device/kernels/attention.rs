@@ -43,6 +43,7 @@ pub fn attention<const D: usize>(
     let shape = q.dims();
     let lead = &shape[..D - 2];
     let fit = k.dims()[..D - 2] == *lead && v.dims()[..D - 2] == *lead;
+    let fit = fit && k.dims()[D - 1] == shape[D - 1] && v.dims()[D - 2] == k.dims()[D - 2];
     let (heads, items) = (shape[D - 3], shape[..D - 3].iter().product::<usize>());
     let [length, head] = [shape[D - 2], shape[D - 1]];
     let [seen, width] = [k.dims()[D - 2], v.dims()[D - 1]];

@@ -91,7 +91,9 @@ impl Layer {
             Some(bias) => Some(Host::of(bias)?.dense()),
         };
         let (input, weight) = (Host::of(x)?, Host::of(weight)?);
-        (shape[D - 1] == width && rows > 0 && width > 0).then(|| Self {
+        let fits = bias.as_ref().is_none_or(|bias| bias.slice().len() == out);
+        // What does not fit, Burn's operators say in their own words.
+        (fits && shape[D - 1] == width && rows * width * out > 0).then(|| Self {
             input: input.dense(),
             weight,
             bias,

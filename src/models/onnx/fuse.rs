@@ -300,7 +300,7 @@ impl Fuser<'_> {
     fn attention(&self, edges: &Edges, softmax: usize) -> Option<Fused> {
         let step = self.is(softmax, "Softmax")?;
         let axis = step.callee.node.attribute.iter().find(|attribute| attribute.name == "axis");
-        let axis = axis.map_or(-1, |attribute| attribute.i);
+        let axis = axis.map(|attribute| (fused::AXIS, attribute.i));
         let mut steps = vec![softmax];
         let last = self.only_reader(edges, softmax)?;
         let values = self.other_input(self.is(last, "MatMul")?, softmax)?;
@@ -325,7 +325,7 @@ impl Fuser<'_> {
                     }
                     inputs.extend([values, bias, scale]);
                     inputs.extend(factors);
-                    let attributes = vec![(fused::AXIS, axis), (fused::DIVIDES, divides)];
+                    let attributes = axis.into_iter().chain([(fused::DIVIDES, divides)]).collect();
                     let operator = fused::attention;
                     return Some(Fused { steps, inputs, operator, attributes, name: "Softmax" });
                 }

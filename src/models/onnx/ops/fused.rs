@@ -4,7 +4,7 @@ use super::{Call, Outcome, arithmetic, axis, linear, normalize, one};
 use crate::{
     device::kernels::{self, Activation},
     models::onnx::{
-        host::Array,
+        host::{Array, elements},
         value::{Floats, RANK, Value},
     },
 };
@@ -29,6 +29,7 @@ pub(in super::super) fn linear(mut call: Call<'_>) -> Outcome<Vec<Value>> {
         return Err(format!("{shape:?} and {:?} have no matrix product", weight.shape()));
     }
     *shape.last_mut().ok_or("it has no columns")? = outputs;
+    elements(&shape)?;
     let (x, bias) = (x.rows(inputs), bias.fixed::<1>()?);
     let weight = weight.fixed::<2>()?.transpose();
     match onto {
@@ -50,16 +51,17 @@ pub(in super::super) fn linear(mut call: Call<'_>) -> Outcome<Vec<Value>> {
 /// An array times what it was multiplied with, of which a single number is kept apart.
 fn scaled(call: &mut Call<'_>, array: usize, factor: usize, scale: &mut f32) -> Outcome<Floats> {
     let array = call.value(array)?;
-    let single = |value: &Value| match value {
-        Value::Reals(host) => host.single(),
+    let Some(factor) = call.optional(factor) else { return array.floats(call.device) };
+    // A number of more dimensions than the array would give its own to the result.
+    let single = |value: &Value, other: &Value| match value {
+        Value::Reals(host) if host.shape().len() <= other.shape().len() => host.single(),
         _ => None,
     };
-    let Some(factor) = call.optional(factor) else { return array.floats(call.device) };
-    if let Some(number) = single(&factor) {
+    if let Some(number) = single(&factor, &array) {
         *scale *= number;
         return array.floats(call.device);
     }
-    if let Some(number) = single(&array) {
+    if let Some(number) = single(&array, &factor) {
         *scale *= number;
         return factor.floats(call.device);
     }
@@ -81,9 +83,8 @@ pub(in super::super) fn attention(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     let rank = q.rank();
     let lead = |floats: &Floats| floats.shape()[..floats.rank().saturating_sub(2)].to_vec();
     let alike = rank >= 2 && lead(&q) == lead(&k) && lead(&q) == lead(&v);
-    let last = call.opset >= 13
-        && matches!(axis(call.int(AXIS, -1), rank), Ok(at) if at + 1 == rank)
-        || call.int(AXIS, -1) + 1 == rank as i64;
+    let along = call.int(AXIS, normalize::default_axis(call.opset));
+    let last = matches!(axis(along, rank), Ok(at) if at + 1 == rank);
     let fits = bias.as_ref().is_none_or(|bias| bias.rank() <= rank);
     if !(alike && last && fits) {
         let mut scores = linear::product(q, k)?;
@@ -91,7 +92,7 @@ pub(in super::super) fn attention(mut call: Call<'_>) -> Outcome<Vec<Value>> {
         if let Some(bias) = bias {
             scores = arithmetic::sum_of(scores, bias)?;
         }
-        let weights = normalize::softmax_along(scores, call.int(AXIS, -1), call.opset)?;
+        let weights = normalize::softmax_along(scores, along, call.opset)?;
         return one(linear::product(weights, v)?);
     }
     let bias = bias.map(Floats::tensor);

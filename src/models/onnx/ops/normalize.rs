@@ -75,7 +75,7 @@ fn softmax_of(value: Tensor<RANK>, place: usize) -> Tensor<RANK> {
     if place + 1 == RANK { kernels::softmax(value) } else { activation::softmax(value, place) }
 }
 
-fn default_axis(opset: i64) -> i64 {
+pub(super) fn default_axis(opset: i64) -> i64 {
     if opset < 13 { 1 } else { -1 }
 }
 
