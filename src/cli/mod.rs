@@ -30,6 +30,7 @@ use crate::{
     manifest::ManifestErrors,
     pipeline::RunError,
     report::{self, Look},
+    stages::ProjectError,
 };
 
 /// What a command ends with.
@@ -121,8 +122,13 @@ impl Command {
 fn tell(failure: &miette::Report) -> Exit {
     let look = Look::stderr();
     let all_of = |path: &Path| report::diagnostics(failure.as_ref(), path, look);
-    let text = match (failure.downcast_ref::<ManifestErrors>(), failure.downcast_ref::<Problems>())
-    {
+    // A stage may find a mistake in the manifest too.
+    let by_stage = match failure.downcast_ref::<ProjectError>() {
+        Some(ProjectError::Manifest(errors)) => Some(errors),
+        _ => None,
+    };
+    let mistakes = failure.downcast_ref::<ManifestErrors>().or(by_stage);
+    let text = match (mistakes, failure.downcast_ref::<Problems>()) {
         (Some(errors), _) => all_of(&errors.path),
         (_, Some(problems)) => all_of(&problems.path),
         _ => report::diagnostic(failure.as_ref(), look),

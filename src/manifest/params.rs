@@ -23,6 +23,11 @@ pub trait Params: Serialize + Clone {
         self.clone()
     }
 
+    /// Whether a field has a value of its own, rather than that of the field that it follows.
+    fn states(&self, field: &str) -> bool {
+        fields(self).iter().any(|(name, value)| name == field && *value != Value::None)
+    }
+
     /// Name and value of every field that counts, sorted by name. Values are typed: `1e-4` and
     /// `0.0001` are one value, and so are a default and the same value stated.
     fn key_values(&self) -> Vec<(String, Value)> {

@@ -14,6 +14,7 @@ use crate::{
     dataset::{self, DatasetError, PictureFile},
     manifest::{Dataset, Manifest, ManifestErrors, Params},
     pipeline::{GraphError, KeyPart, Origin, StageError, Store},
+    weights::Checkpoint,
 };
 
 /// One picture of a dataset with what is known of it before any work.
@@ -82,7 +83,7 @@ impl Site {
             // A default that follows another field is found where that one is written.
             let other = P::STANDS_FOR.iter().find(|(field, _)| *field == name);
             let mut origin = self.origin(format!("{table}.{name}"));
-            if let (Origin::Manifest { span: None, .. }, Some((_, other))) = (&origin, other) {
+            if let (Some((_, other)), false) = (other, params.states(&name)) {
                 origin = self.origin(format!("{table}.{other}"));
             }
             KeyPart { name, value: Some(value), origin }
@@ -90,12 +91,20 @@ impl Site {
         params.key_values().into_iter().map(part).collect()
     }
 
-    /// A key part for a file of weights or tags: the digest of its bytes.
+    /// A key part for a file of weights or tags: the digest of its bytes; of a folder of shards, that of
+    /// their digests.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn model(&self, name: &str, path: &Path) -> Result<KeyPart, StageError> {
-        let digest = self.store.digest_file(path)?;
+        let files = Checkpoint::files(path)?;
+        let digests = files.iter().map(|file| self.store.digest_file(file));
+        let digest = match digests.collect::<Result<Vec<_>, _>>()?[..] {
+            [one] => one,
+            ref all => {
+                Digest::of(&all.iter().flat_map(Digest::as_bytes).copied().collect::<Vec<_>>())
+            }
+        };
         Ok(KeyPart::new(name, digest, Origin::Model(path.to_owned())))
     }
 

@@ -136,20 +136,32 @@ impl Checkpoint {
     }
 
     fn add_shards(&mut self) -> Result<(), WeightsError> {
-        let folder = self.path.clone();
-        let unreadable = |source| WeightsError::Read { path: folder.clone(), source };
-        let mut shards = Vec::new();
-        for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|extension| extension == "safetensors") {
-                shards.push(path);
-            }
-        }
+        let shards = Self::files(&self.path)?;
         if shards.is_empty() {
             return Err(self.malformed("weight", "the folder has no .safetensors file".to_owned()));
         }
-        shards.sort();
         shards.iter().try_for_each(|shard| self.add_safetensors(shard))
+    }
+
+    /// The files that hold the weights at `path`: itself or, of a folder, its `.safetensors` files,
+    /// sorted.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn files(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
+        if !path.is_dir() {
+            return Ok(vec![path.to_owned()]);
+        }
+        let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).map_err(unreadable)? {
+            let file = entry.map_err(unreadable)?.path();
+            if file.extension().is_some_and(|extension| extension == "safetensors") {
+                files.push(file);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     fn add_safetensors(&mut self, path: &Path) -> Result<(), WeightsError> {

@@ -237,3 +237,32 @@ fn in_transformers() -> Vec<u8> {
     file.names().for_each(|name| writer.tensor(&file.bytes(name).unwrap()).unwrap());
     writer.finish().unwrap()
 }
+
+#[test]
+fn weights_may_be_a_folder_of_shards() {
+    let bytes = Project::demo_model("blip.safetensors");
+    let file = Checkpoint::from_bytes(Path::new("blip.safetensors"), bytes).unwrap();
+    let project = project("");
+    let names: Vec<_> = file.names().collect();
+    for (index, names) in names.chunks(names.len().div_ceil(2)).enumerate() {
+        let entry = |name: &&str| {
+            let info = file.info(name).unwrap().clone();
+            Entry { name: (*name).to_owned(), dtype: info.dtype, shape: info.shape }
+        };
+        let entries: Vec<_> = names.iter().map(entry).collect();
+        let mut writer = Writer::new(Vec::new(), &entries, &BTreeMap::new()).unwrap();
+        names.iter().for_each(|name| writer.tensor(&file.bytes(name).unwrap()).unwrap());
+        project.file(&format!("shards/{index}.safetensors"), writer.finish().unwrap());
+    }
+    let text = project.read("project.toml");
+    let line = text.lines().find(|line| line.starts_with("blip = ")).unwrap().to_owned();
+    project.replace(&line, "blip = \"shards\"");
+    project.call(&["check", "project.toml"]).exits(0);
+    assert_eq!(words(&project), captions(""));
+    // Another file among them is another network.
+    let plan = project.plan();
+    assert!(plan.starts_with("label 0 of 8"), "{plan}");
+    project
+        .file("shards/0.safetensors", std::fs::read(project.path("shards/1.safetensors")).unwrap());
+    assert!(project.plan().starts_with("label 8 of 8"), "{}", project.plan());
+}

@@ -372,3 +372,14 @@ fn who_names_the_stage_means_its_network_too() {
     let forced = call(&["--force", "tag.probabilities"]);
     assert_eq!(forced.counts(), "tag.probabilities 5 of 5, tag 0 of 5", "equal probabilities");
 }
+
+#[test]
+fn why_says_that_the_command_line_set_a_threshold() {
+    let project = Project::fresh();
+    project.run().exits(0);
+    let set = ["--set", "stages.tag.general_threshold=0.1"];
+    let why = project.call(&[&["why", "project.toml", "tag", "coffee.webp"], &set[..]].concat());
+    let told = why.exits(0).stdout;
+    let line = told.lines().find(|line| line.contains("general_threshold")).expect("the threshold");
+    assert!(line.contains("--set"), "{told}");
+}
