@@ -222,7 +222,7 @@ fn a_list_of_another_length_is_refused() {
         &["24 numbers per picture, and selected_tags.csv lists 23 tags"],
     );
     project.remove("tagger/selected_tags.csv");
-    project.file("tagger/tag_mapping.json", r#"{"0": {"tag": "x", "category": "General"}}"#);
+    project.file("tagger/tag_mapping.json", r#"{"0": {"tag": "x", "category": "Rating"}}"#);
     refused(
         &project,
         "fluxpipe::tagger::signature",
