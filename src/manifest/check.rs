@@ -139,8 +139,13 @@ impl Check {
 
     fn list(&mut self, node: &Node, nodes: &[Node], schema: &Json, path: &str) -> bool {
         let mut fit = true;
+        let mut each = schema["items"].clone();
+        // What an item means is said where the list is.
+        if each["description"].is_null() {
+            each["description"] = schema["description"].clone();
+        }
         for (index, item) in nodes.iter().enumerate() {
-            fit &= self.value(item, &schema["items"], &below(path, &index.to_string()));
+            fit &= self.value(item, &each, &below(path, &index.to_string()));
         }
         let length = nodes.len() as u64;
         let too_few = schema["minItems"].as_u64().filter(|least| length < *least);

@@ -39,7 +39,7 @@ pub struct Tag {
     /// Whether a character `name_(series)` is written as `name` and `series`.
     pub character_tag_expand: bool,
     /// Tags to be written in another way: pairs of a tag, as it would be written, and what stands for
-    /// it.
+    /// it: a tag, several with the separator between them, or none.
     pub tag_replacement: TagReplacement,
     /// Tags that are never written, as they would be written.
     pub undesired_tags: TagList,

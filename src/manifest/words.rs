@@ -37,6 +37,7 @@ pub(super) fn expected(schema: &Json) -> String {
         Some("object") => "a table",
         Some("array") => match (schema["items"]["type"].as_str(), schema["maxItems"].as_u64()) {
             (Some("integer"), Some(count)) => return format!("a list of {count} whole numbers"),
+            (Some("string"), Some(2)) => "a pair of two texts",
             (Some("string"), _) => "a list of texts",
             (Some("array"), _) => "a list of pairs",
             (Some("object"), _) => "a list of tables",
@@ -54,6 +55,10 @@ pub(super) fn expected(schema: &Json) -> String {
 /// means.
 pub(super) fn rewritten(node: &Node, schema: &Json, path: &str) -> String {
     let key = path.rsplit('.').next().unwrap_or(path);
+    // An item of a list is not written by its number.
+    if key.parse::<usize>().is_ok() {
+        return about(schema);
+    }
     let written = node.place.written().trim();
     let bare = written.trim_matches(['"', '\'']);
     let schema_type = schema["anyOf"][0]["type"].as_str().or(schema["type"].as_str());

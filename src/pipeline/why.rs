@@ -1,5 +1,6 @@
 //! Why an item runs, or what it depends on where it does not.
 
+use petgraph::Direction;
 use serde::Serialize;
 
 use super::{
@@ -25,7 +26,8 @@ pub struct Why {
     pub stage: String,
     /// Its kind.
     pub kind: String,
-    /// The items asked for; for a whole stage those that run or failed, or all if there are none.
+    /// The items asked for; for a whole stage those that run or failed, or all if there are none. An
+    /// item that failed in a stage before is told as an item of that one.
     pub items: Vec<Account>,
     /// Items that are not listed.
     pub more: usize,
@@ -97,13 +99,16 @@ pub fn why(
     }
     let _ = store.save_digests();
     let accountant = Accountant { graph, store, done: &done };
-    let places = accountant.places(asked, item)?;
+    let (told, places) = match (accountant.places(asked, item), item) {
+        (Err(error), Some(item)) => accountant.failed_before(asked, item).ok_or(error)?,
+        (places, _) => (asked, places?),
+    };
     let listed = places.iter().take(LISTED);
     let node = &graph.nodes()[asked];
     Ok(Why {
         stage: node.name.clone(),
         kind: node.stage.kind().to_owned(),
-        items: listed.map(|&place| accountant.account(asked, place, None, 0)).collect(),
+        items: listed.map(|&place| accountant.account(told, place, None, 0)).collect(),
         more: places.len().saturating_sub(LISTED),
     })
 }
@@ -146,6 +151,18 @@ impl Accountant<'_> {
         let help = format!("{word}: {}", names.join(", "));
         let stage = self.graph.nodes()[stage].name.clone();
         Err(RunError::UnknownItem { stage, item: item.to_owned(), help })
+    }
+
+    /// The item that a stage has not since it failed in a stage before: that one, and its place there.
+    fn failed_before(&self, stage: usize, item: &str) -> Option<(usize, Vec<usize>)> {
+        let before = self.graph.reached(stage, Direction::Incoming);
+        // The graph is in order: the first one that has the item is where it failed.
+        (0..stage).filter(|&other| before[other]).find_map(|other| {
+            let places = self.places(other, Some(item)).ok()?;
+            let decisions = &self.done[other].as_ref()?.decisions;
+            let failed = |place: &usize| matches!(decisions[*place].state, ItemState::Failed(_));
+            places.iter().all(failed).then_some((other, places))
+        })
     }
 
     /// The account of an item; `old` is the key to compare with, where another than its last.

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -18,7 +18,7 @@ use super::{
     site::needed,
 };
 use crate::{
-    manifest::{self, Order},
+    manifest::{self, Mistake, Order},
     models::tagger::{self, Category, Family, Labels, TagOrder, TagRules, TagTable, Tagger},
     pipeline::{
         Blob, Draft, Finished, Frequency, ItemSpec, Publication, Recipe, Stage, StageError, Store,
@@ -27,7 +27,8 @@ use crate::{
 };
 
 /// Raised with a reason whenever tags change for equal inputs.
-const ALGORITHM: (i64, &str) = (2, "tags are made of stored probabilities");
+const ALGORITHM: (i64, &str) =
+    (3, "what a rule makes several tags of is several tags to the other rules");
 
 /// Name of the blob: the line of tags.
 const BLOB: &str = "tags";
@@ -104,9 +105,41 @@ fn matters(parameter: &str, table: &TagTable) -> bool {
     table.family == Family::TagMapping || table.tags.iter().any(|tag| tag.category == kind)
 }
 
+/// The tagger has tags of the kinds of which the likeliest one is asked for.
+fn kinds_are_listed(
+    site: &Site,
+    name: &str,
+    config: &manifest::Tag,
+    list: &Path,
+) -> Result<(), ProjectError> {
+    use Category::{Quality, Rating};
+    let asked = [
+        (config.use_rating_tags, "use_rating_tags", Rating, "rating"),
+        (config.use_rating_tags_as_last_tag, "use_rating_tags_as_last_tag", Rating, "rating"),
+        (config.use_quality_tags, "use_quality_tags", Quality, "quality"),
+        (config.use_quality_tags_as_last_tag, "use_quality_tags_as_last_tag", Quality, "quality"),
+    ];
+    let mut asked = asked.into_iter().filter(|(asked, ..)| *asked).peekable();
+    if asked.peek().is_none() {
+        return Ok(());
+    }
+    // A list that cannot be read is told where it is needed.
+    let Ok(table) = TagTable::read(list) else { return Ok(()) };
+    let absent = asked.find(|(_, _, kind, _)| table.tags.iter().all(|tag| tag.category != *kind));
+    let Some((_, field, _, kind)) = absent else { return Ok(()) };
+    let (path, file) = (format!("stages.{name}.{field}"), list.file_name().unwrap_or_default());
+    let mistake = Mistake::NoEffect {
+        path: path.clone(),
+        reason: format!("{} lists no {kind} tags", file.display()),
+        help: format!("take `{field}` out, or name a tagger that has {kind} tags"),
+    };
+    Err(site.manifest.mistake(&[(&path, "has no effect")], mistake).into())
+}
+
 impl Tag {
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Tag) -> Result<Self, ProjectError> {
         let list = TagTable::beside(&graph(site, name)?);
+        kinds_are_listed(site, name, config, &list)?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), list })
     }
 

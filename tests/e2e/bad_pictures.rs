@@ -45,6 +45,16 @@ fn it_is_reported_and_left_out_and_the_others_go_on() {
         insta::assert_snapshot!("left_out", told.seen());
     });
 
+    // A stage that it never came to tells where it failed.
+    for (stage, before) in [("tag", "tag.probabilities"), ("cache", "label")] {
+        for name in ["broken.png", "broken"] {
+            let why = project.call(&["why", "project.toml", stage, name]).exits(0).stdout;
+            let told = [format!("{before} broken.png"), "it failed in an earlier run".to_owned()];
+            assert!(told.iter().all(|words| why.contains(words)), "{stage} {name}: {why}");
+        }
+    }
+    project.call(&["why", "project.toml", "tag", "nothing.png"]).exits(2);
+
     // Once it is mended it is a sample like any other.
     project.demo_picture("horse.png", "pictures/broken.png");
     project.does(

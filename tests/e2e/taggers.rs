@@ -222,12 +222,33 @@ fn a_list_of_another_length_is_refused() {
         &["24 numbers per picture, and selected_tags.csv lists 23 tags"],
     );
     project.remove("tagger/selected_tags.csv");
-    project.file("tagger/tag_mapping.json", r#"{"0": {"tag": "x", "category": "General"}}"#);
+    project.file("tagger/tag_mapping.json", r#"{"0": {"tag": "x", "category": "Rating"}}"#);
     refused(
         &project,
         "fluxpipe::tagger::signature",
         &["24 numbers per picture, and tag_mapping.json lists 1 tags"],
     );
+}
+
+#[test]
+fn a_quality_that_the_list_has_not_is_asked_for_in_vain() {
+    let project = project();
+    place(&project, "model.onnx", &graph());
+    project.replace("order = \"csv\"", "order = \"csv\"\nuse_quality_tags = true");
+    let in_vain = |list: &str| {
+        for command in ["check", "plan", "run"] {
+            let run = project.call(&[command, "project.toml"]).exits(2);
+            for words in ["fluxpipe::manifest::no_effect", list, "use_quality_tags = true"] {
+                assert!(run.stderr.contains(words), "{command}: {words}: {}", run.stderr);
+            }
+        }
+    };
+    in_vain("selected_tags.csv lists no quality tags");
+    project.remove("tagger/selected_tags.csv");
+    project.file("tagger/tag_mapping.json", mapping());
+    in_vain("tag_mapping.json lists no quality tags");
+    project.file("tagger/tag_mapping.json", mapping().replacen("General", "Quality", 1));
+    project.call(&["check", "project.toml"]).exits(0);
 }
 
 #[test]

@@ -149,6 +149,11 @@ fn values() {
         ],
         &["wrong_type"; 9],
     );
+    case(
+        "pairs",
+        &[("thresh = 0.4", "tag_replacement = [[\"day\"], [\"day\", \"\"], \"day,night\"]")],
+        &["out_of_range", "wrong_type"],
+    );
     case("wrong_type_of_table", &[("[[dataset]]", "[dataset]")], &["wrong_type"]);
     case(
         "unknown_value",

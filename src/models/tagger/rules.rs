@@ -2,7 +2,10 @@
 //!
 //! Where the public tagger script turns an order around (`character_tags_first`, `always_first_tags`),
 //! tags come here in the order they are listed; and replacements, which have no effect there, have one
-//! here.
+//! here. A name that rules make several tags of is several tags to all rules that follow, where the
+//! script goes on with one text.
+
+use std::collections::BTreeSet;
 
 use super::tags::{Category, Family, TagTable};
 
@@ -49,7 +52,8 @@ pub struct TagRules {
     pub character_tags_first: bool,
     /// Writes `name_(series)` as `name` and `series`.
     pub character_tag_expand: bool,
-    /// Tags to be written in another way: source (as it would be written) and target.
+    /// Tags to be written in another way: source (as it would be written) and target. A target may be
+    /// several tags with the separator between them, or none.
     pub tag_replacement: Vec<(String, String)>,
     /// Tags moved to the front, in this order, where they are present.
     pub always_first_tags: Vec<String>,
@@ -113,8 +117,12 @@ impl TagRules {
 pub struct Labels {
     rules: TagRules,
     family: Family,
-    /// Name and kind of each output; `None` for one that is never written.
-    labels: Vec<(Option<String>, Category)>,
+    /// The tags that each output is written as, mostly one, and its kind; none for an output that is
+    /// never written.
+    labels: Vec<(Vec<String>, Category)>,
+    /// What replacements may write. Only of these a picture has none twice: two characters of one
+    /// series, expanded, name it twice in the script's files too.
+    targets: BTreeSet<String>,
 }
 
 impl Labels {
@@ -122,11 +130,15 @@ impl Labels {
     #[must_use]
     pub fn new(table: &TagTable, rules: &TagRules) -> Self {
         let label = |name: &str, category| {
-            let name = written(name, category, rules);
-            (rules.is_desired(&name).then_some(name), category)
+            let mut names = written(name, category, rules);
+            names.retain(|name| rules.is_desired(name));
+            (names, category)
         };
         let labels = table.tags.iter().map(|tag| label(&tag.name, tag.category)).collect();
-        Self { rules: rules.clone(), family: table.family, labels }
+        let targets = rules.tag_replacement.iter();
+        let targets = targets.flat_map(|(_, target)| split(target, &rules.caption_separator));
+        let targets = targets.map(str::to_owned).collect();
+        Self { rules: rules.clone(), family: table.family, labels, targets }
     }
 
     /// Number of outputs that are named.
@@ -159,13 +171,15 @@ impl Labels {
             }
         }
 
-        let mut tags: Vec<&str> =
-            order.into_iter().filter_map(|index| self.labels[index].0.as_deref()).collect();
+        let names = order.into_iter().flat_map(|index| &self.labels[index].0);
+        let mut tags: Vec<&str> = names.map(String::as_str).collect();
         let place = |tag: &&str| {
             let mut first = rules.always_first_tags.iter();
             first.position(|name| name.trim() == *tag).unwrap_or(usize::MAX)
         };
         tags.sort_by_key(place);
+        let mut seen = BTreeSet::new();
+        tags.retain(|tag| !self.targets.contains(*tag) || seen.insert(*tag));
         tags
     }
 
@@ -229,207 +243,47 @@ pub fn split<'a>(text: &'a str, caption_separator: &'a str) -> impl Iterator<Ite
 /// Adds `tags` to those of a text that is there already, each once.
 #[must_use]
 pub fn append(existing: &str, tags: &[&str], caption_separator: &str) -> String {
-    let known: Vec<&str> = split(existing, caption_separator).collect();
-    let new = tags.iter().filter(|tag| !known.contains(*tag));
-    known.iter().chain(new).copied().collect::<Vec<_>>().join(caption_separator)
-}
-
-/// A tag as it is written.
-fn written(name: &str, category: Category, rules: &TagRules) -> String {
-    let mut name = name.to_owned();
-    if rules.character_tag_expand && category == Category::Character {
-        name = expanded(&name, &rules.caption_separator);
-    }
-    if rules.remove_underscore && name.chars().count() > 3 {
-        name = name.replace('_', " ");
-    }
-    for (source, target) in &rules.tag_replacement {
-        if name == *source {
-            name.clone_from(target);
+    let mut all: Vec<&str> = split(existing, caption_separator).collect();
+    for tag in tags {
+        if !all.contains(tag) {
+            all.push(tag);
         }
     }
-    name
+    all.join(caption_separator)
 }
 
-/// `name_(series)` as `name`, separator, `series`.
-fn expanded(name: &str, separator: &str) -> String {
-    let Some((who, series)) = name.strip_suffix(')').and_then(|name| name.rsplit_once('(')) else {
-        return name.to_owned();
+/// The tags that a name is written as.
+fn written(name: &str, category: Category, rules: &TagRules) -> Vec<String> {
+    let mut names = match expanded(name) {
+        Some(parts) if rules.character_tag_expand && category == Category::Character => {
+            parts.map(str::to_owned).to_vec()
+        }
+        _ => vec![name.to_owned()],
     };
-    format!("{}{separator}{series}", who.strip_suffix('_').unwrap_or(who))
+    // Whether it is long is asked of the whole name, as in the script: `x_y_(z)` becomes `x y`, `z`.
+    if rules.remove_underscore && (names.len() > 1 || name.chars().count() > 3) {
+        for name in &mut names {
+            *name = name.replace('_', " ");
+        }
+    }
+    for (source, target) in &rules.tag_replacement {
+        let replaced = |name: String| {
+            if name != *source {
+                return vec![name];
+            }
+            split(target, &rules.caption_separator).map(str::to_owned).collect()
+        };
+        names = names.into_iter().flat_map(replaced).collect();
+    }
+    names
+}
+
+/// `name` and `series` of `name_(series)`.
+fn expanded(name: &str) -> Option<[&str; 2]> {
+    let (who, series) = name.strip_suffix(')')?.rsplit_once('(')?;
+    let parts = [who.strip_suffix('_').unwrap_or(who), series];
+    parts.iter().all(|part| !part.is_empty()).then_some(parts)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{super::tags::Tag, *};
-
-    const PROBABILITIES: [f32; 7] = [0.2, 0.7, 0.9, 0.35, 0.1, 0.6, 0.8];
-
-    fn table(rows: &[(&str, Category)], family: Family) -> TagTable {
-        let tag = |&(name, category): &(&str, Category)| Tag { name: name.to_owned(), category };
-        TagTable { tags: rows.iter().map(tag).collect(), family }
-    }
-
-    fn text(change: impl FnOnce(&mut TagRules)) -> String {
-        use Category::{Character, General, Rating};
-        let rows = [
-            ("general", Rating),
-            ("explicit", Rating),
-            ("long_hair", General),
-            ("^_^", General),
-            ("sky", General),
-            ("rem_(re:zero)", Character),
-            ("saber_(swimsuit)_(fate)", Character),
-        ];
-        let mut rules = TagRules::default();
-        change(&mut rules);
-        Labels::new(&table(&rows, Family::SelectedTags), &rules).text(&PROBABILITIES)
-    }
-
-    fn owned(list: &[&str]) -> Vec<String> {
-        list.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn tags_come_in_the_order_of_the_list() {
-        assert_eq!(text(|_| {}), "long_hair, ^_^, rem_(re:zero), saber_(swimsuit)_(fate)");
-        assert_eq!(
-            text(|rules| rules.general_threshold = 0.36),
-            "long_hair, rem_(re:zero), saber_(swimsuit)_(fate)"
-        );
-        assert_eq!(
-            text(|rules| rules.character_threshold = 0.7),
-            "long_hair, ^_^, saber_(swimsuit)_(fate)"
-        );
-    }
-
-    #[test]
-    fn or_the_most_probable_first() {
-        let confidence = |rules: &mut TagRules| rules.order = Some(TagOrder::Confidence);
-        assert_eq!(text(confidence), "long_hair, saber_(swimsuit)_(fate), rem_(re:zero), ^_^");
-        let characters = text(|rules| {
-            confidence(rules);
-            rules.character_tags_first = true;
-        });
-        assert_eq!(characters, "saber_(swimsuit)_(fate), rem_(re:zero), long_hair, ^_^");
-    }
-
-    /// One tag of each kind, and two of those of which one applies.
-    fn mapped(probabilities: &[f32], change: impl FnOnce(&mut TagRules)) -> String {
-        use Category::{Artist, Character, Copyright, General, Meta, Model, Quality, Rating};
-        let rows = [
-            ("safe", Rating),
-            ("explicit", Rating),
-            ("best", Quality),
-            ("worst", Quality),
-            ("general", General),
-            ("character", Character),
-            ("copyright", Copyright),
-            ("meta", Meta),
-            ("model", Model),
-            ("artist", Artist),
-        ];
-        let mut rules = TagRules::default();
-        change(&mut rules);
-        Labels::new(&table(&rows, Family::TagMapping), &rules).text(probabilities)
-    }
-
-    #[test]
-    fn a_mapping_has_a_threshold_for_each_kind_and_an_order_of_its_own() {
-        let rising = [0.0, 0.0, 0.0, 0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
-        let all = "artist, model, meta, copyright, character, general";
-        assert_eq!(mapped(&rising, |_| {}), all);
-        assert_eq!(
-            mapped(&rising, |rules| rules.order = Some(TagOrder::List)),
-            "general, character, copyright, meta, model, artist"
-        );
-        type Set = fn(&mut TagRules);
-        let each: [(Set, &str); 6] = [
-            (|rules| rules.general_threshold = 1.1, "artist, model, meta, copyright, character"),
-            (|rules| rules.character_threshold = 1.1, "artist, model, meta, copyright, general"),
-            (|rules| rules.copyright_threshold = 1.1, "artist, model, meta, character, general"),
-            (|rules| rules.meta_threshold = 1.1, "artist, model, copyright, character, general"),
-            (|rules| rules.model_threshold = 1.1, "artist, meta, copyright, character, general"),
-            (|rules| rules.artist_threshold = 1.1, "model, meta, copyright, character, general"),
-        ];
-        for (set, expected) in each {
-            assert_eq!(mapped(&rising, set), expected);
-        }
-    }
-
-    #[test]
-    fn the_rating_stands_outside_of_the_quality() {
-        let probabilities = [0.4, 0.9, 0.8, 0.7, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0];
-        let front = |rules: &mut TagRules| {
-            (rules.use_rating_tags, rules.use_quality_tags) = (true, true);
-        };
-        assert_eq!(mapped(&probabilities, front), "explicit, best, general");
-        let back = |rules: &mut TagRules| {
-            (rules.use_rating_tags_as_last_tag, rules.use_quality_tags_as_last_tag) = (true, true);
-        };
-        assert_eq!(mapped(&probabilities, back), "general, best, explicit");
-        // A kind of which no output reaches the lowest threshold has nothing to say.
-        let lower = [0.2, 0.1, 0.3, 0.2, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(mapped(&lower, front), "general");
-        let least = |rules: &mut TagRules| {
-            front(rules);
-            rules.meta_threshold = 0.25;
-        };
-        assert_eq!(mapped(&lower, least), "best, general");
-    }
-
-    #[test]
-    fn characters_come_first_in_the_order_of_the_list() {
-        let found = text(|rules| rules.character_tags_first = true);
-        assert_eq!(found, "rem_(re:zero), saber_(swimsuit)_(fate), long_hair, ^_^");
-    }
-
-    #[test]
-    fn names_are_rewritten() {
-        let found = text(|rules| {
-            rules.remove_underscore = true;
-            rules.character_tag_expand = true;
-        });
-        assert_eq!(found, "long hair, ^_^, rem, re:zero, saber (swimsuit), fate");
-    }
-
-    #[test]
-    fn a_rating_is_written_once() {
-        let both = text(|rules| {
-            rules.use_rating_tags = true;
-            rules.use_rating_tags_as_last_tag = true;
-            rules.character_threshold = 1.1;
-        });
-        assert_eq!(both, "explicit, long_hair, ^_^");
-        let undesired = text(|rules| {
-            rules.use_rating_tags_as_last_tag = true;
-            rules.undesired_tags = owned(&["explicit", "^_^"]);
-            rules.character_threshold = 1.1;
-        });
-        assert_eq!(undesired, "long_hair");
-    }
-
-    #[test]
-    fn replacements_see_the_name_as_written() {
-        let found = text(|rules| {
-            rules.remove_underscore = true;
-            rules.tag_replacement = vec![("long hair".to_owned(), "mane".to_owned())];
-            rules.undesired_tags = owned(&["long hair", "rem (re:zero)"]);
-            rules.caption_separator = " | ".to_owned();
-        });
-        assert_eq!(found, "mane | ^_^ | saber (swimsuit) (fate)");
-    }
-
-    #[test]
-    fn some_tags_always_come_first_in_the_order_given() {
-        let found =
-            text(|rules| rules.always_first_tags = owned(&["rem_(re:zero)", " ^_^", "sky"]));
-        assert_eq!(found, "rem_(re:zero), ^_^, long_hair, saber_(swimsuit)_(fate)");
-    }
-
-    #[test]
-    fn appended_tags_are_not_repeated() {
-        let found = append("a man, sky,, hat \n", &["sky", "cloud"], ", ");
-        assert_eq!(found, "a man, sky, hat, cloud");
-    }
-}
+mod tests;
