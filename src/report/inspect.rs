@@ -33,6 +33,9 @@ pub struct WeightFile {
     /// The version of the standard operators that a graph is written in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub opset: Option<i64>,
+    /// What a person should know of this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Operators of a graph that fluxpipe cannot compute, each with a node that uses it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unsupported: Vec<String>,
@@ -92,10 +95,12 @@ impl WeightFile {
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<12}{value}");
         };
-        line(
-            "network",
-            self.network.clone().unwrap_or_else(|| "not one that fluxpipe knows".to_owned()),
-        );
+        // A graph runs whatever network it is.
+        match &self.network {
+            Some(network) => line("network", network.clone()),
+            None if self.opset.is_some() => {}
+            None => line("network", "not one that fluxpipe knows".to_owned()),
+        }
         if let Some(size) = &self.size {
             line("size", size.clone());
         }
@@ -117,11 +122,17 @@ impl WeightFile {
         if let Some(opset) = self.opset {
             line("opset", opset.to_string());
         }
+        if let Some(note) = &self.note {
+            line("note", note.clone());
+        }
         for (index, port) in self.ports.iter().enumerate() {
             line(if index == 0 { "ports" } else { "" }, port.clone());
         }
         if !self.operators.is_empty() {
             line("operators", counted(&self.operators));
+        }
+        if self.opset.is_some() && self.unsupported.is_empty() {
+            line("supported", "all operators".to_owned());
         }
         for (index, operator) in self.unsupported.iter().enumerate() {
             line(if index == 0 { "unsupported" } else { "" }, operator.clone());

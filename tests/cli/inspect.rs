@@ -81,7 +81,7 @@ fn field(key: u8, value: impl AsRef<[u8]>) -> Vec<u8> {
 
 /// A `ValueInfoProto` of a tensor; a size of zero is an open one.
 fn port(name: &str, element: u64, sizes: &[u64]) -> Vec<u8> {
-    let size = |&size: &u64| field(1, if size == 0 { field(2, "any") } else { varint(1, size) });
+    let size = |&size: &u64| field(1, if size == 0 { field(2, "batch") } else { varint(1, size) });
     let shape: Vec<u8> = sizes.iter().flat_map(size).collect();
     let tensor = [varint(1, element), field(2, shape)].concat();
     [field(1, name), field(2, field(1, tensor))].concat()
@@ -92,8 +92,12 @@ fn node(operator: &str, inputs: &[&str], output: &str, name: &str) -> Vec<u8> {
     [inputs, field(2, output), field(3, name), field(4, operator)].concat()
 }
 
-/// A graph of opset 17 that adds its inputs `a` and `b`, and says where the sum is above 1.
+/// A graph of opset 17 that adds its inputs `a` and `b`, and says where the sum is above `b`.
 fn graph(operator: &str) -> Vec<u8> {
+    graph_of(operator, 17)
+}
+
+fn graph_of(operator: &str, opset: u64) -> Vec<u8> {
     let nodes = [
         node(operator, &["a", "b"], "sum", "first"),
         node("Greater", &["sum", "b"], "more", "second"),
@@ -106,7 +110,7 @@ fn graph(operator: &str) -> Vec<u8> {
         field(12, port("sum", 1, &[0, 2])),
         field(12, port("more", 9, &[0, 2])),
     ];
-    [varint(1, 8), field(7, body.concat()), field(8, varint(2, 17))].concat()
+    [varint(1, 8), field(7, body.concat()), field(8, varint(2, opset))].concat()
 }
 
 fn tensors(project: &Project, file: &str, tensors: &[(&str, &[usize], &[f32])]) {
@@ -157,13 +161,27 @@ fn inputs_that_are_not_those_of_the_graph_are_all_named() {
 }
 
 #[test]
+fn a_graph_that_runs_is_said_to() {
+    let project = Project::new();
+    project.file("sum.onnx", graph("Add"));
+    insta::assert_snapshot!(project.run(&["inspect", "sum.onnx"]).exits(0).seen());
+    // A version that came after the operators were written.
+    project.file("sum.onnx", graph_of("Add", 99));
+    let text = project.run(&["inspect", "sum.onnx"]).exits(0).stdout;
+    assert!(text.contains("note") && text.contains("newer than opset"), "{text}");
+}
+
+#[test]
 fn a_graph_with_unknown_operators_is_described_and_not_run() {
     let project = Project::new();
     project.file("sum.onnx", graph("Concoct"));
     let found = project.run(&["inspect", "sum.onnx", "--json"]).exits(0).json();
     assert_eq!(found["unsupported"][0], "Concoct at node `first`");
     assert_eq!(found["opset"], 17);
-    assert_eq!(found["ports"][0], "in  a float [any, 2]");
+    assert!(found.get("note").is_none());
+    let text = project.run(&["inspect", "sum.onnx"]).exits(0).stdout;
+    assert!(text.contains("unsupported") && !text.contains("all operators"), "{text}");
+    assert_eq!(found["ports"][0], "in  a float [batch, 2]");
     tensors(&project, "in.safetensors", &[("a", &[1, 2], &[0.0; 2]), ("b", &[2], &[0.0; 2])]);
     let ran = project.run(&RUN).exits(3);
     assert!(ran.stderr.contains("fluxpipe::onnx::operator") && ran.stderr.contains("Concoct"));

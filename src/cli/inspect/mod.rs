@@ -13,7 +13,7 @@ use std::{
 use super::{CliError, Exit, Outcome};
 use crate::{
     base::clock::Stopwatch,
-    models::onnx::{Graph, Port},
+    models::onnx::{Graph, Port, ops},
     report::{GraphRun, Tensor, WeightFile},
     weights::Checkpoint,
 };
@@ -134,6 +134,7 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         biggest: tensors,
         operators: BTreeMap::new(),
         opset: None,
+        note: None,
         unsupported: Vec::new(),
         ports: Vec::new(),
         metadata: checkpoint.metadata().clone(),
@@ -148,11 +149,15 @@ pub(super) fn graph_at(path: &Path) -> PathBuf {
     if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
 }
 
-/// Element type and sizes of an input or output: `float [any, 3]`.
+/// Element type and sizes of an input or output, an open one by its name: `float [batch, any, 3]`.
 fn described(port: &Port) -> String {
-    let size = |size: &Option<usize>| size.map_or_else(|| "any".to_owned(), |n| n.to_string());
+    let size = |(axis, size): (usize, &Option<usize>)| match (size, port.names.get(axis)) {
+        (Some(size), _) => size.to_string(),
+        (None, Some(name)) if !name.is_empty() => name.clone(),
+        (None, _) => "any".to_owned(),
+    };
     let shape = match &port.shape {
-        Some(shape) => shape.iter().map(size).collect::<Vec<_>>().join(", "),
+        Some(shape) => shape.iter().enumerate().map(size).collect::<Vec<_>>().join(", "),
         None => "any".to_owned(),
     };
     let element = port.element.map_or("of a type that is not supported", |element| element.name());
@@ -178,10 +183,19 @@ fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
         biggest: Vec::new(),
         operators,
         opset: Some(graph.opset()),
+        note: (graph.opset() > ops::NEWEST_OPSET).then(newer),
         unsupported: graph.unsupported().iter().map(ToString::to_string).collect(),
         ports: inputs.chain(outputs).collect(),
         metadata: BTreeMap::new(),
     })
+}
+
+/// Its operators may have got attributes or other meanings that nobody here has read.
+fn newer() -> String {
+    let newest = ops::NEWEST_OPSET;
+    format!(
+        "newer than opset {newest}, up to which fluxpipe follows the ONNX text: compare results"
+    )
 }
 
 fn format_of(path: &Path) -> &'static str {

@@ -22,6 +22,8 @@ pub struct Port {
     /// Its sizes; `None` where the graph leaves one open, such as the batch. No sizes at all where the
     /// graph does not say how many there are.
     pub shape: Option<Vec<Option<usize>>>,
+    /// What the graph calls each of its dimensions; empty where it gives no name.
+    pub names: Vec<String>,
     /// Type of its elements, where the graph states one that is supported.
     pub element: Option<Element>,
 }
@@ -225,7 +227,9 @@ fn port(info: &ValueInfoProto) -> Port {
         let size = |known: bool, value: i64| usize::try_from(value).ok().filter(|_| known);
         shape.dim.iter().map(|dim| size(dim.has_dim_value(), dim.dim_value())).collect()
     });
-    Port { name: info.name.clone(), shape, element: Element::of(tensor.elem_type) }
+    let sizes = tensor.shape.iter().flat_map(|shape| &shape.dim);
+    let names = sizes.map(|dim| dim.dim_param().to_owned()).collect();
+    Port { name: info.name.clone(), shape, names, element: Element::of(tensor.elem_type) }
 }
 
 /// Leaves out the nodes whose results nobody needs, so that a forgotten training branch neither costs

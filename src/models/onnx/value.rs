@@ -9,7 +9,7 @@ use half::{bf16, f16};
 
 use super::{
     element::Element,
-    host::{Array, Host, steps},
+    host::{Array, Host, elements, steps},
     ops::Outcome,
 };
 use crate::weights::Dtype;
@@ -186,7 +186,7 @@ impl Floats {
     pub(super) fn from_tensor<const D: usize>(tensor: Tensor<D>) -> Self {
         let mut dims = [1; RANK];
         dims[RANK - D..].copy_from_slice(&tensor.dims());
-        Self { tensor: tensor.reshape(dims), rank: D }
+        Self { tensor: reshaped(tensor, dims), rank: D }
     }
 
     /// Copies an array to the device.
@@ -224,13 +224,18 @@ impl Floats {
         let shape = self.shape();
         let dims: [usize; D] = (shape.as_slice().try_into())
             .map_err(|_| format!("{D} dimensions are needed here, not {}", shape.len()))?;
-        Ok(self.tensor.reshape(dims))
+        Ok(reshaped(self.tensor, dims))
     }
 
     /// As a matrix whose rows are the last `columns` elements; leading dimensions are joined.
     pub(super) fn rows(self, columns: usize) -> Tensor<2> {
         let elements: usize = self.shape().iter().product();
-        self.tensor.reshape([elements / columns.max(1), columns])
+        reshaped(self.tensor, [elements / columns.max(1), columns])
+    }
+
+    /// Zeros in another shape.
+    pub(super) fn zeros(&self, shape: &[usize]) -> Outcome<Self> {
+        Ok(Self { tensor: zeros(&self.tensor, padded(shape)?), rank: shape.len() })
     }
 
     pub(super) fn map(self, function: impl FnOnce(Tensor<RANK>) -> Tensor<RANK>) -> Self {
@@ -250,9 +255,12 @@ impl Array for Floats {
 
     fn reshape(self, shape: &[usize]) -> Outcome<Self> {
         let dims = padded(shape)?;
+        if elements(shape)? != self.tensor.dims().iter().product::<usize>() {
+            return Err(format!("{:?} does not reshape to {shape:?}", self.shape()));
+        }
         // A reshape of a transposed view copies: not needed where only leading ones come or go.
         let same = dims == self.tensor.dims();
-        let tensor = if same { self.tensor } else { self.tensor.reshape(dims) };
+        let tensor = if same { self.tensor } else { reshaped(self.tensor, dims) };
         Ok(Self { tensor, rank: shape.len() })
     }
 
@@ -294,7 +302,13 @@ impl Array for Floats {
 
     fn expand(self, shape: &[usize]) -> Outcome<Self> {
         let dims = padded(shape)?;
-        Ok(Self { tensor: self.tensor.expand(dims), rank: shape.len() })
+        let own = self.tensor.dims();
+        if own.iter().zip(dims).any(|(&own, to)| own != to && own != 1) {
+            return Err(format!("{:?} does not expand to {shape:?}", self.shape()));
+        }
+        let tensor =
+            if dims.contains(&0) { zeros(&self.tensor, dims) } else { self.tensor.expand(dims) };
+        Ok(Self { tensor, rank: shape.len() })
     }
 
     fn concat(parts: Vec<Self>, axis: usize) -> Self {
@@ -329,6 +343,17 @@ fn encode_ints(element: Element, data: &[i64]) -> Vec<u8> {
     data.iter().flat_map(|value| value.to_le_bytes().into_iter().take(bytes)).collect()
 }
 
+/// The same elements in another shape of as many. To Burn a size of zero means "as it was", so an array
+/// without elements is made anew.
+fn reshaped<const A: usize, const B: usize>(tensor: Tensor<A>, dims: [usize; B]) -> Tensor<B> {
+    if dims.contains(&0) { zeros(&tensor, dims) } else { tensor.reshape(dims) }
+}
+
+/// Zeros of the type and on the device of `tensor`.
+fn zeros<const A: usize, const B: usize>(tensor: &Tensor<A>, dims: [usize; B]) -> Tensor<B> {
+    Tensor::zeros(dims, (&tensor.device(), tensor.dtype()))
+}
+
 /// `shape` with leading ones.
 fn padded(shape: &[usize]) -> Outcome<[usize; RANK]> {
     let lead = RANK.checked_sub(shape.len());
@@ -341,6 +366,23 @@ fn padded(shape: &[usize]) -> Outcome<[usize; RANK]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn arrays_without_elements_rearrange_too() {
+        let floats = |shape: &[usize]| {
+            let data = vec![1.0; shape.iter().product()];
+            Floats::upload(Host::new(shape.to_vec(), data).unwrap(), &Device::flex()).unwrap()
+        };
+        assert_eq!(floats(&[2, 0, 3]).reshape(&[0, 5]).unwrap().shape(), [0, 5]);
+        assert_eq!(floats(&[1, 3]).expand(&[2, 0, 3]).unwrap().shape(), [2, 0, 3]);
+        assert_eq!(floats(&[0, 3]).fixed::<2>().unwrap().dims(), [0, 3]);
+        assert_eq!(floats(&[2, 0, 3]).rows(3).dims(), [0, 3]);
+        // An array that has elements does not become one without, nor the other way round.
+        assert!(floats(&[2, 3]).reshape(&[0, 3]).is_err());
+        assert!(floats(&[0, 3]).reshape(&[3]).is_err());
+        assert!(floats(&[2, 3]).expand(&[0, 3]).is_err());
+        assert!(floats(&[0, 3]).expand(&[2, 3]).is_err());
+    }
 
     #[test]
     fn tensors_rearrange_as_host_arrays_do() {

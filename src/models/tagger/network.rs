@@ -265,6 +265,7 @@ mod tests {
         picture_input(&Port {
             name: "input".to_owned(),
             shape: Some(shape.to_vec()),
+            names: Vec::new(),
             element: None,
         })
     }

@@ -37,8 +37,10 @@ pub(super) fn product(left: Floats, right: Floats) -> Outcome<Floats> {
     let (left_batches, right_batches) = (&a[..a.len() - 2], &b[..b.len() - 2]);
     let mut whole = broadcast(left_batches, right_batches)?;
     whole.extend([a[a.len() - 2], n]);
-    elements(&whole)?;
-    let result = if b.len() == 2 && a.len() > 2 {
+    let result = if elements(&whole)? == 0 || k == 0 {
+        // Sums of nothing. Burn (0.22.1) ends the process where no batches meet one.
+        left.zeros(&whole)?
+    } else if b.len() == 2 && a.len() > 2 {
         // One matrix for all batches: their rows together are one matrix too.
         let mut shape = a;
         *shape.last_mut().ok_or("it has no columns")? = n;

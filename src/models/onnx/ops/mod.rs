@@ -66,6 +66,10 @@ macro_rules! each {
 }
 use each;
 
+/// The newest version of the standard operators whose texts the functions here follow. What a graph of a
+/// newer one asks for may differ, so that is told, not refused.
+pub const NEWEST_OPSET: i64 = 27;
+
 /// Every operator that can be computed, by name.
 #[rustfmt::skip]
 const TABLE: &[(&str, Operator)] = &[

@@ -2,7 +2,7 @@
 //!
 //! Formulas and the order of the gates are those of the ONNX text of `RNN`, `GRU` and `LSTM`.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use super::{
     Call, Outcome,
@@ -351,8 +351,8 @@ impl Walk<'_> {
                     let goes_on =
                         lengths.iter().map(|&length| f32::from(u8::from((time as i64) < length)));
                     let goes_on: Vec<f32> = goes_on.collect();
-                    let goes_on = Tensor::<1>::from_floats(goes_on.as_slice(), &device);
-                    let goes_on = goes_on.reshape([sizes.batch, 1]);
+                    let goes_on = TensorData::new(goes_on, [sizes.batch, 1]);
+                    let goes_on = Tensor::<2>::from_data(goes_on, &device);
                     let rests = -goes_on.clone() + 1.0;
                     let mix =
                         |new: Matrix, old: Matrix| new * goes_on.clone() + old * rests.clone();
@@ -368,10 +368,20 @@ impl Walk<'_> {
             outputs.reverse();
         }
         if outputs.is_empty() {
-            return Err("its sequence has no steps".to_owned());
+            let start = Floats::from_tensor(state.hidden.clone());
+            return Ok((start.zeros(&[0, sizes.batch, sizes.hidden])?, state));
         }
-        Ok((Floats::from_tensor(Tensor::stack::<3>(outputs, 0)), state))
+        Ok((stacked(outputs)?, state))
     }
+}
+
+/// Matrices of one shape as an array, one after the other.
+fn stacked(matrices: Vec<Matrix>) -> Outcome<Floats> {
+    let widen = |matrix: Matrix| {
+        let [rows, columns] = matrix.dims();
+        Floats::from_tensor(matrix).reshape(&[1, rows, columns])
+    };
+    Ok(Floats::concat(matrices.into_iter().map(widen).collect::<Outcome<_>>()?, 0))
 }
 
 /// `Y [T, D, N, H]`, `Y_h` and `Y_c [D, N, H]`, with the samples first where the layout says so.
@@ -386,9 +396,9 @@ fn results(
     let all = Floats::concat(outputs.into_iter().map(widen).collect::<Outcome<_>>()?, 1);
     let last = |part: fn(&State) -> &Matrix| {
         let ends: Vec<Matrix> = ends.iter().map(|end| part(end).clone()).collect();
-        Floats::from_tensor(Tensor::stack::<3>(ends, 0))
+        stacked(ends)
     };
-    let (hidden, cell) = (last(|end| &end.hidden), last(|end| &end.cell));
+    let (hidden, cell) = (last(|end| &end.hidden)?, last(|end| &end.cell)?);
     Ok(if batch_first {
         let order = [1, 0, 2];
         vec![

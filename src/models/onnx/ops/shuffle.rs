@@ -40,9 +40,14 @@ pub(super) fn space_to_depth(mut call: Call<'_>) -> Outcome<Vec<Value>> {
     if height % size != 0 || width % size != 0 {
         return Err(format!("{height}x{width} pixels do not make blocks of {size}"));
     }
+    let order = match call.text("mode") {
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        "" | "DCR" => [0, 3, 5, 1, 2, 4],
+        other => return Err(format!("mode {other} is not supported")),
+    };
     let split = [samples, channels, height / size, size, width / size, size];
     let result = [samples, channels * size * size, height / size, width / size];
-    each!(value, array => one(array.reshape(&split)?.permute(&[0, 3, 5, 1, 2, 4]).reshape(&result)?))
+    each!(value, array => one(array.reshape(&split)?.permute(&order).reshape(&result)?))
 }
 
 /// The first elements of each sequence, as many as its length says, backwards.

@@ -4,6 +4,8 @@ use onnx_ir::{AttributeProto, NodeProto};
 
 use super::*;
 
+mod nothing;
+
 fn node(attributes: &[(&str, &[i64])]) -> NodeProto {
     let mut node = NodeProto::new();
     node.output = vec!["result".to_owned()];
@@ -472,4 +474,21 @@ fn windows_and_margins_that_no_memory_holds_are_refused() {
     assert!(run("Conv", &node(&[("pads", &[0, 1 << 28])]), inputs).is_err());
     let inputs = vec![counted(&[1, 1, 2]), floats(&[1, 1, 1], &[1.0])];
     assert!(run("ConvTranspose", &node(&[("strides", &[1 << 40])]), inputs).is_err());
+}
+
+#[test]
+fn depth_and_space_give_each_other_back_in_both_modes() {
+    for mode in ["DCR", "CRD"] {
+        let node = text(node(&[("blocksize", &[2])]), "mode", mode);
+        let deep = counted(&[1, 8, 1, 2]);
+        let wide = run("DepthToSpace", &node, vec![deep.clone()]).unwrap();
+        let again = first(run("SpaceToDepth", &node, wide));
+        assert_eq!(again, first(Ok(vec![deep])), "{mode}");
+    }
+    let other = text(node(&[("blocksize", &[2])]), "mode", "RCD");
+    assert!(run("SpaceToDepth", &other, vec![counted(&[1, 1, 2, 2])]).is_err());
+    // Column-row-depth: the blocks of the first channel come first.
+    let node = text(node(&[("blocksize", &[2])]), "mode", "CRD");
+    let (shape, data) = first(run("SpaceToDepth", &node, vec![counted(&[1, 2, 2, 2])]));
+    assert_eq!((shape, data), (vec![1, 8, 1, 1], (0..8).map(|i| i as f32).collect()));
 }
