@@ -7,7 +7,11 @@
 use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use fs_err::{self as fs, File, OpenOptions};
@@ -40,7 +44,7 @@ fn announce(change: Change, path: &Path) -> io::Result<()> {
 }
 
 /// Replaces `path` by `bytes`; the folder must be there. A kill leaves the old file, and at most a
-/// hidden file of a fixed name beside it, which the next call for the same path takes up.
+/// hidden file beside it, which [`clear`] removes.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -91,11 +95,6 @@ pub fn place(from: &Path, to: &Path) -> io::Result<()> {
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     announce(Change::Link, to)?;
     let temporary = beside(to);
-    if let Err(error) = fs::remove_file(&temporary)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
     if fs::hard_link(from, &temporary).is_err() {
         return copy(from, to);
     }
@@ -160,12 +159,29 @@ pub fn flush_folder_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The hidden temporary name beside `path`.
+/// Removes what killed writers left in `folder`: temporary files that are older than any writer takes.
+/// What cannot be removed stays; it is in nobody's way.
+pub fn clear(folder: &Path) {
+    const OLD: Duration = Duration::from_hours(24);
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if name.starts_with(b".") && name.ends_with(ENDING.as_bytes()) && age() > Some(OLD) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Ending of temporary names.
+const ENDING: &str = ".fluxpipe-new";
+
+/// A hidden temporary name beside `path` that no other writer has, of this process or another.
 fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".fluxpipe-new");
-    path.with_file_name(name)
+    static WRITERS: AtomicU64 = AtomicU64::new(0);
+    let number = WRITERS.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{}-{number}{ENDING}", std::process::id()))
 }
 
 #[cfg(test)]
@@ -176,11 +192,41 @@ mod tests {
     fn a_write_replaces_and_leaves_nothing_beside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
-        fs::write(folder.path().join(".a.txt.fluxpipe-new"), "left by a killed process").unwrap();
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[writer; 999]).unwrap()));
+            }
+        });
+        let found = fs::read(&path).unwrap();
+        assert_eq!(found, [found[0]; 999]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn old_leftovers_of_killed_writers_are_cleared_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - Duration::from_hours(25);
+        for name in [".1-2.fluxpipe-new", ".a.txt", "a.fluxpipe-new"] {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.file().set_modified(old).unwrap();
+        }
+        fs::write(folder.path().join(".1-3.fluxpipe-new"), "being written").unwrap();
+        clear(folder.path());
+        let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left = left.map(|name| name.into_string().unwrap());
+        let left = left.collect::<std::collections::BTreeSet<_>>();
+        assert!(left.iter().eq([".1-3.fluxpipe-new", ".a.txt", "a.fluxpipe-new"]));
     }
 
     #[test]
