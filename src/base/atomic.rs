@@ -5,13 +5,10 @@
 //! write per batch of lines; who reads them checks each line.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use fs_err::{self as fs, File, OpenOptions};
@@ -44,7 +41,7 @@ fn announce(change: Change, path: &Path) -> io::Result<()> {
 }
 
 /// Replaces `path` by `bytes`; the folder must be there. A kill leaves the old file, and at most a
-/// hidden file beside it, which [`clear`] removes.
+/// hidden file beside it, which the next call for the same path takes up.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -58,10 +55,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = beside(path);
-    stage(&temporary, bytes)?;
+    let temporary = Temporary::beside(path);
+    stage(&temporary.0, bytes)?;
     announce(Change::Rename, path)?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary.0, path)
 }
 
 /// Writes `bytes` to `path`, flushed to the disk, for a later [`place`].
@@ -94,11 +91,16 @@ pub fn place(from: &Path, to: &Path) -> io::Result<()> {
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     announce(Change::Link, to)?;
-    let temporary = beside(to);
-    if fs::hard_link(from, &temporary).is_err() {
+    let temporary = Temporary::beside(to);
+    if let Err(error) = fs::remove_file(&temporary.0)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    if fs::hard_link(from, &temporary.0).is_err() {
         return copy(from, to);
     }
-    place(&temporary, to)
+    place(&temporary.0, to)
 }
 
 /// Replaces `to` by a copy of the file `from`, which its owner may write.
@@ -107,15 +109,15 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     announce(Change::Write, to)?;
-    let temporary = beside(to);
+    let temporary = Temporary::beside(to);
     let copy = || {
         // In this way, where the file system can, the copy shares its blocks with the original.
-        let mut file = File::create(&temporary)?;
+        let mut file = File::create(&temporary.0)?;
         io::copy(&mut File::open(from)?, &mut file)?;
         file.sync_all()
     };
-    copy().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    place(&temporary, to)
+    copy().inspect_err(|_| drop(fs::remove_file(&temporary.0)))?;
+    place(&temporary.0, to)
 }
 
 /// Adds whole lines to the end of the log `path` in one write, under an exclusive lock for that moment.
@@ -159,29 +161,36 @@ pub fn flush_folder_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what killed writers left in `folder`: temporary files that are older than any writer takes.
-/// What cannot be removed stays; it is in nobody's way.
-pub fn clear(folder: &Path) {
-    const OLD: Duration = Duration::from_hours(24);
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.as_encoded_bytes();
-        let age = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if name.starts_with(b".") && name.ends_with(ENDING.as_bytes()) && age() > Some(OLD) {
-            let _ = fs::remove_file(entry.path());
+/// A hidden name beside a path, which no other writer of this process has while it is held. Without
+/// another writer it is always the same one, so that what a killed process left is taken up.
+struct Temporary(PathBuf);
+
+static TAKEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+impl Temporary {
+    fn beside(path: &Path) -> Self {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = 0;
+        loop {
+            let mut name = std::ffi::OsString::from(".");
+            name.push(path.file_name().unwrap_or_default());
+            name.push(".fluxpipe-new");
+            if number > 0 {
+                name.push(number.to_string());
+            }
+            let path = path.with_file_name(name);
+            if taken.insert(path.clone()) {
+                return Self(path);
+            }
+            number += 1;
         }
     }
 }
 
-/// Ending of temporary names.
-const ENDING: &str = ".fluxpipe-new";
-
-/// A hidden temporary name beside `path` that no other writer has, of this process or another.
-fn beside(path: &Path) -> PathBuf {
-    static WRITERS: AtomicU64 = AtomicU64::new(0);
-    let number = WRITERS.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{}-{number}{ENDING}", std::process::id()))
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +201,7 @@ mod tests {
     fn a_write_replaces_and_leaves_nothing_beside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.txt");
+        fs::write(folder.path().join(".a.txt.fluxpipe-new"), "left by a killed process").unwrap();
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
@@ -211,22 +221,6 @@ mod tests {
         let found = fs::read(&path).unwrap();
         assert_eq!(found, [found[0]; 999]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn old_leftovers_of_killed_writers_are_cleared_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let old = std::time::SystemTime::now() - Duration::from_hours(25);
-        for name in [".1-2.fluxpipe-new", ".a.txt", "a.fluxpipe-new"] {
-            let file = File::create(folder.path().join(name)).unwrap();
-            file.file().set_modified(old).unwrap();
-        }
-        fs::write(folder.path().join(".1-3.fluxpipe-new"), "being written").unwrap();
-        clear(folder.path());
-        let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-        let left = left.map(|name| name.into_string().unwrap());
-        let left = left.collect::<std::collections::BTreeSet<_>>();
-        assert!(left.iter().eq([".1-3.fluxpipe-new", ".a.txt", "a.fluxpipe-new"]));
     }
 
     #[test]

@@ -66,8 +66,6 @@ pub fn write(
     store: &Store,
     written: &mut dyn FnMut(&Path),
 ) -> Result<(), StoreError> {
-    let folders: BTreeSet<_> = due.iter().filter_map(|one| one.path.parent()).collect();
-    folders.into_iter().for_each(atomic::clear);
     for batch in due.chunks(BATCH) {
         let notes: Vec<_> = batch.iter().filter_map(entry).collect();
         store.ledger().note(&notes, true)?;

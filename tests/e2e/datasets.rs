@@ -28,10 +28,8 @@ fn different_pictures_of_two_datasets_do_not_share_a_sidecar() {
             }
         }
         assert!(!project.path("words").exists());
-        project.replace(&format!("sidecars = \"{sidecars}\""), "sidecars = \"other\"");
-        if sidecars == "words" {
-            continue;
-        }
+        let dataset = format!("\"more\"\nsidecars = \"{sidecars}\"");
+        project.replace(&dataset, "\"more\"\nsidecars = \"other\"");
         project.call(&["check", "project.toml"]).exits(0);
     }
 }
@@ -70,14 +68,26 @@ fn a_folder_and_one_within_it_may_both_be_datasets() {
 }
 
 #[test]
-fn the_first_dataset_words_are_shown_where_two_differ() {
-    let project = with(
+fn where_two_datasets_lead_to_different_words_those_of_the_first_are_shown() {
+    let turned = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pictures/turned.jpg");
+    let shown = |project: &Project| {
+        project.file("pictures/turned.jpg", std::fs::read(turned).unwrap());
+        project.run().exits(0);
+        project.is_idle();
+        let metadata: serde_json::Value =
+            serde_json::from_str(&project.read("out/meta_data.json")).unwrap();
+        let words =
+            ["caption", "txt"].map(|ending| project.read(&format!("words/turned.{ending}")));
+        (words, metadata["turned"].clone())
+    };
+    let upright = shown(&Project::fresh());
+    let stored = Project::fresh();
+    stored.replace("resolution = 64", "resolution = 64\nexif_orientation = false");
+    assert_ne!(upright, shown(&stored));
+    let both = with(
         "image_dir = \"pictures\"\nsidecars = \"words\"\nresolution = 48\nexif_orientation = false",
     );
-    let turned = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pictures/turned.jpg");
-    project.file("pictures/turned.jpg", std::fs::read(turned).unwrap());
-    project.run().exits(0);
-    project.is_idle();
+    assert_eq!(shown(&both), upright);
 }
 
 #[test]
