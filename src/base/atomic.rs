@@ -5,9 +5,10 @@
 //! write per batch of lines; who reads them checks each line.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use fs_err::{self as fs, File, OpenOptions};
@@ -40,7 +41,7 @@ fn announce(change: Change, path: &Path) -> io::Result<()> {
 }
 
 /// Replaces `path` by `bytes`; the folder must be there. A kill leaves the old file, and at most a
-/// hidden file of a fixed name beside it, which the next call for the same path takes up.
+/// hidden file beside it, which the next call for the same path takes up.
 ///
 /// # Errors
 /// The folder cannot be written.
@@ -54,10 +55,10 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = beside(path);
-    stage(&temporary, bytes)?;
+    let temporary = Temporary::beside(path);
+    stage(&temporary.0, bytes)?;
     announce(Change::Rename, path)?;
-    fs::rename(&temporary, path)
+    fs::rename(&temporary.0, path)
 }
 
 /// Writes `bytes` to `path`, flushed to the disk, for a later [`place`].
@@ -90,16 +91,16 @@ pub fn place(from: &Path, to: &Path) -> io::Result<()> {
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     announce(Change::Link, to)?;
-    let temporary = beside(to);
-    if let Err(error) = fs::remove_file(&temporary)
+    let temporary = Temporary::beside(to);
+    if let Err(error) = fs::remove_file(&temporary.0)
         && error.kind() != io::ErrorKind::NotFound
     {
         return Err(error);
     }
-    if fs::hard_link(from, &temporary).is_err() {
+    if fs::hard_link(from, &temporary.0).is_err() {
         return copy(from, to);
     }
-    place(&temporary, to)
+    place(&temporary.0, to)
 }
 
 /// Replaces `to` by a copy of the file `from`, which its owner may write.
@@ -108,15 +109,15 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
     announce(Change::Write, to)?;
-    let temporary = beside(to);
+    let temporary = Temporary::beside(to);
     let copy = || {
         // In this way, where the file system can, the copy shares its blocks with the original.
-        let mut file = File::create(&temporary)?;
+        let mut file = File::create(&temporary.0)?;
         io::copy(&mut File::open(from)?, &mut file)?;
         file.sync_all()
     };
-    copy().inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    place(&temporary, to)
+    copy().inspect_err(|_| drop(fs::remove_file(&temporary.0)))?;
+    place(&temporary.0, to)
 }
 
 /// Adds whole lines to the end of the log `path` in one write, under an exclusive lock for that moment.
@@ -160,12 +161,36 @@ pub fn flush_folder_of(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The hidden temporary name beside `path`.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".fluxpipe-new");
-    path.with_file_name(name)
+/// A hidden name beside a path, which no other writer of this process has while it is held. Without
+/// another writer it is always the same one, so that what a killed process left is taken up.
+struct Temporary(PathBuf);
+
+static TAKEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+impl Temporary {
+    fn beside(path: &Path) -> Self {
+        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut number = 0;
+        loop {
+            let mut name = std::ffi::OsString::from(".");
+            name.push(path.file_name().unwrap_or_default());
+            name.push(".fluxpipe-new");
+            if number > 0 {
+                name.push(number.to_string());
+            }
+            let path = path.with_file_name(name);
+            if taken.insert(path.clone()) {
+                return Self(path);
+            }
+            number += 1;
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +205,21 @@ mod tests {
         write(&path, b"one").unwrap();
         write(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_writers_of_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::thread::scope(|scope| {
+            for writer in 0..8_u8 {
+                let path = &path;
+                scope.spawn(move || (0..20).for_each(|_| write(path, &[writer; 999]).unwrap()));
+            }
+        });
+        let found = fs::read(&path).unwrap();
+        assert_eq!(found, [found[0]; 999]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -14,7 +14,7 @@ use image::{
     metadata::Orientation,
 };
 
-use super::{DatasetError, Picture, format, jpeg, palette};
+use super::{DatasetError, Picture, format, jpeg, palette, stored};
 
 /// Pictures with more pixels than this are refused.
 pub const PIXEL_LIMIT: usize = 200_000_000;
@@ -42,7 +42,7 @@ pub struct Header {
     pub width: usize,
     /// Pixels down, as they are stored.
     pub height: usize,
-    /// Channels and bits of the decoded pixels: `RGB, 8 bits`.
+    /// Channels and bits as they are stored: `RGB, 8 bits`, `palette, 4 bits`.
     pub colours: String,
     /// EXIF orientation, 1 to 8; 1 is upright. Where there is none, or a damaged one, it is 1.
     pub orientation: u8,
@@ -107,11 +107,10 @@ impl Encoded {
     pub fn decode(&self, upright: bool) -> Result<Picture, DatasetError> {
         guarded(&self.path, || {
             if jpeg::is_cut_off(&self.bytes) {
-                let reason = "the file is cut off before the end of the picture";
-                return Err(not_a_picture(&self.path, reason));
+                return Err(not_a_picture(&self.path, CUT_OFF));
             }
             let image = DynamicImage::from_decoder(open(&self.bytes, &self.path)?);
-            let mut image = image.map_err(|error| broken(&self.path, &error))?;
+            let mut image = image.map_err(|error| broken(&self.bytes, &self.path, &error))?;
             if let (true, Some(orientation)) =
                 (upright, Orientation::from_exif(self.header.orientation))
             {
@@ -135,7 +134,8 @@ fn header(bytes: &[u8], path: &Path) -> Result<Header, DatasetError> {
         format: format::name(bytes),
         width: width as usize,
         height: height as usize,
-        colours: format::colours(decoder.original_color_type()),
+        colours: stored::colours(bytes)
+            .unwrap_or_else(|| format::colours(decoder.original_color_type())),
         orientation: orientation(decoder.as_mut()).to_exif(),
         depth: usize::from(colour.bytes_per_pixel()),
     })
@@ -157,12 +157,12 @@ fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<Box<dyn ImageDecoder + 'a>, 
             reader.into_decoder().map(|decoder| Box::new(decoder) as _)
         }
     };
-    let mut decoder = decoder.map_err(|error| broken(path, &error))?;
+    let mut decoder = decoder.map_err(|error| broken(bytes, path, &error))?;
     let (width, height) = decoder.dimensions();
     let pixels = judge(width as usize, height as usize, path)?;
     // Twice four channels of 16 bits: a decoder may need the whole picture once more.
     let memory = SPARE + 16 * pixels as u64;
-    decoder.set_limits(limits(memory)).map_err(|error| broken(path, &error))?;
+    decoder.set_limits(limits(memory)).map_err(|error| broken(bytes, path, &error))?;
     Ok(decoder)
 }
 
@@ -196,12 +196,23 @@ fn orientation(decoder: &mut dyn ImageDecoder) -> Orientation {
     }
 }
 
-fn broken(path: &Path, error: &image::ImageError) -> DatasetError {
+const CUT_OFF: &str = "the file is cut off before the end of the picture";
+
+/// What a decoder said, in words for who has the picture.
+fn broken(bytes: &[u8], path: &Path, error: &image::ImageError) -> DatasetError {
     match error {
+        _ if format::is_cut_off(bytes, error) => not_a_picture(path, CUT_OFF),
+        image::ImageError::Unsupported(error) => {
+            let (format, kind) = (format::name(bytes), format::unsupported(error));
+            let format = format!("{format} picture of a kind that is not decoded ({kind})");
+            DatasetError::Format { path: path.to_owned(), format }
+        }
         image::ImageError::Limits(_) => {
             not_a_picture(path, "it unpacks to far more than the size that its header states")
         }
-        error => not_a_picture(path, error.to_string().trim_end()),
+        error => {
+            not_a_picture(path, format!("it cannot be decoded ({})", error.to_string().trim_end()))
+        }
     }
 }
 

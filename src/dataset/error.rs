@@ -29,14 +29,18 @@ pub enum DatasetError {
         /// The folder.
         folder: PathBuf,
     },
-    /// Pictures that would share their sidecars.
+    /// Pictures that would share their sidecars, of one folder or of several.
     #[error("{}", shared(groups))]
     #[diagnostic(
         code(fluxpipe::dataset::shared_stem),
-        help("rename all pictures of such a group but one, or move them away")
+        help(
+            "rename all pictures of such a group but one, or move them away; pictures of several \
+             [[dataset]] may also have a folder of `sidecars` for each"
+        )
     )]
     SharedStem {
-        /// The pictures that have one name but for their extension: two or more in each group.
+        /// The pictures that have one name but for their folder and extension: two or more in each
+        /// group.
         groups: Vec<Vec<PathBuf>>,
     },
     /// Two pictures in different folders that would share an entry of `meta_data.json`.
@@ -78,7 +82,7 @@ pub enum DatasetError {
         reason: String,
     },
     /// A picture of a format that is not decoded here.
-    #[error("{path} is a picture in the format {format}, which is not decoded")]
+    #[error("{path} is a {format}")]
     #[diagnostic(
         code(fluxpipe::dataset::format),
         help(
@@ -88,8 +92,8 @@ pub enum DatasetError {
     Format {
         /// The file.
         path: PathBuf,
-        /// The format's name.
-        format: &'static str,
+        /// What it is: `picture in the format AVIF, which is not decoded`.
+        format: String,
     },
     /// A picture with more pixels than fluxpipe decodes.
     #[error(
@@ -184,16 +188,18 @@ fn shared(groups: &[Vec<PathBuf>]) -> String {
         let names = group.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         names.join(" and ")
     };
+    let stem = |group: &Vec<PathBuf>| group.first().map(|path| path.with_extension(""));
+    let in_one_folder = |group: &Vec<PathBuf>| {
+        let first = stem(group);
+        group.iter().all(|path| Some(path.with_extension("")) == first)
+    };
+    let one_folder = groups.iter().all(in_one_folder);
     if let [group] = groups {
-        return format!(
-            "{} differ only in their extension, so they would share one sidecar",
-            names(group)
-        );
+        let why = if one_folder { "differ only in their extension, so they " } else { "" };
+        return format!("{} {why}would share one sidecar", names(group));
     }
-    let mut text = format!(
-        "{} groups of pictures differ only in their extension, so each would share one sidecar:",
-        groups.len()
-    );
+    let why = if one_folder { "differ only in their extension, so each " } else { "" };
+    let mut text = format!("{} groups of pictures {why}would share one sidecar:", groups.len());
     for group in groups.iter().take(SHOWN) {
         text += &format!("\n{}", names(group));
     }

@@ -1,10 +1,13 @@
 //! Which format a file has, by its first bytes, and in which words that is told.
 
-use std::path::Path;
+use std::{error::Error, io, path::Path};
 
-use image::{ExtendedColorType, ImageFormat};
+use image::{
+    ExtendedColorType, ImageFormat,
+    error::{UnsupportedError, UnsupportedErrorKind},
+};
 
-use super::DatasetError;
+use super::{DatasetError, jpeg};
 
 /// Formats that people call pictures and that are not decoded here: where their mark stands, the
 /// mark, the name.
@@ -55,7 +58,13 @@ pub(super) fn colours(colour: ExtendedColorType) -> String {
 pub(super) fn unknown(bytes: &[u8], path: &Path) -> DatasetError {
     let path = path.to_owned();
     match other(bytes) {
-        Some(format) => DatasetError::Format { path, format },
+        Some("PDF") => {
+            DatasetError::Format { path, format: "PDF document, not a picture".to_owned() }
+        }
+        Some(format) => {
+            let format = format!("picture in the format {format}, which is not decoded");
+            DatasetError::Format { path, format }
+        }
         None if bytes.is_empty() => {
             DatasetError::NotAPicture { path, reason: "the file is empty".to_owned() }
         }
@@ -64,6 +73,44 @@ pub(super) fn unknown(bytes: &[u8], path: &Path) -> DatasetError {
             DatasetError::NotAPicture { path, reason }
         }
     }
+}
+
+/// What decoders say of a file that ends too early, where they do not say it by the kind of error.
+fn says_cut_off(message: &str) -> bool {
+    ["unexpected end of file", "failed to fill whole buffer"]
+        .iter()
+        .any(|end| message.contains(end))
+}
+
+/// What of a picture is not decoded, in the shortest words.
+pub(super) fn unsupported(error: &UnsupportedError) -> String {
+    match error.kind() {
+        UnsupportedErrorKind::GenericFeature(feature) => feature,
+        UnsupportedErrorKind::Color(colour) => {
+            format!("pixels of {} bits", colour.bits_per_pixel())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Whether a file ends too early, by what its decoder said of it or by what it says itself.
+pub(super) fn is_cut_off(bytes: &[u8], error: &image::ImageError) -> bool {
+    // A WebP file states its length at byte 4, without the eight bytes up to there.
+    let stated = bytes.strip_prefix(b"RIFF").and_then(|rest| rest.first_chunk());
+    let stated = stated.map_or(0, |&size| 8 + u64::from(u32::from_le_bytes(size)));
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    let mut causes = std::iter::from_fn(|| {
+        let cause = source?;
+        source = cause.source();
+        Some(cause)
+    });
+    jpeg::is_cut_off(bytes)
+        || stated > bytes.len() as u64
+        || causes.any(|cause| {
+            let read = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+            read == Some(io::ErrorKind::UnexpectedEof)
+                || says_cut_off(&cause.to_string().to_lowercase())
+        })
 }
 
 fn other(bytes: &[u8]) -> Option<&'static str> {

@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{DatasetError, PictureFile};
+use super::{DatasetError, PictureFile, scan::is_same_file};
 
 /// Entries in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -90,7 +90,8 @@ impl Entry {
     }
 }
 
-/// The key of each picture's entry: its whole path, or its file name without extension.
+/// The key of each picture's entry: its whole path, or its file name without extension. A picture
+/// that is there twice, as in two datasets, has one entry.
 ///
 /// # Errors
 /// A name is not UTF-8; two pictures in different folders have the same file name and `full_path` is
@@ -105,7 +106,9 @@ pub fn metadata_keys(
         let name = if full_path { Some(path.as_os_str()) } else { path.file_stem() };
         let name = name.and_then(|name| name.to_str());
         let key = name.ok_or_else(|| DatasetError::FileName { path: path.clone() })?;
-        if let Some(first) = owners.insert(key.to_owned(), path) {
+        if let Some(first) = owners.insert(key.to_owned(), path)
+            && !is_same_file(first, path)
+        {
             let (key, first, second) = (key.to_owned(), first.to_owned(), path.clone());
             return Err(DatasetError::SharedKey { key, first, second });
         }

@@ -19,6 +19,7 @@ mod scan;
 mod separable;
 mod sidecar;
 mod square;
+mod stored;
 
 pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
 pub use caption::{MergeRules, Merged, split_tags, training_caption};
@@ -27,6 +28,6 @@ pub use error::DatasetError;
 pub use metadata::{Entry, Metadata, metadata_keys};
 pub use picture::Picture;
 pub use resize::{Resampling, resize};
-pub use scan::{PictureFile, is_picture, scan};
+pub use scan::{PictureFile, is_picture, refuse_shared_sidecars, scan};
 pub use sidecar::{decode_text, read_sidecar, sidecar_path};
 pub use square::{captioner_pixels, tagger_pixels, to_square_white};

@@ -10,8 +10,8 @@ use walkdir::{DirEntry, WalkDir};
 use super::DatasetError;
 
 /// Extensions of pictures, in lower case; files may write them in any case.
-pub(super) const EXTENSIONS: [&str; 9] =
-    ["png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff", "avif"];
+pub(super) const EXTENSIONS: [&str; 10] =
+    ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif", "tif", "tiff", "avif"];
 
 /// A picture on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetE
         return Err(DatasetError::Empty { folder: folder.to_owned() });
     }
     pictures.sort_by(|a, b| a.path.cmp(&b.path));
-    refuse_shared_stems(&pictures)?;
+    refuse_shared_sidecars(pictures.iter().map(|picture| (picture.path.as_path(), &picture.path)))?;
     Ok(pictures)
 }
 
@@ -78,13 +78,29 @@ fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
         .ok_or_else(|| DatasetError::FileName { path: path.to_owned() })
 }
 
-fn refuse_shared_stems(pictures: &[PictureFile]) -> Result<(), DatasetError> {
-    let mut stems: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-    for picture in pictures {
-        stems.entry(picture.path.with_extension("")).or_default().push(picture.path.clone());
+/// Refuses different pictures that would share a sidecar. Each comes with the place of its sidecars,
+/// whose extension does not count. One picture may be there several times, as in two datasets.
+///
+/// # Errors
+/// There are such pictures; all groups are named at once.
+pub fn refuse_shared_sidecars<'a>(
+    pictures: impl Iterator<Item = (&'a Path, impl AsRef<Path>)>,
+) -> Result<(), DatasetError> {
+    let mut places: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for (picture, sidecar) in pictures {
+        let group = places.entry(sidecar.as_ref().with_extension("")).or_default();
+        if !group.iter().any(|other| is_same_file(other, picture)) {
+            group.push(picture.to_owned());
+        }
     }
-    let groups = stems.into_values().filter(|group| group.len() > 1).collect::<Vec<_>>();
+    let groups = places.into_values().filter(|group| group.len() > 1).collect::<Vec<_>>();
     if groups.is_empty() { Ok(()) } else { Err(DatasetError::SharedStem { groups }) }
+}
+
+/// Whether two paths lead to one file, however they are written.
+pub(super) fn is_same_file(one: &Path, other: &Path) -> bool {
+    let canonical = |path: &Path| path.canonicalize().ok();
+    one == other || canonical(one).is_some_and(|one| canonical(other) == Some(one))
 }
 
 #[cfg(test)]

@@ -277,8 +277,8 @@ impl Rules<'_> {
 
     /// A sidecar must not be taken for a picture, nor lie in another folder.
     fn sidecar_ending(&mut self, ending: &str) {
-        const PICTURES: [&str; 8] =
-            [".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tiff", ".tif"];
+        const PICTURES: [&str; 9] =
+            [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tiff", ".tif"];
         let named = ending.strip_prefix('.').is_some_and(|name| !name.is_empty());
         if !named || ending.contains(['/', '\\']) {
             let help = "it takes the place of the picture's own ending: cat.jpg, cat.txt";

@@ -3,7 +3,11 @@
 //! A file in the output folder is rewritten when it differs. A sidecar is shared with its human and is
 //! written only where none is, where it is as fluxpipe left it, or where the manifest says so.
 
-use std::{collections::BTreeSet, io, path::Path};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    path::Path,
+};
 
 use rayon::prelude::*;
 
@@ -20,10 +24,16 @@ const LINK_FROM: u64 = 1 << 20;
 /// Sidecars noted in the ledger at a time, and flushed together.
 const BATCH: usize = 256;
 
-/// The files of a stage that are not as they should be.
+/// The files of a stage that are not as they should be. A file that items share, such as the sidecar
+/// of a picture that is in two datasets, is the first item's.
 pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publication>, RunError> {
     let all = node.stage.publications(&finished(decided), store);
-    let all = all.map_err(|error| RunError::stage(&node.name, error))?;
+    let mut all = all.map_err(|error| RunError::stage(&node.name, error))?;
+    let mut seen = HashSet::new();
+    all.retain(|publication| {
+        let path = &publication.path;
+        seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+    });
     let due = all.into_par_iter().filter_map(|publication| match is_due(&publication, store) {
         Ok(due) => due.then_some(Ok(publication)),
         Err(error) => Some(Err(error.into())),

@@ -94,11 +94,7 @@ impl Progress {
         if items.run == 0 {
             return;
         }
-        let noun = match kind {
-            "label" | "tag" => "picture",
-            "finetune" => "step",
-            _ => "item",
-        };
+        let noun = noun(kind);
         let bar = self.terminal.then(|| self.bar(stage, items.run, noun));
         if bar.is_none() {
             above_bars(&format!("{stage}: {} of {} to run", items.run, items.total));
@@ -212,6 +208,15 @@ fn pace(done: usize, run: usize, since_first: Duration, noun: &str) -> String {
     format!(", {}, {} left", rate(per_second, noun), words::seconds(left))
 }
 
+/// What an item of a stage of this kind is.
+fn noun(kind: &str) -> &'static str {
+    match kind {
+        "label" | "tag" | "tag.probabilities" => "picture",
+        "finetune" => "step",
+        _ => "item",
+    }
+}
+
 fn running(noun: &'static str) -> ProgressStyle {
     let rate = move |state: &ProgressState, out: &mut dyn Write| {
         let _ = out.write_str(&rate(state.per_sec(), noun));
@@ -248,6 +253,12 @@ fn rate(per_second: f64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn both_parts_of_the_tagger_count_pictures() {
+        let nouns = ["label", "tag", "tag.probabilities", "cache", "finetune"].map(noun);
+        assert_eq!(nouns, ["picture", "picture", "picture", "item", "step"]);
+    }
 
     #[test]
     fn a_pace_is_told_once_there_is_one() {

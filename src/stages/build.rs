@@ -1,6 +1,9 @@
 //! From the manifest to a graph of stages over the samples of the datasets.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 
@@ -9,7 +12,7 @@ use super::{
     probabilities::Probabilities, tag::Tag,
 };
 use crate::{
-    dataset,
+    dataset::{self, DatasetError},
     manifest::{Dataset, Manifest, StageConfig},
     pipeline::{Graph, Node, Stage, Store},
 };
@@ -24,6 +27,7 @@ pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectEr
     for (index, dataset) in manifest.dataset.iter().enumerate() {
         add_samples(index, dataset, &folder, store, &mut samples)?;
     }
+    refuse_shared_sidecars(manifest, &samples)?;
     let (manifest, store) = (manifest.clone(), store.clone());
     let device = manifest.project.device.clone();
     let site = Arc::new(Site { manifest, samples, store, folder, device });
@@ -70,4 +74,31 @@ fn add_samples(
         samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
     }
     Ok(())
+}
+
+/// Two datasets may lead to one picture, but not two pictures to one sidecar.
+fn refuse_shared_sidecars(manifest: &Manifest, samples: &[Sample]) -> Result<(), DatasetError> {
+    // One folder may be named in several ways, so folders are looked up, once for each dataset.
+    let folder = |dataset: &Dataset| {
+        let folder = dataset.sidecars.as_ref().unwrap_or(&dataset.image_dir);
+        resolved(&manifest.resolve(folder))
+    };
+    let folders = manifest.dataset.iter().map(folder).collect::<Vec<_>>();
+    dataset::refuse_shared_sidecars(samples.iter().map(|sample| {
+        (sample.file.path.as_path(), folders[sample.dataset].join(&sample.file.relative))
+    }))
+}
+
+/// `path` without links and `..`, as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(path) = path.canonicalize() {
+        return path;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            resolved(parent).join(name)
+        }
+        _ => path.to_owned(),
+    }
 }

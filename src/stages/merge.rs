@@ -148,11 +148,16 @@ impl Stage for Merge {
         let files = files.map(|sample| sample.file.clone()).collect::<Vec<_>>();
         let mut keys = dataset::metadata_keys(&files, self.config.full_path)?.into_iter();
         let mut metadata = Metadata::default();
+        let mut seen = std::collections::HashSet::new();
         for done in finished {
             if !samples.contains_key(done.spec.id.as_str()) {
                 continue;
             }
             let Some(key) = keys.next() else { break };
+            // A picture that is in several datasets has one entry, the first's, like one sidecar.
+            if !seen.insert(key.clone()) {
+                continue;
+            }
             let entry = metadata.entry(&key);
             let read = |name| -> Result<Option<String>, StageError> {
                 let Some(blob) = done.output.blob(name) else { return Ok(None) };

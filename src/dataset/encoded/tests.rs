@@ -129,9 +129,10 @@ fn what_is_no_picture_is_an_error() {
     assert_eq!(reason(b"not a picture"), "its first bytes are those of no picture format");
     for format in ALL {
         let whole = encoded(&noise(40, 40), format);
-        for length in [9, whole.len() / 2, whole.len() * 9 / 10] {
+        assert!(decode(&whole[..9]).is_err(), "{format:?}");
+        for length in [whole.len() / 2, whole.len() * 9 / 10] {
             let cut = &whole[..length];
-            assert!(decode(cut).is_err(), "{format:?} of {length} of {} bytes", whole.len());
+            assert_eq!(reason(cut), CUT_OFF, "{format:?} of {length} of {} bytes", whole.len());
         }
     }
 }
@@ -139,13 +140,56 @@ fn what_is_no_picture_is_an_error() {
 #[test]
 fn a_picture_of_a_format_without_decoder_is_told_what_it_is() {
     let avif = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf";
-    for (bytes, name) in
-        [(&avif[..], "AVIF"), (b"\xff\x0a\0\0", "JPEG XL"), (b"8BPS\0\x01", "Photoshop")]
-    {
+    for (bytes, told) in [
+        (&avif[..], "picture in the format AVIF, which is not decoded"),
+        (b"\xff\x0a\0\0", "picture in the format JPEG XL, which is not decoded"),
+        (b"8BPS\0\x01", "picture in the format Photoshop, which is not decoded"),
+        (b"%PDF-1.7\n", "PDF document, not a picture"),
+    ] {
         match decode(bytes) {
-            Err(DatasetError::Format { format, .. }) => assert_eq!(format, name),
+            Err(DatasetError::Format { format, .. }) => assert_eq!(format, told),
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn a_tiff_of_an_unsupported_kind_is_told_as_such() {
+    let mut bytes = encoded(&noise(4, 4), ImageFormat::Tiff);
+    // The entry of the compression, a short: what no program writes.
+    let entry = b"\x03\x01\x03\0\x01\0\0\0";
+    let at = bytes.windows(8).position(|window| window == entry).unwrap() + 8;
+    bytes[at..at + 2].copy_from_slice(&34_712_u16.to_le_bytes());
+    let error = decode(&bytes).unwrap_err();
+    assert!(matches!(error, DatasetError::Format { .. }), "{error}");
+    let start = "x is a TIFF picture of a kind that is not decoded (";
+    assert!(error.to_string().starts_with(start), "{error}");
+    assert!(miette::Diagnostic::help(&error).unwrap().to_string().starts_with("save it as PNG"));
+}
+
+#[test]
+fn colours_are_told_as_they_are_stored() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pictures");
+    for (name, colours) in [
+        ("bilevel.bmp", "palette, 1 bit"),
+        ("bilevel.png", "grey, 1 bit"),
+        ("bilevel.tif", "grey, 1 bit"),
+        ("colour.bmp", "RGB, 8 bits"),
+        ("cmyk.jpg", "CMYK, 8 bits"),
+        ("ycck.jpg", "CMYK, 8 bits"),
+        ("cmyk.tif", "CMYK, 8 bits"),
+        ("baseline.jpg", "RGB, 8 bits"),
+        ("progressive.jpg", "RGB, 8 bits"),
+        ("grey.jpg", "grey, 8 bits"),
+        ("grey.png", "grey, 8 bits"),
+        ("deep_grey.png", "grey, 16 bits"),
+        ("palette4.png", "palette, 4 bits"),
+        ("palette_alpha.png", "palette, 8 bits"),
+        ("palette.bmp", "palette, 8 bits"),
+        ("palette.gif", "palette, 6 bits"),
+        ("palette.tif", "palette, 8 bits"),
+    ] {
+        assert_eq!(Encoded::read(&folder.join(name)).unwrap().header.colours, colours, "{name}");
     }
 }
 
