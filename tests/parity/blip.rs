@@ -187,6 +187,10 @@ fn logits_are_the_reference_s() {
         let x = blip.text_decoder.forward(case.ids("prompt_ids"), &mut state);
         let prompt = x.dims()[1];
         let first = blip.text_decoder.logits(x.narrow(1, prompt - 1, 1).squeeze_dim(1));
+        // Left out of the smaller pack, which has the logits of other texts at their last places.
+        if case.expected.info("first_step_logits").is_none() {
+            continue;
+        }
         let expected = case.expected.f32("first_step_logits").expect("first_step_logits");
         let first = floats(first);
         eprintln!("logits: (largest difference, size) {:?}", difference(&first, &expected));
