@@ -137,25 +137,27 @@ impl Arithmetic {
             }
             (left, right) => {
                 let (left, right) = (left.floats(call.device)?, right.floats(call.device)?);
-                broadcast(&left.shape(), &right.shape())?;
-                let rank = left.rank().max(right.rank());
-                let tensor = (self.tensors)(left.tensor(), right.tensor());
-                Ok(Value::Floats(Floats::new(tensor, rank)))
+                self.floats(left, right).map(Value::Floats)
             }
         }
     }
+
+    /// Of two arrays, one of which may be repeated along the other.
+    fn floats(&self, left: Floats, right: Floats) -> Outcome<Floats> {
+        broadcast(&left.shape(), &right.shape())?;
+        let rank = left.rank().max(right.rank());
+        Ok(Floats::new((self.tensors)(left.tensor(), right.tensor()), rank))
+    }
 }
 
-/// The sum of two arrays, one of which may be repeated along the other.
+/// The sum of two arrays, for fused operators.
 pub(super) fn sum_of(left: Floats, right: Floats) -> Outcome<Floats> {
-    let rank = left.rank().max(right.rank());
-    Ok(Floats::new(left.tensor().add(right.tensor()), rank))
+    ADD.floats(left, right)
 }
 
-/// The product of two arrays, one of which may be repeated along the other.
+/// The product of two arrays, for fused operators.
 pub(super) fn product_of(left: Floats, right: Floats) -> Outcome<Floats> {
-    let rank = left.rank().max(right.rank());
-    Ok(Floats::new(left.tensor().mul(right.tensor()), rank))
+    MUL.floats(left, right)
 }
 
 pub(super) fn add(call: Call<'_>) -> Outcome<Vec<Value>> {
