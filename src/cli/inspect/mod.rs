@@ -13,7 +13,10 @@ use std::{
 use super::{CliError, Exit, Outcome};
 use crate::{
     base::clock::Stopwatch,
-    models::onnx::{Graph, Port, ops},
+    models::{
+        onnx::{Graph, Port, ops},
+        tagger::{TagTable, Tagger},
+    },
     report::{GraphRun, Tensor, WeightFile},
     weights::Checkpoint,
 };
@@ -69,7 +72,7 @@ impl Inspect {
     }
 
     fn compute(&self, input: &Path, output: &Path) -> Outcome {
-        let graph = graph_at(&self.file);
+        let graph = Tagger::graph_path(&self.file);
         for path in [&graph, input] {
             if !path.exists() {
                 return Err(CliError::NoFile { path: path.to_owned() }.into());
@@ -98,7 +101,7 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     if !path.exists() {
         return Err(CliError::NoFile { path: path.to_owned() }.into());
     }
-    let graph = graph_at(path);
+    let graph = Tagger::graph_path(path);
     if is_graph(&graph) {
         return describe_graph(&graph);
     }
@@ -141,14 +144,6 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     })
 }
 
-/// Beside a tagger's graph.
-pub(super) const TAGS: &str = "selected_tags.csv";
-
-/// The graph of a tagger that is named by its folder or by the file itself.
-pub(super) fn graph_at(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("model.onnx") } else { path.to_owned() }
-}
-
 /// Element type and sizes of an input or output, an open one by its name: `float [batch, any, 3]`.
 fn described(port: &Port) -> String {
     let size = |(axis, size): (usize, &Option<usize>)| match (size, port.names.get(axis)) {
@@ -170,12 +165,16 @@ fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
     let port = |way: &str, port: &Port| format!("{way} {} {}", port.name, described(port));
     let inputs = graph.inputs.iter().map(|input| port("in ", input));
     let outputs = graph.outputs.iter().map(|output| port("out", output));
-    let tags = path.with_file_name(TAGS).is_file();
+    let list = TagTable::beside(path);
+    let list = list.is_file().then(|| list.file_name().unwrap_or_default().display().to_string());
     Ok(WeightFile {
         path: path.to_owned(),
         format: "ONNX",
         bytes: bytes_on_disk(path),
-        network: tags.then(|| "WD tagger, by the selected_tags.csv beside it".to_owned()),
+        network: list.map(|list| match list.as_str() {
+            TagTable::FILE => format!("WD tagger, by the {list} beside it"),
+            _ => format!("tagger, by the {list} beside it"),
+        }),
         size: None,
         names: None,
         dtypes: BTreeMap::new(),
