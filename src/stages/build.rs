@@ -78,6 +78,10 @@ fn add_samples(
 
 /// Two datasets may lead to one picture, but not two pictures to one sidecar.
 fn refuse_shared_sidecars(manifest: &Manifest, samples: &[Sample]) -> Result<(), DatasetError> {
+    // Those of one dataset were looked at when they were found.
+    if manifest.dataset.len() < 2 {
+        return Ok(());
+    }
     // One folder may be named in several ways, so folders are looked up, once for each dataset.
     let folder = |dataset: &Dataset| {
         let folder = dataset.sidecars.as_ref().unwrap_or(&dataset.image_dir);
