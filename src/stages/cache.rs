@@ -87,6 +87,8 @@ impl Stage for Cache {
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
+        // Only what differs from the rule of older records, so that their keys stay.
+        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")

@@ -16,7 +16,10 @@ use crate::{
     dataset::{BucketSettings, Buckets, DatasetError, Fitted},
     device,
     manifest::{self, Dtype},
-    models::autoencoder::{Encoder, to_latent},
+    models::{
+        autoencoder::{Encoder, to_latent},
+        identity,
+    },
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -28,7 +31,8 @@ const AHEAD: usize = 2;
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
-    let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
+    let loader =
+        Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = super::sidecar::by_id(&cache.site);

@@ -11,13 +11,14 @@ mod files;
 mod finetune;
 mod label;
 mod latents;
+pub mod measure;
 mod merge;
 mod probabilities;
 mod record;
 mod sidecar;
 mod site;
 mod tag;
-mod texts;
+pub mod texts;
 
 pub use build::build;
 pub use site::{ProjectError, Sample, Site};

@@ -14,6 +14,7 @@
 
 mod attention;
 mod host;
+mod layout;
 mod math;
 mod product;
 mod rows;
@@ -21,8 +22,9 @@ mod rows;
 mod tests;
 
 pub use attention::attention;
-pub use product::{by_columns, linear, linear_onto};
-pub use rows::{gelu, layer_norm, softmax};
+pub use layout::{by_columns, by_columns_from};
+pub use product::{linear, linear_onto};
+pub use rows::{gated_gelu, gelu, layer_norm, rms_norm, softmax};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,4 +34,6 @@ pub enum Activation {
     None,
     /// `x · Φ(x)`, with the error function.
     Gelu,
+    /// `x · σ(1.702 x)`: what CLIP was trained with.
+    QuickGelu,
 }
