@@ -84,8 +84,8 @@ pub(super) fn encode(
     let encoders = Encoders { cache, clip, t5 };
     let length = cache.t5_length()?;
     let (mut set, mut rows) = (Vec::new(), 0);
-    for (item, caption) in captions(work, items) {
-        let job = Job::new(item, &caption?, length, cache.config.attend_padding);
+    for (&item, caption) in items.iter().zip(captions(work, items)?) {
+        let job = Job::new(item, &caption, length, cache.config.attend_padding);
         if !set.is_empty() && rows + job.t5.ids.len() > encoders.t5.rows_of_set() {
             encoders.encode(work, &std::mem::take(&mut set))?;
             rows = 0;
@@ -144,8 +144,7 @@ impl Encoders<'_> {
     }
 }
 
-/// The training captions of the items with these indices.
-fn captions(work: &dyn Work, items: &[usize]) -> Vec<(usize, Result<String, StageError>)> {
+fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
     let merged = work.upstream().items().filter(|item| item.kind == "merge");
     let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
     items
@@ -154,11 +153,8 @@ fn captions(work: &dyn Work, items: &[usize]) -> Vec<(usize, Result<String, Stag
             let id = work.items()[item].id.as_str();
             let blob =
                 merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
-            let bytes = blob.map(|blob| work.store().read(blob)).transpose();
-            let text = |bytes: Option<Vec<u8>>| {
-                String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-            };
-            (item, bytes.map(text).map_err(Into::into))
+            let bytes = blob.map(|blob| work.store().read(blob)).transpose()?.unwrap_or_default();
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
         })
         .collect()
 }

@@ -24,4 +24,5 @@ mod parity {
     mod tagger;
     mod tokenizers;
     mod train;
+    mod weight_files;
 }
