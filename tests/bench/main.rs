@@ -1,9 +1,10 @@
 //! How long the networks take on this machine, with random weights of full size.
 //!
-//! `cargo bench --bench speed -- label` and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
+//! `cargo bench --bench speed -- label`, `-- ae` and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
 //! graph and times the same work in the public Python packages. Each figure is the median of some runs
 //! after one that is not counted. `docs/benchmarks.md` says how to read them.
 
+mod ae;
 mod label;
 mod tagger;
 
@@ -16,9 +17,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["label"] => label::run(),
+        ["ae"] => ae::run(),
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
-            eprintln!("cargo bench --bench speed -- label | tagger GRAPH.onnx");
+            eprintln!("cargo bench --bench speed -- label | ae | tagger GRAPH.onnx");
             return ExitCode::from(2);
         }
     }

@@ -60,3 +60,11 @@ pub(super) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let twice = simd.select_f32s(simd.less_than_f32s(x, simd.splat_f32s(0.0)), tail, other);
     simd.mul_f32s(simd.mul_f32s(simd.splat_f32s(0.5), x), twice)
 }
+
+/// `x · sigmoid(x)`.
+#[inline(always)]
+pub(super) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    // Beyond 88 the exponential would not be one; there `x / eˣ` is next to nothing anyway.
+    let power = exp(simd, simd.min_f32s(simd.neg_f32s(x), simd.splat_f32s(88.0)));
+    simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), power))
+}

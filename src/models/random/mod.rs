@@ -32,7 +32,7 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
         tensors.write(fs_err::File::create(folder.join(name))?, seed).map(drop)
     };
     write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
-    write(autoencoder::tensors(), "ae.safetensors")?;
+    write(autoencoder::tensors(autoencoder::SMALL), "ae.safetensors")?;
     write(texts::clip(), "clip_l.safetensors")?;
     write(texts::t5(), "t5xxl.safetensors")?;
     write(transformer::tensors(), "flux1-dev.safetensors")?;
@@ -46,10 +46,15 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
 /// # Errors
 /// None that memory can give.
 pub fn captioner(config: &BlipConfig, seed: u64) -> io::Result<Checkpoint> {
-    let tensors = captioner::tensors(config);
-    let size = tensors.0.iter().map(|(_, shape, _)| 2 * shape.iter().product::<usize>()).sum();
-    let bytes = tensors.write(Vec::with_capacity(size), seed)?;
-    Checkpoint::from_bytes(Path::new("random BLIP"), bytes).map_err(io::Error::other)
+    captioner::tensors(config).in_memory("random BLIP", seed)
+}
+
+/// The autoencoder in the size of FLUX.1's, as its file would be, in memory (168 MB): for benchmarks.
+///
+/// # Errors
+/// None that memory can give.
+pub fn full_autoencoder(seed: u64) -> io::Result<Checkpoint> {
+    autoencoder::tensors(autoencoder::FULL).in_memory("random autoencoder", seed)
 }
 
 /// The tensors of a network to be made up: names, shapes, and how large values are.
@@ -89,6 +94,13 @@ impl Tensors {
     fn norm(&mut self, name: &str, width: usize) {
         self.add(format!("{name}.weight"), &[width], Fill::Ones);
         self.add(format!("{name}.bias"), &[width], Fill::Zeros);
+    }
+
+    /// The file that [`write`](Self::write) would write.
+    fn in_memory(&self, name: &str, seed: u64) -> io::Result<Checkpoint> {
+        let size = self.0.iter().map(|(_, shape, _)| 2 * shape.iter().product::<usize>()).sum();
+        let bytes = self.write(Vec::with_capacity(size), seed)?;
+        Checkpoint::from_bytes(Path::new(name), bytes).map_err(io::Error::other)
     }
 
     /// Writes them as bf16. Tensors are drawn in parallel, a few at a time, so that a large network
