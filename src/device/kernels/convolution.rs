@@ -39,13 +39,13 @@ pub struct Convolution {
 }
 
 /// What is done to a picture on its way into a convolution.
-#[derive(Clone, Debug, Default)]
-pub enum Prepare {
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Prepare<'a> {
     /// Nothing.
     #[default]
     Nothing,
     /// Every channel is scaled and shifted, then `x · sigmoid(x)`.
-    Silu(ChannelAffine),
+    Silu(&'a ChannelAffine),
     /// Every pixel becomes a square of four.
     Double,
 }
@@ -59,7 +59,12 @@ impl Convolution {
     /// # Panics
     /// The shapes do not fit.
     #[must_use]
-    pub fn forward(&self, x: Tensor<4>, prepare: &Prepare, onto: Option<Tensor<4>>) -> Tensor<4> {
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        prepare: Prepare<'_>,
+        onto: Option<Tensor<4>>,
+    ) -> Tensor<4> {
         let Some(layer) = Layer::of(self, &x, prepare) else { return self.plain(x, prepare, onto) };
         let shape = [x.dims()[0], layer.height, layer.width, layer.out];
         let row = layer.width * layer.out;
@@ -84,7 +89,7 @@ impl Convolution {
     }
 
     /// The same in Burn's operators.
-    fn plain(&self, x: Tensor<4>, prepare: &Prepare, onto: Option<Tensor<4>>) -> Tensor<4> {
+    fn plain(&self, x: Tensor<4>, prepare: Prepare<'_>, onto: Option<Tensor<4>>) -> Tensor<4> {
         let x = match prepare {
             Prepare::Nothing => x,
             Prepare::Silu(affine) => silu(affine.apply(x)),
@@ -156,7 +161,7 @@ struct Scratch {
 }
 
 impl Layer {
-    fn of(convolution: &Convolution, x: &Tensor<4>, prepare: &Prepare) -> Option<Self> {
+    fn of(convolution: &Convolution, x: &Tensor<4>, prepare: Prepare<'_>) -> Option<Self> {
         let [_, channels, height, width] = x.dims();
         let [out, from, kernel, across] = convolution.weight.dims();
         let affine = match prepare {

@@ -19,21 +19,22 @@ fn close(ours: Tensor<4>, expected: Tensor<4>) {
     assert!(apart <= 4e-6 * size.max(1.0), "{apart} apart at {size}");
 }
 
-/// `(in, out, kernel, stride, padding, height, width)`
-const CASES: [(usize, usize, usize, usize, (usize, usize), usize, usize); 7] = [
-    (3, 32, 3, 1, (1, 1), 9, 7),
-    (32, 3, 3, 1, (1, 1), 1, 5),
-    (37, 19, 3, 2, (0, 1), 10, 12),
-    (16, 48, 3, 2, (0, 1), 7, 9),
-    (8, 8, 1, 1, (0, 0), 4, 4),
-    (5, 6, 5, 3, (2, 2), 11, 13),
+/// In, out, kernel, stride, padding before and after, height, width.
+const CASES: [[usize; 8]; 7] = [
+    [3, 32, 3, 1, 1, 1, 9, 7],
+    [32, 3, 3, 1, 1, 1, 1, 5],
+    [37, 19, 3, 2, 0, 1, 10, 12],
+    [16, 48, 3, 2, 0, 1, 7, 9],
+    [8, 8, 1, 1, 0, 0, 4, 4],
+    [5, 6, 5, 3, 2, 2, 11, 13],
     // Several bands.
-    (4, 8, 3, 1, (1, 1), 150, 101),
+    [4, 8, 3, 1, 1, 1, 150, 101],
 ];
 
 #[test]
 fn convolutions_of_any_kind() {
-    for (from, out, kernel, stride, padding, height, width) in CASES {
+    for [from, out, kernel, stride, before, after, height, width] in CASES {
+        let padding = (before, after);
         let convolution = Convolution {
             weight: random([out, from, kernel, kernel]),
             bias: random([out]),
@@ -49,14 +50,14 @@ fn convolutions_of_any_kind() {
         };
         let x = random([2, from, height, width]);
         let expected = plain(x.clone());
-        close(convolution.forward(x.clone(), &Prepare::Nothing, None), expected.clone());
-        close(laid.forward(x.clone(), &Prepare::Nothing, None), expected.clone());
+        close(convolution.forward(x.clone(), Prepare::Nothing, None), expected.clone());
+        close(laid.forward(x.clone(), Prepare::Nothing, None), expected.clone());
 
         let affine = ChannelAffine { scale: random([2, from]), shift: random([2, from]) };
         let over = |values: &Tensor<2>| values.clone().reshape([2, from, 1, 1]);
         let silu = activation::silu(x.clone() * over(&affine.scale) + over(&affine.shift));
         let onto = random(expected.dims());
-        let found = laid.forward(x.clone(), &Prepare::Silu(affine), Some(onto.clone()));
+        let found = laid.forward(x.clone(), Prepare::Silu(&affine), Some(onto.clone()));
         close(found, onto + plain(silu));
 
         let indices = |size: usize| {
@@ -64,7 +65,7 @@ fn convolutions_of_any_kind() {
             Tensor::<1, burn::tensor::Int>::from_ints(places.as_slice(), &Device::flex())
         };
         let double = x.clone().select(2, indices(height)).select(3, indices(width));
-        close(laid.forward(x, &Prepare::Double, None), plain(double));
+        close(laid.forward(x, Prepare::Double, None), plain(double));
     }
 }
 
@@ -80,7 +81,7 @@ fn a_picture_has_the_same_numbers_whatever_others_are_in_the_batch() {
     };
     let layer = |x: Tensor<4>| {
         let norm = GroupMoments::of(&x, 8).normalise(&weight, &bias, 1e-6);
-        conv.forward(x, &Prepare::Silu(norm), None)
+        conv.forward(x, Prepare::Silu(&norm), None)
     };
     let all = layer(x.clone());
     for picture in 0..3 {
@@ -97,7 +98,7 @@ fn what_a_convolution_is_added_to_is_left_alone_where_others_hold_it() {
     let before = onto.clone().into_data();
     let conv =
         Convolution { weight: random([8, 4, 3, 3]), bias: random([8]), stride: 1, padding: (1, 1) };
-    let _ = conv.forward(x, &Prepare::Nothing, Some(onto.clone()));
+    let _ = conv.forward(x, Prepare::Nothing, Some(onto.clone()));
     onto.into_data().assert_eq(&before, true);
 }
 

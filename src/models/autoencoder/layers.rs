@@ -27,12 +27,12 @@ impl Conv {
 
     /// Keeps height and width.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.convolve(x, &Prepare::Nothing, None)
+        self.convolve(x, Prepare::Nothing, None)
     }
 
     /// Of the normalised `x` after a swish (SiLU).
     pub(super) fn swished(&self, x: Tensor<4>, norm: ChannelAffine) -> Tensor<4> {
-        self.convolve(x, &Prepare::Silu(norm), None)
+        self.convolve(x, Prepare::Silu(&norm), None)
     }
 
     /// The same added to `onto`.
@@ -42,20 +42,20 @@ impl Conv {
         x: Tensor<4>,
         norm: ChannelAffine,
     ) -> Tensor<4> {
-        self.convolve(x, &Prepare::Silu(norm), Some(onto))
+        self.convolve(x, Prepare::Silu(&norm), Some(onto))
     }
 
     /// Of `x` at twice its height and width.
     pub(super) fn doubled(&self, x: Tensor<4>) -> Tensor<4> {
-        self.convolve(x, &Prepare::Double, None)
+        self.convolve(x, Prepare::Double, None)
     }
 
     /// Halves height and width. The zeros needed for that are put right and below only.
     pub(super) fn halving(&self, x: Tensor<4>) -> Tensor<4> {
-        self.with(2, (0, 1)).forward(x, &Prepare::Nothing, None)
+        self.with(2, (0, 1)).forward(x, Prepare::Nothing, None)
     }
 
-    fn convolve(&self, x: Tensor<4>, prepare: &Prepare, onto: Option<Tensor<4>>) -> Tensor<4> {
+    fn convolve(&self, x: Tensor<4>, prepare: Prepare<'_>, onto: Option<Tensor<4>>) -> Tensor<4> {
         self.with(1, (1, 1)).forward(x, prepare, onto)
     }
 
