@@ -44,6 +44,74 @@ pub struct Dataset {
     pub bucket_reso_steps: u32,
     /// Whether small pictures keep their size.
     pub bucket_no_upscale: bool,
+    /// How a picture finds its bucket: `constant_area` takes the nearest proportions on either side
+    /// alike; `linear` is the rule of the training scripts, which favours tall buckets.
+    pub aspect: Aspect,
+    /// How pictures are resized; by area where they shrink and by Lanczos where they grow if not set.
+    pub resize_interpolation: Option<ResizeInterpolation>,
+    /// Whether a picture is also trained mirrored, half of the times.
+    pub flip_aug: bool,
+    /// Whether hue or brightness is sometimes changed a little.
+    pub color_aug: bool,
+    /// Whether the part that is cut off is drawn, rather than even on both sides.
+    pub random_crop: bool,
+    /// How many crops and colours of a picture are drawn, with `random_crop` or `color_aug`. Each is
+    /// encoded once; the training takes them in turns.
+    #[schemars(range(min = 1, max = 1000))]
+    pub image_variants: u32,
+    /// Whether transparent parts of a picture do not count in the loss.
+    pub alpha_mask: bool,
+    /// Whether these are regularisation pictures: they count as often as all others together, and
+    /// their loss is weighed by `prior_loss_weight`.
+    pub is_reg: bool,
+    /// Share of the pictures that are kept apart, to measure the loss on what is not trained.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub validation_split: f64,
+    /// Seed that chooses the pictures of `validation_split`.
+    pub validation_seed: u64,
+    /// Caption of pictures that have neither caption nor tags.
+    #[schemars(length(min = 1))]
+    pub class_tokens: Option<String>,
+    /// Words before every caption, joined by a space.
+    #[schemars(length(min = 1))]
+    pub caption_prefix: Option<String>,
+    /// Words behind every caption, joined by a space.
+    #[schemars(length(min = 1))]
+    pub caption_suffix: Option<String>,
+    /// What stands between the parts of a caption that are shuffled or dropped.
+    #[schemars(length(min = 1))]
+    pub caption_separator: String,
+    /// What stands for `caption_separator` inside of a part that stays together.
+    #[schemars(length(min = 1))]
+    pub secondary_separator: Option<String>,
+    /// Whether the parts of a caption come in an order that is drawn anew for each variant.
+    pub shuffle_caption: bool,
+    /// How many parts at the front of a caption stay where they are.
+    pub keep_tokens: u32,
+    /// What ends the fixed part of a caption, and begins a fixed end: `fixed ||| free ||| fixed`.
+    #[schemars(length(min = 1))]
+    pub keep_tokens_separator: Option<String>,
+    /// Whether `{a|b|c}` in a caption stands for one of the three, and each line of a sidecar is a
+    /// caption of its own, one of which is drawn.
+    pub enable_wildcard: bool,
+    /// Share of the appearances of a picture at which its caption is empty.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub caption_dropout_rate: f64,
+    /// In every so manieth epoch all captions are empty; 0 is never.
+    pub caption_dropout_every_n_epochs: u32,
+    /// Probability with which each free part of a caption is left out.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub caption_tag_dropout_rate: f64,
+    /// With how many free parts of a caption the token warm-up begins.
+    #[schemars(range(min = 1))]
+    pub token_warmup_min: u32,
+    /// Share of the training after which all parts of a caption are there; 0 is from the start.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub token_warmup_step: f64,
+    /// How many texts are drawn for each picture where something in its caption is drawn. Each is
+    /// encoded once; the training takes them in turns.
+    #[schemars(range(min = 1, max = 1000))]
+    pub caption_variants: u32,
 }
 
 impl Default for Dataset {
@@ -60,6 +128,31 @@ impl Default for Dataset {
             max_bucket_reso: None,
             bucket_reso_steps: 64,
             bucket_no_upscale: false,
+            aspect: Aspect::ConstantArea,
+            resize_interpolation: None,
+            flip_aug: false,
+            color_aug: false,
+            random_crop: false,
+            image_variants: 4,
+            alpha_mask: false,
+            is_reg: false,
+            validation_split: 0.0,
+            validation_seed: 42,
+            class_tokens: None,
+            caption_prefix: None,
+            caption_suffix: None,
+            caption_separator: ",".to_owned(),
+            secondary_separator: None,
+            shuffle_caption: false,
+            keep_tokens: 0,
+            keep_tokens_separator: None,
+            enable_wildcard: false,
+            caption_dropout_rate: 0.0,
+            caption_dropout_every_n_epochs: 0,
+            caption_tag_dropout_rate: 0.0,
+            token_warmup_min: 1,
+            token_warmup_step: 0.0,
+            caption_variants: 8,
         }
     }
 }
@@ -72,17 +165,81 @@ impl Dataset {
     }
 }
 
-/// What counts is the size of each picture. Its own bytes, and whether it is turned, are key parts of
-/// their own, and how often it is repeated belongs to the training.
+/// What counts for every latent is the size of each picture. Its own bytes, and whether it is turned,
+/// are key parts of their own; so are the view, the rules of captions, and what belongs to the training,
+/// each in the keys of what reads it.
 impl Params for Dataset {
-    const NOT_IN_KEY: &'static [&'static str] =
-        &["image_dir", "recursive", "num_repeats", "sidecars", "exif_orientation"];
+    const NOT_IN_KEY: &'static [&'static str] = &[
+        "image_dir",
+        "recursive",
+        "num_repeats",
+        "sidecars",
+        "exif_orientation",
+        // Key parts of latents, where they have an effect.
+        "aspect",
+        "resize_interpolation",
+        "flip_aug",
+        "color_aug",
+        "random_crop",
+        "image_variants",
+        "alpha_mask",
+        // Parts of the training's key.
+        "is_reg",
+        "validation_split",
+        "validation_seed",
+        // Key parts of training texts, where they have an effect.
+        "class_tokens",
+        "caption_prefix",
+        "caption_suffix",
+        "caption_separator",
+        "secondary_separator",
+        "shuffle_caption",
+        "keep_tokens",
+        "keep_tokens_separator",
+        "enable_wildcard",
+        "caption_dropout_rate",
+        "caption_dropout_every_n_epochs",
+        "caption_tag_dropout_rate",
+        "token_warmup_min",
+        "token_warmup_step",
+        "caption_variants",
+    ];
     const STANDS_FOR: &'static [(&'static str, &'static str)] =
         &[("max_bucket_reso", "resolution")];
 
     fn resolved(&self) -> Self {
         Self { max_bucket_reso: Some(self.max_bucket_reso()), ..self.clone() }
     }
+}
+
+/// How a picture finds its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Aspect {
+    /// Buckets of nearly one area, and the nearest by the ratio of proportions.
+    ConstantArea,
+    /// The nearest by the difference of width / height.
+    Linear,
+}
+
+/// How pictures are resized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeInterpolation {
+    /// Lanczos with three lobes.
+    Lanczos,
+    /// The nearest pixel.
+    Nearest,
+    /// Linear between four pixels.
+    #[serde(alias = "linear")]
+    Bilinear,
+    /// Cubic between sixteen pixels.
+    #[serde(alias = "cubic")]
+    Bicubic,
+    /// The mean of the covered area.
+    Area,
+    /// The mean of the covered pixels, as Pillow's.
+    Box,
 }
 
 /// Width and height in pixels; a single number in the manifest is both.

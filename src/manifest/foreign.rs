@@ -8,7 +8,6 @@ const NO_READER: &str = "no part of a FLUX training reads it";
 const CACHED: &str = "the cache stage always stores latents and text encodings";
 const PRECISION: &str = "the number format of the weights is all there is to choose";
 const MEMORY: &str = "training goes block by block and computes each block anew, always";
-const TEXT_IS_CACHED: &str = "captions are encoded once, before the training";
 
 /// Flags that other trainers accept and then leave without effect for a full fine-tuning of FLUX,
 /// or that ask for what is always so here: `(flag, why, what to do)`.
@@ -51,11 +50,6 @@ const IGNORED: &[(&str, &str, &str)] = &[
     ("weighted_captions", NO_READER, ""),
     ("clip_skip", NO_READER, ""),
     ("max_token_length", NO_READER, "say t5xxl_max_token_length in [stages.cache]"),
-    ("shuffle_caption", TEXT_IS_CACHED, ""),
-    ("keep_tokens", TEXT_IS_CACHED, "say prepend_tags in [stages.merge]"),
-    ("keep_tokens_separator", TEXT_IS_CACHED, "say prepend_tags in [stages.merge]"),
-    ("caption_prefix", TEXT_IS_CACHED, "say template in [stages.merge]"),
-    ("caption_suffix", TEXT_IS_CACHED, "say template in [stages.merge]"),
 ];
 
 /// Keys that have another name or another place here: `(key, what to do)`.
@@ -63,7 +57,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("append_tags", "say existing = \"append\" in [stages.tag]"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
-    ("class_tokens", "say prepend_tags in [stages.merge]"),
     ("datasets", "each folder of pictures is a `[[dataset]]`"),
     ("general", "say it in each `[[dataset]]`"),
     ("in_json", "the merge stage reads what the stages in its `needs` made"),

@@ -34,7 +34,7 @@ use std::{
 };
 
 pub use cache::{Cache, ClipActivation, Dtype};
-pub use dataset::{Dataset, Resolution};
+pub use dataset::{Aspect, Dataset, ResizeInterpolation, Resolution};
 pub use error::{ManifestError, ManifestErrors, Mistake};
 pub use finetune::{
     Finetune, LossType, LrScheduler, ModelPredictionType, OptimizerType, TimestepSampling,

@@ -120,7 +120,7 @@ fn keys() {
         "ignored_flag",
         &[(
             "learning_rate = 1e-5",
-            "learning_rate = 1e-5\nfp8_base = true\nsdpa = true\nmin_snr_gamma = 5\nkeep_tokens = 1",
+            "learning_rate = 1e-5\nfp8_base = true\nsdpa = true\nmin_snr_gamma = 5\nclip_skip = 1",
         )],
         &["ignored_flag"; 4],
     );
