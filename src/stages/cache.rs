@@ -84,6 +84,12 @@ impl Stage for Cache {
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut latent = self.parameters(manifest::Cache::LATENT);
+        // A draw is what was kept before there was a choice; nothing else depends on the seed.
+        let unused = match self.config.latent {
+            manifest::Latent::Sample => "latent",
+            manifest::Latent::Mean | manifest::Latent::Moments => "seed",
+        };
+        latent.retain(|part| part.name != unused);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);

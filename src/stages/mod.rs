@@ -12,6 +12,7 @@ mod finetune;
 mod label;
 mod latents;
 mod merge;
+mod posterior;
 mod probabilities;
 mod record;
 mod sidecar;
