@@ -17,7 +17,7 @@ use crate::{
 
 /// Raised with a reason whenever latents change for equal inputs.
 const LATENT_ALGORITHM: (i64, &str) =
-    (2, "TIFF palettes are decoded, and orientations are found behind the mark of a JPEG");
+    (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
 const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
 
@@ -84,6 +84,12 @@ impl Stage for Cache {
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut latent = self.parameters(manifest::Cache::LATENT);
+        // A draw is what was kept before there was a choice; nothing else depends on the seed.
+        let unused = match self.config.latent {
+            manifest::Latent::Sample => "latent",
+            manifest::Latent::Mean | manifest::Latent::Moments => "seed",
+        };
+        latent.retain(|part| part.name != unused);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);

@@ -13,6 +13,7 @@ mod label;
 mod latents;
 pub mod measure;
 mod merge;
+mod posterior;
 mod probabilities;
 mod record;
 mod sidecar;
