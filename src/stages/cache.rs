@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, site::needed, texts};
+use super::{ProjectError, Site, latents, site::needed, texts};
 use crate::{
     base::Value,
     manifest,
@@ -70,10 +70,12 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// What decides the size of a picture's latent: the bucket settings of its dataset.
-    fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
-        let table = format!("dataset.{}", sample.dataset);
-        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
+    /// By dataset: what decides the size of a picture's latent, the bucket settings.
+    fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
+        let datasets = self.site.manifest.dataset.iter().enumerate();
+        let parts = datasets
+            .map(|(index, dataset)| self.site.parameters(&format!("dataset.{index}"), dataset));
+        parts.map(Arc::from).collect()
     }
 }
 
@@ -107,14 +109,14 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let mut parts = self.site.picture_parts(sample);
-            parts.extend(self.bucket_parts(sample));
-            items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
+            let latent = ItemSpec::new(&sample.id, LATENT, self.site.picture_parts(sample));
+            items.push(latent.sharing(&buckets[sample.dataset]));
             let parts = vec![merged.part("caption", "text")];
-            items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
+            items.push(ItemSpec::new(&sample.id, TEXT, parts));
         }
         Ok(items)
     }

@@ -7,7 +7,6 @@
 mod batches;
 mod build;
 mod cache;
-mod files;
 mod finetune;
 mod label;
 mod latents;
