@@ -9,6 +9,8 @@ use super::Params;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
+    /// What is kept of the distribution that the autoencoder gives for a picture.
+    pub latent: Latent,
     /// Number format of stored latents.
     pub latent_dtype: Dtype,
     /// Number format of stored text encodings.
@@ -37,6 +39,7 @@ pub struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self {
+            latent: Latent::Sample,
             latent_dtype: Dtype::Bf16,
             text_dtype: Dtype::Bf16,
             t5xxl_max_token_length: None,
@@ -51,7 +54,7 @@ impl Default for Cache {
 
 impl Cache {
     /// Parameters that change latents.
-    pub const LATENT: &'static [&'static str] = &["latent_dtype", "seed"];
+    pub const LATENT: &'static [&'static str] = &["latent", "latent_dtype", "seed"];
     /// Parameters that change text encodings.
     pub const TEXT: &'static [&'static str] =
         &["text_dtype", "t5xxl_max_token_length", "clip_activation", "attend_padding"];
@@ -60,6 +63,18 @@ impl Cache {
 /// An encoding does not depend on the other items of its batch.
 impl Params for Cache {
     const NOT_IN_KEY: &'static [&'static str] = &["latent_batch_size", "text_batch_size"];
+}
+
+/// What is kept of the distribution of a picture's latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Latent {
+    /// One draw, the same in every epoch.
+    Sample,
+    /// The mean: what is most likely, and a little smoother than any draw.
+    Mean,
+    /// Mean and deviation, from which each appearance in the training draws anew. Twice the size.
+    Moments,
 }
 
 /// A number format.

@@ -7,12 +7,12 @@
 mod batches;
 mod build;
 mod cache;
-mod files;
 mod finetune;
 mod label;
 mod latents;
 pub mod measure;
 mod merge;
+mod posterior;
 mod probabilities;
 mod record;
 mod sidecar;

@@ -84,3 +84,9 @@ pub(super) fn gelu_tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
         simd.mul_add_e_f32s(square, simd.splat_f32s(0.044_715 * slope), simd.splat_f32s(slope));
     logistic_times(simd, x, simd.mul_f32s(x, factor))
 }
+
+/// `x · σ(x)`.
+#[inline(always)]
+pub(super) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    logistic_times(simd, x, x)
+}

@@ -33,7 +33,7 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
         tensors.write(fs_err::File::create(folder.join(name))?, seed).map(drop)
     };
     write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
-    write(autoencoder::tensors(), "ae.safetensors")?;
+    write(autoencoder::tensors(autoencoder::SMALL), "ae.safetensors")?;
     write(texts::clip(ClipShape::SMALL), "clip_l.safetensors")?;
     write(texts::t5(T5Shape::SMALL), "t5xxl.safetensors")?;
     write(transformer::tensors(), "flux1-dev.safetensors")?;
@@ -75,6 +75,14 @@ pub fn write_t5(file: impl io::Write, shape: T5Shape, dtype: Dtype, seed: u64) -
     texts::t5(shape).write_as(file, seed, dtype, Some(1_000_003)).map(drop)
 }
 
+/// The autoencoder in the size of FLUX.1's, as its file would be, in memory (168 MB): for benchmarks.
+///
+/// # Errors
+/// None that memory can give.
+pub fn full_autoencoder(seed: u64) -> io::Result<Checkpoint> {
+    autoencoder::tensors(autoencoder::FULL).in_memory("random autoencoder", seed)
+}
+
 /// The tensors of a network to be made up: names, shapes, and how large values are.
 #[derive(Default)]
 struct Tensors(Vec<(String, Vec<usize>, Fill)>);
@@ -114,7 +122,7 @@ impl Tensors {
         self.add(format!("{name}.bias"), &[width], Fill::Zeros);
     }
 
-    /// As a file in memory, in bf16.
+    /// The file that [`write`](Self::write) would write.
     fn in_memory(&self, name: &str, seed: u64) -> io::Result<Checkpoint> {
         let size = self.0.iter().map(|(_, shape, _)| 2 * shape.iter().product::<usize>()).sum();
         let bytes = self.write(Vec::with_capacity(size), seed)?;
