@@ -20,7 +20,7 @@ const LATENT_ALGORITHM: (i64, &str) =
     (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
 const TEXT_ALGORITHM: (i64, &str) =
-    (2, "the text encoders sum in another order: last bits of an encoding may differ");
+    (2, "the text encoders sum in another order: the last digits differ");
 
 /// Index of the recipe for latents.
 pub const LATENT: usize = 0;
