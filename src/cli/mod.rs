@@ -1,6 +1,7 @@
 //! Floor 6: the command line. One file per command; each parses its arguments, asks the floors below
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
+mod captions;
 mod check;
 mod demo;
 mod doctor;
@@ -68,6 +69,7 @@ enum Command {
     Init(init::Init),
     Check(check::Check),
     Plan(plan::Plan),
+    Captions(captions::Captions),
     Run(run::Run),
     Why(why::Why),
     Graph(graph::Graph),
@@ -108,6 +110,7 @@ impl Command {
             Self::Init(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Captions(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),

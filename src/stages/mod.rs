@@ -7,6 +7,7 @@
 mod batches;
 mod build;
 mod cache;
+pub mod captions;
 mod files;
 mod finetune;
 mod label;
@@ -18,6 +19,7 @@ mod sidecar;
 mod site;
 mod tag;
 mod texts;
+mod words;
 
-pub use build::build;
+pub use build::{build, site};
 pub use site::{ProjectError, Sample, Site};

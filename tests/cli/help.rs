@@ -2,8 +2,9 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 9] =
-    ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor", "demo"];
+const COMMANDS: [&str; 10] = [
+    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo",
+];
 
 #[test]
 fn help_texts() {

@@ -23,7 +23,10 @@ mod log;
 mod object;
 mod record;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -202,6 +205,32 @@ impl Store {
     /// The keys of the items of a stage's last run.
     pub(super) fn heads(&self, stage: &str) -> Heads {
         Heads::load(&self.root.join("heads").join(format!("{}.json", file_name(stage))))
+    }
+
+    /// What the items of these ids made when their stage last ran; `None` where it never made them, or
+    /// where it cannot be told any more.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn last_outputs<'a>(
+        &self,
+        stage: &str,
+        recipe: &str,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Option<Output>>, StoreError> {
+        let heads = self.heads(stage);
+        let mut records = HashMap::new();
+        let outputs = ids.map(|id| {
+            let Some(head) = heads.get(recipe, id) else { return Ok(None) };
+            if let Entry::Vacant(new) = records.entry(head.recipe) {
+                new.insert(self.records(&head.recipe)?);
+            }
+            Ok(match records[&head.recipe].outcome(&head.item) {
+                Some(Outcome::Output(output)) => Some(output),
+                _ => None,
+            })
+        });
+        outputs.collect()
     }
 
     /// Keeps the keys of the items of a stage's run.
