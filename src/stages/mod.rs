@@ -7,6 +7,7 @@
 mod batches;
 mod build;
 mod cache;
+pub mod captions;
 mod finetune;
 mod label;
 mod latents;
@@ -19,6 +20,7 @@ mod sidecar;
 mod site;
 mod tag;
 pub mod texts;
+mod words;
 
-pub use build::build;
+pub use build::{build, site};
 pub use site::{ProjectError, Sample, Site};
