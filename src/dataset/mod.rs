@@ -5,6 +5,7 @@
 //! and no manifest: settings come in as plain values.
 
 mod area;
+mod augment;
 mod buckets;
 mod caption;
 mod encoded;
@@ -21,7 +22,8 @@ mod sidecar;
 mod square;
 mod stored;
 
-pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
+pub use augment::ColourChange;
+pub use buckets::{Aspect, BucketSettings, Buckets, Fitted, Placement, place};
 pub use caption::{MergeRules, Merged, split_tags, training_caption};
 pub use encoded::{Encoded, Header, PIXEL_LIMIT};
 pub use error::DatasetError;

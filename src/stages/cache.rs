@@ -1,14 +1,15 @@
 //! Stage `cache`: what the trainer reads instead of pictures and captions.
 //!
-//! Two sorts of items with a recipe each: a *latent* per picture (autoencoder) and a *text record*
-//! per training caption (CLIP-L and T5), so that an edited caption leaves its latent alone and an
-//! edited picture its text. Equal captions have equal keys and are encoded once.
+//! Two sorts of items with a recipe each: a *latent* per view of a picture (autoencoder) and a *text
+//! record* per training text (CLIP-L and T5), so that an edited caption leaves its latents alone and an
+//! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
+//! captions are dropped, the empty one is an item too, one for all pictures.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, site::needed, texts};
+use super::{ProjectError, Sample, Site, latents, site::needed, texts, variants, views::View};
 use crate::{
-    base::Value,
+    base::{Digest, Value},
     manifest,
     models::flux::FluxConfig,
     pipeline::{ItemSpec, KeyPart, Recipe, Stage, StageError, Upstream, Work},
@@ -70,10 +71,37 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// What decides the size of a picture's latent: the bucket settings of its dataset.
-    fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
-        let table = format!("dataset.{}", sample.dataset);
-        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
+    /// What decides the size of a picture's latent: the bucket settings of its dataset. A rule that
+    /// changes nothing of what was so before it came is no part.
+    fn bucket_parts(&self, sample: &Sample) -> Vec<KeyPart> {
+        let (table, dataset) =
+            (format!("dataset.{}", sample.dataset), self.site.dataset(sample));
+        let mut parts = self.site.parameters(&table, dataset);
+        let rule = |name: &str, value: Value| KeyPart {
+            name: name.to_owned(),
+            value: Some(value),
+            origin: self.site.origin(format!("{table}.{name}")),
+        };
+        if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
+            parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
+        }
+        if let Some(how) = dataset.resize_interpolation {
+            let how = serde_json::to_value(how).unwrap_or_default();
+            parts.push(rule("resize_interpolation", Value::from(how)));
+        }
+        if dataset.alpha_mask {
+            parts.push(rule("alpha_mask", Value::Bool(true)));
+        }
+        parts
+    }
+
+    /// The sample and view that the id of a latent stands for.
+    pub(super) fn views(&self) -> HashMap<String, (&Sample, View)> {
+        let views = self.site.samples.iter().flat_map(|sample| {
+            let views = View::all(self.site.dataset(sample)).into_iter();
+            views.map(move |view| (view.id(&sample.id), (sample, view)))
+        });
+        views.collect()
     }
 }
 
@@ -102,11 +130,26 @@ impl Stage for Cache {
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let mut parts = self.site.picture_parts(sample);
-            parts.extend(self.bucket_parts(sample));
-            items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
-            let parts = vec![merged.part("caption", "text")];
-            items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
+            let dataset = self.site.dataset(sample);
+            let mut picture = self.site.picture_parts(sample);
+            picture.extend(self.bucket_parts(sample));
+            for view in View::all(dataset) {
+                let mut parts = picture.clone();
+                parts.extend(view.parts(&self.site, self.config.seed, sample));
+                let id = view.id(&sample.id);
+                items.push(ItemSpec { id, recipe: LATENT, parts, given: None });
+            }
+            for variant in 0..dataset.variants() {
+                let parts = vec![merged.part("caption", &variants::blob(variant))];
+                let id = variants::id(&sample.id, variant);
+                items.push(ItemSpec { id, recipe: TEXT, parts, given: None });
+            }
+        }
+        if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
+            let empty = Digest::of(b"");
+            let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];
+            let id = variants::EMPTY.to_owned();
+            items.push(ItemSpec { id, recipe: TEXT, parts, given: None });
         }
         Ok(items)
     }

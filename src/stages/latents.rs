@@ -10,12 +10,13 @@ use super::{
     cache::Cache,
     record,
     sidecar::leave_out,
+    views::{self, View},
 };
 use crate::{
     base::Stream,
-    dataset::{BucketSettings, Buckets, DatasetError, Fitted},
+    dataset::Fitted,
     device,
-    manifest::{self, Dtype},
+    manifest::Dtype,
     models::autoencoder::{Encoder, to_latent},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
@@ -30,19 +31,24 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let checkpoint = Checkpoint::open(&cache.ae)?;
     let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
-    let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
-    let by_id = super::sidecar::by_id(&cache.site);
-    let samples = items.iter().map(|&item| by_id[work.items()[item].id.as_str()]);
-    let samples = samples.collect::<Vec<_>>();
-    let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
-    let fit = |index: usize, picture| buckets[samples[index].dataset].fit(&picture);
+    let site = &cache.site;
+    let buckets = site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
+    let by_id = cache.views();
+    let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
+    let views = items.iter().map(jobs_of).collect::<Vec<_>>();
+    let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
+    let seed = cache.config.seed;
+    let fit = |index: usize, picture| {
+        let (sample, view): (&Sample, View) = views[index];
+        view.fit(&buckets[sample.dataset], site.dataset(sample), seed, sample, &picture)
+    };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
             Ok(fitted) => {
-                let draft = latent(cache, &encoder, samples[index], &fitted, &device)?;
+                let draft = latent(cache, &encoder, views[index], &fitted, &device)?;
                 work.commit(items[index], draft)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
@@ -51,23 +57,11 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
-fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
-    let resolution = dataset.resolution;
-    Buckets::new(&BucketSettings {
-        resolution: (resolution.width as usize, resolution.height as usize),
-        enable_bucket: dataset.enable_bucket,
-        min_bucket_reso: dataset.min_bucket_reso as usize,
-        max_bucket_reso: dataset.max_bucket_reso() as usize,
-        bucket_reso_steps: dataset.bucket_reso_steps as usize,
-        bucket_no_upscale: dataset.bucket_no_upscale,
-    })
-}
-
-/// `0.3611 · (mean + std · ε − 0.1159)`, with ε named by the seed and the picture's content.
+/// `0.3611 · (mean + std · ε − 0.1159)`, with ε named by the seed, the picture's content and the view.
 fn latent(
     cache: &Cache,
     encoder: &Encoder,
-    sample: &Sample,
+    (sample, view): (&Sample, View),
     fitted: &Fitted,
     device: &burn::tensor::Device,
 ) -> Result<Draft, StageError> {
@@ -77,11 +71,18 @@ fn latent(
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
     let moments = encoder.encode(image);
     let shape = moments.mean.dims();
-    let mut stream = Stream::new(cache.config.seed, "posterior", Some(&sample.digest), &[]);
+    let seed = cache.config.seed;
+    let counters = view.counters(&cache.site, seed, sample);
+    let mut stream = Stream::new(seed, "posterior", Some(&sample.digest), &counters);
     let noise = TensorData::new(stream.normals(shape.iter().product()), shape);
     let noise = Tensor::<4>::from_data(noise, device);
     let values = record::values(to_latent(moments.sample(noise)))?;
     let f32 = cache.config.latent_dtype == Dtype::F32;
-    let bytes = record::write(&[("latent", &shape[1..], &values)], &BTreeMap::new(), f32)?;
+    let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
+    let mut tensors: Vec<(&str, &[usize], &[f32])> = vec![("latent", &shape[1..], &values)];
+    if let Some(mask) = &mask {
+        tensors.push(("mask", &shape[2..], mask));
+    }
+    let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
 }

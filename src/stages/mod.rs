@@ -4,6 +4,7 @@
 //! outputs by calling the networks. It does not know the scheduler or the screen: it sees them as
 //! [`Work`](crate::pipeline::Work).
 
+mod appearances;
 mod batches;
 mod build;
 mod cache;
@@ -14,10 +15,13 @@ mod latents;
 mod merge;
 mod probabilities;
 mod record;
+mod samples;
 mod sidecar;
 mod site;
 mod tag;
 mod texts;
+mod variants;
+mod views;
 
 pub use build::build;
 pub use site::{ProjectError, Sample, Site};

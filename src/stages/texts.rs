@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::FloatDType;
 
-use super::{cache::Cache, record};
+use super::{cache::Cache, record, variants};
 use crate::{
     device,
     manifest::{ClipActivation, Dtype},
@@ -63,16 +63,9 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
 }
 
 fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
-    let merged = work.upstream().items().filter(|item| item.kind == "merge");
-    let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
+    let merged = variants::merged(work.upstream());
     items
         .iter()
-        .map(|&item| {
-            let id = work.items()[item].id.as_str();
-            let blob =
-                merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
-            let bytes = blob.map(|blob| work.store().read(blob)).transpose()?.unwrap_or_default();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        })
+        .map(|&item| variants::read(&merged, work.store(), work.items()[item].id.as_str()))
         .collect()
 }
