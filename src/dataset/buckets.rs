@@ -362,10 +362,8 @@ fn shrink(
     let ideal = |side: usize| floor(side as f64 * scale + 1e-6);
     let (across, down) = (ideal(width), ideal(height));
     let (by_width, by_height) = (way(across, width, height), way(down, height, width));
-    let ways = [
-        ((across, by_width.0), (across, by_width.1)),
-        ((by_height.0, down), (by_height.1, down)),
-    ];
+    let ways =
+        [((across, by_width.0), (across, by_width.1)), ((by_height.0, down), (by_height.1, down))];
     let kept = |((_, _), resized): &((usize, usize), (usize, usize))| resized.0 * resized.1;
     let share = |way: &((usize, usize), (usize, usize))| {
         let bucket = way.0.0 * way.0.1;
@@ -510,7 +508,8 @@ mod tests {
         let alpha = (0..width * height).map(|at| if at % width < 128 { 255 } else { 0 }).collect();
         let rgb = vec![10; width * height * 3];
         let picture = Picture { width, height, rgb, alpha: Some(alpha) };
-        let buckets = Buckets::new(&BucketSettings { enable_bucket: false, ..settings(64) }).unwrap();
+        let buckets =
+            Buckets::new(&BucketSettings { enable_bucket: false, ..settings(64) }).unwrap();
         let fitted = buckets.fit(&picture).unwrap();
         assert_eq!(fitted.placement.bucket, (64, 64));
         let row = &fitted.alpha.unwrap()[..64];

@@ -40,7 +40,12 @@ pub struct Choice {
 
 impl Choices {
     /// Of a sample of `dataset` with so many texts and views.
-    pub fn new(dataset: &Dataset, (seed, epochs): (u64, usize), texts: usize, views: usize) -> Self {
+    pub fn new(
+        dataset: &Dataset,
+        (seed, epochs): (u64, usize),
+        texts: usize,
+        views: usize,
+    ) -> Self {
         Self {
             seed,
             epochs,
@@ -145,9 +150,8 @@ mod tests {
     #[test]
     fn captions_are_dropped_at_the_rate_and_in_whole_epochs() {
         let rate = Choices { caption_dropout_rate: 0.25, ..choices(1, 1) };
-        let dropped = (0..4000).filter(|&repeat| {
-            rate.of(&appearance(1, repeat, 4000)).text.is_none()
-        });
+        let dropped =
+            (0..4000).filter(|&repeat| rate.of(&appearance(1, repeat, 4000)).text.is_none());
         // Three standard errors around 1000.
         assert!((918..1082).contains(&dropped.count()));
         let every = Choices { caption_dropout_every_n_epochs: 3, ..choices(1, 1) };

@@ -7,12 +7,16 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, site::needed, texts, variants, views::View};
+use super::{
+    ProjectError, Sample, Site, cache_notes, latents, site::needed, texts, variants, views::View,
+};
 use crate::{
     base::{Digest, Value},
     manifest,
     models::flux::FluxConfig,
-    pipeline::{ItemSpec, KeyPart, Recipe, Stage, StageError, Upstream, Work},
+    pipeline::{
+        Decision, ItemSpec, KeyPart, Note, Recipe, Stage, StageError, Store, Upstream, Work,
+    },
     weights::Checkpoint,
 };
 
@@ -30,7 +34,7 @@ pub const TEXT: usize = 1;
 /// The stage.
 pub struct Cache {
     pub(super) site: Arc<Site>,
-    name: String,
+    pub(super) name: String,
     pub(super) config: manifest::Cache,
     pub(super) ae: PathBuf,
     pub(super) clip_l: PathBuf,
@@ -74,8 +78,7 @@ impl Cache {
     /// What decides the size of a picture's latent: the bucket settings of its dataset. A rule that
     /// changes nothing of what was so before it came is no part.
     fn bucket_parts(&self, sample: &Sample) -> Vec<KeyPart> {
-        let (table, dataset) =
-            (format!("dataset.{}", sample.dataset), self.site.dataset(sample));
+        let (table, dataset) = (format!("dataset.{}", sample.dataset), self.site.dataset(sample));
         let mut parts = self.site.parameters(&table, dataset);
         let rule = |name: &str, value: Value| KeyPart {
             name: name.to_owned(),
@@ -86,7 +89,7 @@ impl Cache {
             parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
         }
         if let Some(how) = dataset.resize_interpolation {
-            let how = serde_json::to_value(how).unwrap_or_default();
+            let how = serde_json::to_value(how.plain()).unwrap_or_default();
             parts.push(rule("resize_interpolation", Value::from(how)));
         }
         if dataset.alpha_mask {
@@ -152,6 +155,10 @@ impl Stage for Cache {
             items.push(ItemSpec { id, recipe: TEXT, parts, given: None });
         }
         Ok(items)
+    }
+
+    fn notes(&self, decisions: &[Decision], store: &Store) -> Result<Vec<Note>, StageError> {
+        cache_notes::notes(self, decisions, store)
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

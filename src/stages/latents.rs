@@ -32,7 +32,8 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
     let site = &cache.site;
-    let buckets = site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
+    let buckets =
+        site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = cache.views();
     let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
     let views = items.iter().map(jobs_of).collect::<Vec<_>>();

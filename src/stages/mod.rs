@@ -8,6 +8,7 @@ mod appearances;
 mod batches;
 mod build;
 mod cache;
+mod cache_notes;
 mod files;
 mod finetune;
 mod label;

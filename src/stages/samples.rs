@@ -50,9 +50,8 @@ pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
         let dataset = site.dataset(sample);
         let views = View::all(dataset).into_iter();
         let views = views.map(|view| latents.get(view.id(&sample.id).as_str()).copied());
-        let variants = (0..dataset.variants()).map(|variant| {
-            texts.get(variants::id(&sample.id, variant).as_str()).copied()
-        });
+        let variants = (0..dataset.variants())
+            .map(|variant| texts.get(variants::id(&sample.id, variant).as_str()).copied());
         let (Some(views), Some(variants)) = (views.collect(), variants.collect()) else { continue };
         samples.push(Cached {
             views,

@@ -24,7 +24,8 @@ pub fn id(sample: &str, variant: u32) -> String {
 /// like a text of another.
 fn parsed(id: &str) -> (&str, u32) {
     let numbered = id.strip_suffix(')').and_then(|id| id.rsplit_once(" (text "));
-    let numbered = numbered.and_then(|(sample, number)| Some((sample, number.parse::<u32>().ok()?)));
+    let numbered =
+        numbered.and_then(|(sample, number)| Some((sample, number.parse::<u32>().ok()?)));
     match numbered {
         Some((sample, number)) if number > 1 => (sample, number - 1),
         _ => (id, 0),
@@ -54,7 +55,9 @@ pub fn merged<'a>(upstream: &Upstream<'a>) -> HashMap<&'a str, UpstreamItem<'a>>
 #[error("the merge stage made no `{blob}` of {sample}")]
 #[diagnostic(
     code(fluxpipe::cache::text),
-    help("run again with `--force` and the name of the merge stage; if it stays, please report it")
+    help(
+        "run again with `--force` and the name of the merge stage; if it stays, please report it"
+    )
 )]
 struct NoText {
     blob: String,

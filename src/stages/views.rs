@@ -65,9 +65,8 @@ impl View {
         }
         // A picture and its mirror image are cut and coloured alike. Each draw has a stream of its own, so
         // that switching one option on leaves what the other drew.
-        let stream = |purpose| {
-            Stream::new(seed, purpose, Some(&sample.digest), &[u64::from(self.number)])
-        };
+        let stream =
+            |purpose| Stream::new(seed, purpose, Some(&sample.digest), &[u64::from(self.number)]);
         let crop = dataset.random_crop.then(|| {
             let mut stream = stream("view crop");
             (stream.uniform(), stream.uniform())
@@ -179,8 +178,8 @@ fn resampling(written: ResizeInterpolation) -> Resampling {
     match written {
         ResizeInterpolation::Lanczos => Resampling::Lanczos,
         ResizeInterpolation::Nearest => Resampling::Nearest,
-        ResizeInterpolation::Bilinear => Resampling::Linear,
-        ResizeInterpolation::Bicubic => Resampling::Cubic,
+        ResizeInterpolation::Bilinear | ResizeInterpolation::Linear => Resampling::Linear,
+        ResizeInterpolation::Bicubic | ResizeInterpolation::Cubic => Resampling::Cubic,
         ResizeInterpolation::Area => Resampling::Area,
         ResizeInterpolation::Box => Resampling::Box,
     }
@@ -215,7 +214,8 @@ mod tests {
 
     #[test]
     fn about_a_third_of_drawn_colours_change_half_of_them_in_hue() {
-        let drawn = (0..3000_u64).map(|number| colour(&mut Stream::new(1, "test", None, &[number])));
+        let drawn =
+            (0..3000_u64).map(|number| colour(&mut Stream::new(1, "test", None, &[number])));
         let changes = drawn.flatten().collect::<Vec<_>>();
         let hues = changes.iter().filter(|change| matches!(change, ColourChange::Hue(_))).count();
         // Three standard errors around 990 and a half of it.

@@ -107,8 +107,7 @@ pub fn finetune(
     let schedule = LrSchedule {
         scheduler: settings.lr_scheduler,
         warmup_steps: settings.lr_warmup_steps,
-        total_steps: batches
-            .steps(settings.max_train_epochs, settings.gradient_accumulation_steps),
+        total_steps: batches.steps(settings.max_train_epochs, settings.gradient_accumulation_steps),
     };
     let optimizer = Optimizer::new(settings.optimizer.clone());
     let trainer = Trainer { flux, settings, schedule, optimizer, steps: 0 };
@@ -157,8 +156,7 @@ impl Trainer<'_> {
                     return Err(TrainError::Cancelled { steps: self.steps });
                 }
                 let begun = Instant::now();
-                let learning_rate =
-                    self.schedule.learning_rate(settings.learning_rate, self.steps);
+                let learning_rate = self.schedule.learning_rate(settings.learning_rate, self.steps);
                 let (loss, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
                 losses.push(loss);
                 observer.step(&StepMetrics {

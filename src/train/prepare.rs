@@ -151,9 +151,9 @@ fn texts(
         values.resize(values.len() + rows * context - sample.t5.len(), 0.0);
         real.extend((0..rows).map(|row| row * context < sample.t5.len()));
     }
-    let mask = real.contains(&false).then(|| {
-        Tensor::<2, Bool>::from_data(TensorData::new(real, [size, rows]), device)
-    });
+    let mask = real
+        .contains(&false)
+        .then(|| Tensor::<2, Bool>::from_data(TensorData::new(real, [size, rows]), device));
     (upload(values, [size, rows, context], device), mask)
 }
 

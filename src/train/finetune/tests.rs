@@ -388,7 +388,8 @@ fn weights_and_masks_scale_the_loss_and_the_gradient() {
         (watch.metrics[0].loss, watch.metrics[0].grad_norm.unwrap())
     };
     let (loss, norm) = first(1.0, None);
-    for (weight, mask, factor) in [(0.5, None, 0.5), (1.0, Some(0.25), 0.25), (0.5, Some(0.5), 0.25)]
+    for (weight, mask, factor) in
+        [(0.5, None, 0.5), (1.0, Some(0.25), 0.25), (0.5, Some(0.5), 0.25)]
     {
         let (found, found_norm) = first(weight, mask);
         assert!((found - factor * loss).abs() < 1e-6 * loss, "{found} {loss}");
