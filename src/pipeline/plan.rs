@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Cause, Decision, Graph, GraphError, ItemState, Origin, RunError, RunOptions, Selection, Store,
-    Upstream, Warning,
+    Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError, RunOptions, Selection,
+    Store, Upstream, Warning,
     decide::{Decided, decide},
     publish,
     reason::reasons,
@@ -48,6 +48,8 @@ pub struct StagePlan {
     pub warnings: Vec<Warning>,
     /// Files beside the store that would be written, where no item runs (else they depend on what is made).
     pub publishes: usize,
+    /// What the stage itself tells; empty before [`add_notes`].
+    pub notes: Vec<Note>,
     /// Each item's decision.
     #[serde(skip)]
     pub decisions: Vec<Decision>,
@@ -165,11 +167,24 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
             more_reasons,
             warnings,
             publishes,
+            notes: Vec::new(),
             decisions: decided.decisions,
             recipes: decided.names,
         }
     });
     Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
+}
+
+/// Lets each stage tell what there is to tell beside what would run.
+///
+/// # Errors
+/// A stage cannot read what it looks at.
+pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store) -> Result<(), RunError> {
+    for (stage, node) in plan.stages.iter_mut().zip(graph.nodes()) {
+        let notes = node.stage.notes(&stage.decisions, store);
+        stage.notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
+    }
+    Ok(())
 }
 
 impl Plan {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::{cache::Cache, record};
+use super::{cache::Cache, record, variants};
 use crate::{
     device,
     manifest::{self, ClipActivation, Dtype},
@@ -146,21 +146,12 @@ impl Encoders<'_> {
 
 /// The training captions of the items with these indices.
 fn captions(work: &dyn Work, items: &[usize]) -> Vec<(usize, Result<String, StageError>)> {
-    let merged = work.upstream().items().filter(|item| item.kind == "merge");
-    let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
-    items
-        .iter()
-        .map(|&item| {
-            let id = work.items()[item].id.as_str();
-            let blob =
-                merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
-            let bytes = blob.map(|blob| work.store().read(blob)).transpose();
-            let text = |bytes: Option<Vec<u8>>| {
-                String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-            };
-            (item, bytes.map(text).map_err(Into::into))
-        })
-        .collect()
+    let merged = variants::merged(work.upstream());
+    let read = |&item: &usize| {
+        let caption = variants::read(&merged, work.store(), work.items()[item].id.as_str());
+        (item, caption)
+    };
+    items.iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -14,5 +14,6 @@ mod project;
 mod tag;
 mod taggers;
 mod together;
+mod views;
 
 pub use project::{Project, Run};
