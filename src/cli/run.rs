@@ -57,7 +57,7 @@ impl Run {
         let mut options = self.selection.options(&project.manifest);
         options.keep_going = self.keep_going;
         if self.dry_run {
-            super::plan::show(&project, &options, self.json)?;
+            super::plan::show(&project, &options, self.json, false)?;
             return Ok(Exit::Done);
         }
         look_before(&project, &options)?;

@@ -25,6 +25,22 @@ pub struct BucketSettings {
     /// `min_bucket_reso` and `max_bucket_reso` do not count. As in the training scripts, a picture
     /// just above the wanted area may still grow by half a step, and its bucket exceed the area.
     pub bucket_no_upscale: bool,
+    /// How the bucket of a picture is chosen.
+    pub aspect: Aspect,
+    /// How pictures are resized; `None` is [`Resampling::automatic`].
+    pub resize_interpolation: Option<Resampling>,
+}
+
+/// How the bucket of a picture is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// The bucket with the least `|ln(bucket's width / height) − ln(picture's)|`: what is cut off is least,
+    /// and a portrait goes to the turned bucket of the same picture lying. Of two that are equally near,
+    /// the larger. Pictures that are not enlarged lose pixels on one axis only.
+    ConstantArea,
+    /// The rule of the training scripts: the least difference of width / height, which makes a portrait
+    /// go to another shape than the same picture lying. Of two that are equally near, the first.
+    Linear,
 }
 
 /// No side of a bucket is longer; far more than any network takes, and few enough to list.
@@ -37,6 +53,8 @@ pub struct Buckets {
     area: usize,
     /// Set where buckets are made for each picture.
     step: Option<usize>,
+    aspect: Aspect,
+    resampling: Option<Resampling>,
 }
 
 /// Where a picture goes.
@@ -55,6 +73,8 @@ pub struct Placement {
 pub struct Fitted {
     /// `[height, width, 3]` of the bucket, red first.
     pub pixels: Vec<u8>,
+    /// `[height, width]` of the bucket, for pictures that have transparency.
+    pub alpha: Option<Vec<u8>>,
     /// Where it went, and how.
     pub placement: Placement,
 }
@@ -73,8 +93,10 @@ impl Buckets {
         if area == 0 || area > PIXEL_LIMIT {
             return refuse("`resolution`", "the resolution has no pixels, or too many");
         }
+        let (aspect, resampling) = (settings.aspect, settings.resize_interpolation);
+        let buckets = |sizes, step| Ok(Self { sizes, area, step, aspect, resampling });
         if !settings.enable_bucket {
-            return Ok(Self { sizes: vec![settings.resolution], area, step: None });
+            return buckets(vec![settings.resolution], None);
         }
         let step = settings.bucket_reso_steps;
         if step == 0 {
@@ -86,7 +108,7 @@ impl Buckets {
         let min = settings.min_bucket_reso / step * step;
         let max = settings.max_bucket_reso.next_multiple_of(step);
         if settings.bucket_no_upscale {
-            return Ok(Self { sizes: Vec::new(), area, step: Some(step) });
+            return buckets(Vec::new(), Some(step));
         }
         if width.min(height) < min {
             let reason = "`min_bucket_reso` is larger than the resolution";
@@ -101,7 +123,7 @@ impl Buckets {
             let reason = "the resolution is smaller than one step";
             return refuse("`bucket_reso_steps` or `resolution`", reason);
         }
-        Ok(Self { sizes, area, step: None })
+        buckets(sizes, None)
     }
 
     /// The sizes of the buckets, sorted. None where buckets are made for each picture.
@@ -122,9 +144,12 @@ impl Buckets {
         if width == 0 || height == 0 {
             return refuse("it is empty", "replace the picture");
         }
-        let (bucket, resized) = match self.step {
-            Some(step) => select_without_upscale(self.area, step, width, height),
-            None => self.select_nearest(width, height),
+        let (bucket, resized) = match (self.step, self.aspect) {
+            (Some(step), Aspect::Linear) => select_without_upscale(self.area, step, width, height),
+            (Some(step), Aspect::ConstantArea) => {
+                lying(width, height, |width, height| shrink(self.area, step, width, height))
+            }
+            (None, _) => self.select_nearest(width, height),
         };
         if bucket.0 == 0 || bucket.1 == 0 {
             let reason =
@@ -140,26 +165,55 @@ impl Buckets {
         Ok(Placement { bucket, resized, crop })
     }
 
-    /// The bucket of the picture's own size, or the one nearest in aspect ratio; of two that are
-    /// equally near, the first. The picture is scaled to cover it.
+    /// The bucket of the picture's own size, or the one nearest in aspect ratio. The picture is scaled
+    /// to cover it.
     fn select_nearest(&self, width: usize, height: usize) -> ((usize, usize), (usize, usize)) {
         if self.sizes.contains(&(width, height)) {
             return ((width, height), (width, height));
         }
         let aspect = width as f64 / height as f64;
-        let ratio = |size: (usize, usize)| size.0 as f64 / size.1 as f64;
-        let mut bucket = self.sizes[0];
-        for &size in &self.sizes[1..] {
-            if (ratio(size) - aspect).abs() < (ratio(bucket) - aspect).abs() {
-                bucket = size;
-            }
-        }
+        let bucket = match self.aspect {
+            Aspect::ConstantArea => self.nearest_shape(width, height),
+            Aspect::Linear => self.nearest_aspect(aspect),
+        };
         let wider = aspect > ratio(bucket);
         let scale =
             if wider { bucket.1 as f64 / height as f64 } else { bucket.0 as f64 / width as f64 };
         // Covers the bucket whatever the last bit of `scale` is.
         let scaled = |side: usize, least: usize| round(side as f64 * scale).max(least);
         (bucket, (scaled(width, bucket.0), scaled(height, bucket.1)))
+    }
+
+    /// The first of the buckets with the least difference of width / height.
+    fn nearest_aspect(&self, aspect: f64) -> (usize, usize) {
+        let mut bucket = self.sizes[0];
+        for &size in &self.sizes[1..] {
+            if (ratio(size) - aspect).abs() < (ratio(bucket) - aspect).abs() {
+                bucket = size;
+            }
+        }
+        bucket
+    }
+
+    /// The bucket of which the least is cut off. The distance `ln(a·d / (b·c))` is compared as the
+    /// fraction itself, in whole numbers, so that no rounding favours one side.
+    fn nearest_shape(&self, width: usize, height: usize) -> (usize, usize) {
+        let apart = |&(w, h): &(usize, usize)| {
+            let (a, b) = (w as u128 * height as u128, h as u128 * width as u128);
+            (a.max(b), a.min(b))
+        };
+        let nearer = |one: &(usize, usize), other: &(usize, usize)| {
+            let ((a, b), (c, d)) = (apart(one), apart(other));
+            // a/b against c/d; where they are equal, the larger bucket first, then the lying one that
+            // a lying picture shares its axis with.
+            let area = |size: &(usize, usize)| size.0 * size.1;
+            let along = |size: &(usize, usize)| (size.0 >= size.1) == (width >= height);
+            (a * d)
+                .cmp(&(c * b))
+                .then(area(other).cmp(&area(one)))
+                .then(along(other).cmp(&along(one)))
+        };
+        self.sizes.iter().copied().min_by(nearer).unwrap_or_default()
     }
 
     /// Brings `picture` to the size of its bucket. What is transparent shows white.
@@ -169,8 +223,28 @@ impl Buckets {
     pub fn fit(&self, picture: &Picture) -> Result<Fitted, DatasetError> {
         let size = (picture.width, picture.height);
         let placement = self.select(size.0, size.1)?;
-        let resampling = Resampling::automatic(size, placement.resized);
-        Ok(place(picture, placement, resampling))
+        Ok(place(picture, placement, self.resampling(size, placement)))
+    }
+
+    /// How a picture of this size is brought to its place.
+    #[must_use]
+    pub fn resampling(&self, size: (usize, usize), placement: Placement) -> Resampling {
+        self.resampling.unwrap_or_else(|| Resampling::automatic(size, placement.resized))
+    }
+}
+
+impl Placement {
+    /// Share of the resized picture that is cut off, from 0 to 1.
+    #[must_use]
+    pub fn cut_off(&self) -> f64 {
+        let area = |(width, height): (usize, usize)| width as f64 * height as f64;
+        1.0 - area(self.bucket) / area(self.resized)
+    }
+
+    /// How many times as long as in the picture a side is in the resized one; below 1 it shrank.
+    #[must_use]
+    pub fn enlargement(&self, (width, height): (usize, usize)) -> f64 {
+        (self.resized.0 as f64 / width as f64).max(self.resized.1 as f64 / height as f64)
     }
 }
 
@@ -181,11 +255,25 @@ pub fn place(picture: &Picture, placement: Placement, resampling: Resampling) ->
         None => Cow::Borrowed(picture),
         Some(_) => Cow::Owned(picture.clone().over_white()),
     };
-    let resized = resize(&flat.rgb, (flat.width, flat.height), placement.resized, resampling);
+    let size = (flat.width, flat.height);
+    let resized = resize(&flat.rgb, size, placement.resized, resampling);
+    let alpha = picture.alpha.as_ref().map(|alpha| {
+        let grey = alpha.iter().flat_map(|&opacity| [opacity; 3]).collect::<Vec<_>>();
+        let grey = resize(&grey, size, placement.resized, resampling);
+        cropped(&grey, placement).iter().copied().step_by(3).collect()
+    });
+    Fitted { pixels: cropped(&resized, placement), alpha, placement }
+}
+
+/// The bucket's part of a resized picture.
+fn cropped(resized: &[u8], placement: Placement) -> Vec<u8> {
     let ((width, height), (left, top)) = (placement.bucket, placement.crop);
     let rows = resized.chunks_exact(placement.resized.0 * 3).skip(top).take(height);
-    let pixels = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect();
-    Fitted { pixels, placement }
+    rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect()
+}
+
+fn ratio((width, height): (usize, usize)) -> f64 {
+    width as f64 / height as f64
 }
 
 /// All sizes with an area of at most `area` whose sides are multiples of `step` between `min` and
@@ -240,6 +328,52 @@ fn select_without_upscale(
     ((resized.0 / step * step, resized.1 / step * step), resized)
 }
 
+/// A choice for a lying picture, turned for one that stands.
+fn lying(
+    width: usize,
+    height: usize,
+    choose: impl Fn(usize, usize) -> ((usize, usize), (usize, usize)),
+) -> ((usize, usize), (usize, usize)) {
+    if width >= height {
+        return choose(width, height);
+    }
+    let turn = |(width, height): (usize, usize)| (height, width);
+    let (bucket, resized) = choose(height, width);
+    (turn(bucket), turn(resized))
+}
+
+/// The size of a picture that only shrinks, and its bucket. One side becomes a whole number of steps, and
+/// the other is cut by less than one: of the two ways the one that cuts off less, and of equal ones
+/// the larger.
+fn shrink(
+    area: usize,
+    step: usize,
+    width: usize,
+    height: usize,
+) -> ((usize, usize), (usize, usize)) {
+    let scale = (area as f64 / (width as f64 * height as f64)).sqrt().min(1.0);
+    let floor = |side: f64| side as usize / step * step;
+    let way = |exact: usize, side: usize, other: usize| {
+        // Never more than the picture has: `exact` is at most `side`.
+        let resized = round(exact as f64 / side as f64 * other as f64).min(other);
+        (resized / step * step, resized)
+    };
+    // The last bit of a product must not cost a whole step.
+    let ideal = |side: usize| floor(side as f64 * scale + 1e-6);
+    let (across, down) = (ideal(width), ideal(height));
+    let (by_width, by_height) = (way(across, width, height), way(down, height, width));
+    let ways =
+        [((across, by_width.0), (across, by_width.1)), ((by_height.0, down), (by_height.1, down))];
+    let kept = |((_, _), resized): &((usize, usize), (usize, usize))| resized.0 * resized.1;
+    let share = |way: &((usize, usize), (usize, usize))| {
+        let bucket = way.0.0 * way.0.1;
+        if bucket == 0 { 0.0 } else { bucket as f64 / kept(way) as f64 }
+    };
+    let [first, second] = ways;
+    let better = share(&second).total_cmp(&share(&first)).then(kept(&second).cmp(&kept(&first)));
+    if better.is_gt() { second } else { first }
+}
+
 /// To the nearest whole number; halves go up.
 fn round(value: f64) -> usize {
     (value + 0.5) as usize
@@ -259,7 +393,13 @@ mod tests {
             max_bucket_reso: side * 2,
             bucket_reso_steps: 64,
             bucket_no_upscale: false,
+            aspect: Aspect::ConstantArea,
+            resize_interpolation: None,
         }
+    }
+
+    fn turned(size: (usize, usize)) -> (usize, usize) {
+        (size.1, size.0)
     }
 
     proptest! {
@@ -268,8 +408,10 @@ mod tests {
             (width, height) in (64..4000_usize, 64..4000_usize),
             side in 256..1200_usize,
             bucket_no_upscale: bool,
+            linear: bool,
         ) {
-            let settings = BucketSettings { bucket_no_upscale, ..settings(side) };
+            let aspect = if linear { Aspect::Linear } else { Aspect::ConstantArea };
+            let settings = BucketSettings { bucket_no_upscale, aspect, ..settings(side) };
             let Placement { bucket, resized, crop } =
                 match Buckets::new(&settings).unwrap().select(width, height) {
                     Ok(placement) => placement,
@@ -289,12 +431,90 @@ mod tests {
                 // other side in proportion.
                 let shorter = width.min(height) as f64;
                 let growth = (resized.0 as f64 / width as f64).max(resized.1 as f64 / height as f64);
-                prop_assert!(growth <= 1.0 + 33.0 / shorter, "{growth}");
+                let most = if linear { 1.0 + 33.0 / shorter } else { 1.0 };
+                prop_assert!(growth <= most, "{growth}");
+                if !linear {
+                    prop_assert!(bucket.0 * bucket.1 <= side * side);
+                    prop_assert!(resized.0 == bucket.0 || resized.1 == bucket.1);
+                }
             } else {
                 prop_assert!(bucket.0 * bucket.1 <= side * side);
                 prop_assert!(resized.0 == bucket.0 || resized.1 == bucket.1);
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_turned_picture_goes_to_the_turned_bucket(
+            (width, height) in (64..4000_usize, 64..4000_usize),
+            side in 256..1200_usize,
+            bucket_no_upscale: bool,
+        ) {
+            let buckets = Buckets::new(&BucketSettings { bucket_no_upscale, ..settings(side) }).unwrap();
+            if let Ok(found) = buckets.select(width, height) {
+                let other = buckets.select(height, width).unwrap();
+                prop_assert_eq!(found.bucket, turned(other.bucket));
+                prop_assert_eq!(found.resized, turned(other.resized));
+            }
+        }
+
+        #[test]
+        fn no_other_bucket_would_lose_less(
+            (width, height) in (64..4000_usize, 64..4000_usize), side in 256..1200_usize,
+        ) {
+            let buckets = Buckets::new(&settings(side)).unwrap();
+            let lost = |bucket: (usize, usize)| {
+                let (bucket, picture) = (ratio(bucket), width as f64 / height as f64);
+                1.0 - bucket.min(picture) / bucket.max(picture)
+            };
+            let found = lost(buckets.select(width, height).unwrap().bucket);
+            for &size in buckets.sizes() {
+                // A picture that has a bucket of its own size stays as it is.
+                prop_assert!(found <= lost(size) + 1e-12 || buckets.sizes().contains(&(width, height)));
+            }
+        }
+    }
+
+    #[test]
+    fn the_linear_rule_favours_tall_buckets() {
+        let choose = |aspect, width, height| {
+            let buckets = Buckets::new(&BucketSettings { aspect, ..settings(512) }).unwrap();
+            buckets.select(width, height).unwrap().bucket
+        };
+        // 1 : 1.66 lying and standing.
+        assert_eq!(choose(Aspect::ConstantArea, 1660, 1000), (640, 384));
+        assert_eq!(choose(Aspect::ConstantArea, 1000, 1660), (384, 640));
+        assert_eq!(choose(Aspect::Linear, 3000, 1000), (832, 256));
+        assert_eq!(choose(Aspect::Linear, 1000, 3000), (256, 832));
+    }
+
+    #[test]
+    fn a_small_picture_that_is_not_enlarged_shrinks_rather_than_losing_its_rim() {
+        let choose = |aspect| {
+            let small = BucketSettings { bucket_no_upscale: true, aspect, ..settings(512) };
+            Buckets::new(&small).unwrap().select(127, 127).unwrap()
+        };
+        assert_eq!(choose(Aspect::Linear).resized, (127, 127));
+        assert!(choose(Aspect::Linear).cut_off() > 0.7);
+        assert_eq!(choose(Aspect::ConstantArea).resized, (64, 64));
+        assert!(choose(Aspect::ConstantArea).cut_off() < 1e-9);
+    }
+
+    #[test]
+    fn opacity_goes_the_way_of_the_pixels() {
+        // The right half is transparent; shrinking to the bucket keeps the edge where it is.
+        let (width, height) = (256, 128);
+        let alpha = (0..width * height).map(|at| if at % width < 128 { 255 } else { 0 }).collect();
+        let rgb = vec![10; width * height * 3];
+        let picture = Picture { width, height, rgb, alpha: Some(alpha) };
+        let buckets =
+            Buckets::new(&BucketSettings { enable_bucket: false, ..settings(64) }).unwrap();
+        let fitted = buckets.fit(&picture).unwrap();
+        assert_eq!(fitted.placement.bucket, (64, 64));
+        let row = &fitted.alpha.unwrap()[..64];
+        assert_eq!((row[0], row[31], row[32], row[63]), (255, 255, 0, 0));
+        assert_eq!((fitted.pixels[0], fitted.pixels[40 * 3]), (10, 255));
     }
 
     #[test]

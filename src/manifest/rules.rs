@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use super::{
     Dataset, Existing, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
-    TimestepSampling,
+    TagReplacement, TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
     source::Place,
@@ -26,7 +26,7 @@ impl Rules<'_> {
     }
 
     /// Whether the manifest states the field.
-    fn states(&self, field: &str) -> bool {
+    pub(super) fn states(&self, field: &str) -> bool {
         self.check.places.get(&self.of(field)).is_some()
     }
 
@@ -59,7 +59,7 @@ impl Rules<'_> {
         self.broken(&[field], &[&label], Mistake::OutOfRange { path, rule, help });
     }
 
-    fn no_effect(&mut self, field: &str, because: &str, reason: &str) {
+    pub(super) fn no_effect(&mut self, field: &str, because: &str, reason: &str) {
         let help = format!("take `{field}` out, or change `{because}`");
         let mistake = Mistake::NoEffect { path: self.of(field), reason: reason.to_owned(), help };
         self.broken(&[field, because], &["has no effect", "because of this"], mistake);
@@ -76,6 +76,28 @@ impl Rules<'_> {
     }
 
     pub(super) fn dataset(&mut self, dataset: &Dataset) {
+        self.captions(dataset);
+        self.views(dataset);
+        self.buckets(dataset);
+    }
+
+    /// Keys about pictures that change nothing as they stand.
+    fn views(&mut self, dataset: &Dataset) {
+        if self.states("image_variants") && !dataset.random_crop && !dataset.color_aug {
+            let reason = "nothing is drawn: neither `random_crop` nor `color_aug` is on";
+            self.no_effect("image_variants", "random_crop", reason);
+        }
+        if self.states("validation_seed") && dataset.validation_split == 0.0 {
+            let reason = "no picture is held out";
+            self.no_effect("validation_seed", "validation_split", reason);
+        }
+        if dataset.is_reg && dataset.validation_split > 0.0 {
+            let reason = "regularisation pictures are never held out";
+            self.no_effect("validation_split", "is_reg", reason);
+        }
+    }
+
+    fn buckets(&mut self, dataset: &Dataset) {
         let (step, min, max) =
             (dataset.bucket_reso_steps, dataset.min_bucket_reso, dataset.max_bucket_reso());
         let (shorter, longer) = (dataset.resolution.shorter(), dataset.resolution.longer());
@@ -84,9 +106,13 @@ impl Rules<'_> {
                 let help = "without buckets every picture is brought to exactly this size";
                 self.out_of_range("resolution", "a multiple of 16", help);
             }
-            for field in
-                ["min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale"]
-            {
+            for field in [
+                "min_bucket_reso",
+                "max_bucket_reso",
+                "bucket_reso_steps",
+                "bucket_no_upscale",
+                "aspect",
+            ] {
                 if self.states(field) {
                     self.no_effect(field, "enable_bucket", "there are no buckets");
                 }
@@ -206,43 +232,49 @@ impl Rules<'_> {
                 self.no_effect(field, because, "it is written once, at the front");
             }
         }
-        if let Err(pair) = tag.tag_replacement.pairs() {
+        self.pairs("tag_replacement", &tag.tag_replacement);
+    }
+
+    fn pairs(&mut self, field: &str, pairs: &TagReplacement) {
+        if let Err(pair) = pairs.pairs() {
             let mistake = Mistake::UnknownValue {
-                path: self.of("tag_replacement"),
+                path: self.of(field),
                 value: pair,
                 help: "write pairs, [[\"source\", \"target\"]], or a text \"source,target;source2,target2\" in \
                        which `\\,` and `\\;` stand for a comma and a semicolon inside a tag"
                     .to_owned(),
             };
-            self.broken(
-                &["tag_replacement"],
-                &["a pair of a source and a target is wanted"],
-                mistake,
-            );
+            self.broken(&[field], &["a pair of a source and a target is wanted"], mistake);
         }
     }
 
     fn merge(&mut self, merge: &Merge) {
-        for (index, tag) in merge.prepend_tags.iter().enumerate() {
-            if tag.contains(',') || tag.trim().is_empty() {
-                let help = "a comma ends a tag: write several tags as [\"one\", \"two\"]";
-                self.out_of_range(
-                    &format!("prepend_tags.{index}"),
-                    "one tag, without a comma",
-                    help,
-                );
+        for (field, tags) in
+            [("prepend_tags", &merge.prepend_tags), ("append_tags", &merge.append_tags)]
+        {
+            for (index, tag) in tags.iter().enumerate() {
+                if tag.contains(',') || tag.trim().is_empty() {
+                    let help = "a comma ends a tag: write several tags as [\"one\", \"two\"]";
+                    self.out_of_range(
+                        &format!("{field}.{index}"),
+                        "one tag, without a comma",
+                        help,
+                    );
+                }
             }
         }
+        self.pairs("replace_tags", &merge.replace_tags);
         if let Some((value, help)) = bad_placeholder(&merge.template) {
             let mistake = Mistake::UnknownValue { path: self.of("template"), value, help };
             self.broken(&["template"], &["look at the braces"], mistake);
         }
         let inside = merge.out_json.components().all(|part| matches!(part, Component::Normal(_)));
-        if !inside || merge.out_json.extension().is_none_or(|ending| ending != "json") {
+        let is_json = |ending: &std::ffi::OsStr| ending == "json" || ending == "jsonl";
+        if !inside || !merge.out_json.extension().is_some_and(is_json) {
             let help = "it lies in the output folder of the project, such as \"meta_data.json\"";
             self.out_of_range(
                 "out_json",
-                "the name of a .json file inside the output folder",
+                "the name of a .json or .jsonl file inside the output folder",
                 help,
             );
         }
@@ -349,6 +381,71 @@ pub(super) fn models_are_named(
     let help = format!("add to [models]: {}", lines.join(", "));
     let mistake = Mistake::MissingModel { stage: stage.to_owned(), models: absent, help };
     check.report(place, "uses networks that are not named", mistake);
+}
+
+/// A `seed` of a merge stage is for draws, and some dataset must draw.
+pub(super) fn merge_seed_draws(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let draws = |dataset: &Dataset| {
+        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
+    };
+    if datasets.iter().any(draws) {
+        return;
+    }
+    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
+        let path = format!("stages.{name}.seed");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "no dataset draws anything in its captions".to_owned(),
+            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
+}
+
+/// Regularisation pictures stand beside others, and their weight beside them.
+pub(super) fn regularisation(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let is_reg = datasets.iter().position(|dataset| dataset.is_reg);
+    if let Some(index) = is_reg.filter(|_| datasets.iter().all(|dataset| dataset.is_reg)) {
+        let path = format!("dataset.{index}.is_reg");
+        if let Some(place) = check.places.get(&path).cloned() {
+            let mistake = Mistake::Conflict {
+                what: "all pictures are regularisation pictures".to_owned(),
+                help: "add a `[[dataset]]` of what is to be learnt, or take `is_reg` out"
+                    .to_owned(),
+            };
+            check.report(&place, "of these too", mistake);
+        }
+    }
+    if is_reg.is_some() {
+        return;
+    }
+    for (name, ..) in stages {
+        let path = format!("stages.{name}.prior_loss_weight");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "there are no regularisation pictures".to_owned(),
+            help: "take `prior_loss_weight` out, or say `is_reg = true` in a [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
 }
 
 /// Two stages do not write to the same sidecar.

@@ -30,6 +30,16 @@ pub trait Stage: Send + Sync {
     /// The dataset cannot be read.
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError>;
 
+    /// What a plan tells of the stage beside what would run: sizes, counts, what a person may want to
+    /// change first. Asked for a plan only; it may look into files that `items` does not read.
+    ///
+    /// # Errors
+    /// A file or the store cannot be read.
+    fn notes(&self, decisions: &[super::Decision], store: &Store) -> Result<Vec<Note>, StageError> {
+        let _ = (decisions, store);
+        Ok(Vec::new())
+    }
+
     /// Does the work for `work.items`, committing each item as it is done. One bad item is handed to
     /// [`Work::fail`] and does not end the stage.
     ///
@@ -52,6 +62,20 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What its user should know before or after a run. Called by `plan` and at the end of the stage in
+    /// a run; must be as cheap as [`Stage::items`].
+    ///
+    /// # Errors
+    /// A file or an output cannot be read.
+    fn warnings(
+        &self,
+        items: &[Seen<'_>],
+        upstream: &Upstream<'_>,
+    ) -> Result<Vec<Warning>, StageError> {
+        let _ = (items, upstream);
+        Ok(Vec::new())
+    }
+
     /// How often something stands in the outputs, for a table at the end of a run; empty where nobody
     /// asked for one. Called like [`Stage::publications`], for a run only.
     ///
@@ -65,6 +89,42 @@ pub trait Stage: Send + Sync {
         let _ = (finished, store);
         Ok(Vec::new())
     }
+}
+
+/// What a plan tells of a stage.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Note {
+    /// What it is about: `buckets`.
+    pub name: &'static str,
+    /// One line for people.
+    pub text: String,
+    /// More lines for people who ask for more.
+    pub details: Vec<String>,
+    /// The same for programs; its layout depends on `name`.
+    pub data: serde_json::Value,
+}
+
+/// Something about a stage that is no mistake, and that its user should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Warning {
+    /// Stable code: `fluxpipe::merge::empty_text`.
+    pub code: String,
+    /// What it is, in words; the items are named beside it.
+    pub message: String,
+    /// The likely cause, and what to do.
+    pub help: Option<String>,
+    /// How many items, or entries of a file, it is about.
+    pub items: usize,
+    /// Names of the first of them.
+    pub examples: Vec<String>,
+}
+
+/// An item with its output, if it is known.
+pub struct Seen<'a> {
+    /// The item.
+    pub spec: &'a ItemSpec,
+    /// What it made; `None` where it has still to run, or failed.
+    pub output: Option<&'a Output>,
 }
 
 /// How often something stands in the outputs of a stage.
@@ -178,6 +238,7 @@ impl<'a> UpstreamStage<'a> {
                 id: &decision.spec.id,
                 recipe: self.recipes.get(decision.spec.recipe).copied().unwrap_or_default(),
                 output: decision.output(),
+                given: decision.spec.given.is_some(),
             },
         )
     }
@@ -196,6 +257,8 @@ pub struct UpstreamItem<'a> {
     pub recipe: &'a str,
     /// What it made, or `None` while it has still to run.
     pub output: Option<&'a Output>,
+    /// Whether its output is its human's, rather than made.
+    pub given: bool,
 }
 
 impl UpstreamItem<'_> {

@@ -10,12 +10,13 @@ use super::{
     cache::Cache,
     posterior, record,
     sidecar::leave_out,
+    views::{self, View},
 };
 use crate::{
     base::Stream,
-    dataset::{BucketSettings, Buckets, DatasetError, Fitted},
+    dataset::Fitted,
     device,
-    manifest::{self, Dtype},
+    manifest::Dtype,
     models::{autoencoder::Encoder, identity},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
@@ -31,19 +32,25 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let loader =
         Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
-    let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
-    let by_id = super::sidecar::by_id(&cache.site);
-    let samples = items.iter().map(|&item| by_id[work.items()[item].id.as_str()]);
-    let samples = samples.collect::<Vec<_>>();
-    let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
-    let fit = |index: usize, picture| buckets[samples[index].dataset].fit(&picture);
+    let site = &cache.site;
+    let buckets =
+        site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
+    let by_id = cache.views();
+    let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
+    let views = items.iter().map(jobs_of).collect::<Vec<_>>();
+    let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
+    let seed = cache.config.seed;
+    let fit = |index: usize, picture| {
+        let (sample, view): (&Sample, View) = views[index];
+        view.fit(&buckets[sample.dataset], site.dataset(sample), seed, sample, &picture)
+    };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
             Ok(fitted) => {
-                let draft = latent(cache, &encoder, samples[index], &fitted, &device)?;
+                let draft = latent(cache, &encoder, views[index], &fitted, &device)?;
                 work.commit(items[index], draft)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
@@ -52,23 +59,11 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
-fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
-    let resolution = dataset.resolution;
-    Buckets::new(&BucketSettings {
-        resolution: (resolution.width as usize, resolution.height as usize),
-        enable_bucket: dataset.enable_bucket,
-        min_bucket_reso: dataset.min_bucket_reso as usize,
-        max_bucket_reso: dataset.max_bucket_reso() as usize,
-        bucket_reso_steps: dataset.bucket_reso_steps as usize,
-        bucket_no_upscale: dataset.bucket_no_upscale,
-    })
-}
-
-/// The record of a picture; noise is named by the seed and the picture's content.
+/// The record of a view; noise is named by the seed, the picture's content and the view.
 fn latent(
     cache: &Cache,
     encoder: &Encoder,
-    sample: &Sample,
+    (sample, view): (&Sample, View),
     fitted: &Fitted,
     device: &burn::tensor::Device,
 ) -> Result<Draft, StageError> {
@@ -79,10 +74,15 @@ fn latent(
     let moments = encoder.encode(image);
     let shape = moments.mean.dims();
     let seed = cache.config.seed;
-    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &[]);
+    let counters = view.counters(&cache.site, seed, sample);
+    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
     let kept = posterior::tensors(moments, cache.config.latent, noise)?;
     let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
-    let tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
+    let mut tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
+    let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
+    if let Some(mask) = &mask {
+        tensors.push(("mask", &shape[2..], mask));
+    }
     let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))

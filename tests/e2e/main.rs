@@ -15,5 +15,6 @@ mod tag;
 mod taggers;
 mod texts;
 mod together;
+mod views;
 
 pub use project::{Project, Run};
