@@ -71,6 +71,17 @@ fn padding_is_stored_or_masked_as_the_manifest_says() {
 }
 
 #[test]
+fn masked_texts_are_trained_on() {
+    let project = Project::fresh();
+    project
+        .replace("[stages.cache]", "[stages.cache]\nattend_padding = false\ntext_batch_size = 2");
+    project.replace("seed = 42", "seed = 42\ntrain_batch_size = 2");
+    let run = project.run().exits(0);
+    assert!(run.counts().ends_with("cache 10 of 10, finetune 1 of 1"), "{}", run.counts());
+    project.is_idle();
+}
+
+#[test]
 fn records_do_not_depend_on_the_batch_and_have_the_number_format_that_was_asked_for() {
     let made = |options: &str| {
         let project = project();
