@@ -22,7 +22,7 @@ use crate::{
 
 /// Raised with a reason whenever latents change for equal inputs.
 const LATENT_ALGORITHM: (i64, &str) =
-    (2, "TIFF palettes are decoded, and orientations are found behind the mark of a JPEG");
+    (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
 const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
 
@@ -75,10 +75,15 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// What decides the size of a picture's latent: the bucket settings of its dataset. A rule that
-    /// changes nothing of what was so before it came is no part.
-    fn bucket_parts(&self, sample: &Sample) -> Vec<KeyPart> {
-        let (table, dataset) = (format!("dataset.{}", sample.dataset), self.site.dataset(sample));
+    /// By dataset: what decides the size of a picture's latent, the bucket settings. A rule that changes
+    /// nothing of what was so before it came is no part.
+    fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
+        let datasets = self.site.manifest.dataset.iter().enumerate();
+        datasets.map(|(index, dataset)| self.parts_of_dataset(index, dataset).into()).collect()
+    }
+
+    fn parts_of_dataset(&self, index: usize, dataset: &manifest::Dataset) -> Vec<KeyPart> {
+        let table = format!("dataset.{index}");
         let mut parts = self.site.parameters(&table, dataset);
         let rule = |name: &str, value: Value| KeyPart {
             name: name.to_owned(),
@@ -115,9 +120,17 @@ impl Stage for Cache {
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut latent = self.parameters(manifest::Cache::LATENT);
+        // A draw is what was kept before there was a choice; nothing else depends on the seed.
+        let unused = match self.config.latent {
+            manifest::Latent::Sample => "latent",
+            manifest::Latent::Mean | manifest::Latent::Moments => "seed",
+        };
+        latent.retain(|part| part.name != unused);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
+        // Only what differs from the rule of older records, so that their keys stay.
+        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")
@@ -130,29 +143,26 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
             let dataset = self.site.dataset(sample);
-            let mut picture = self.site.picture_parts(sample);
-            picture.extend(self.bucket_parts(sample));
             for view in View::all(dataset) {
-                let mut parts = picture.clone();
+                let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
-                let id = view.id(&sample.id);
-                items.push(ItemSpec { id, recipe: LATENT, parts, given: None });
+                let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
+                items.push(latent.sharing(&buckets[sample.dataset]));
             }
             for variant in 0..dataset.variants() {
                 let parts = vec![merged.part("caption", &variants::blob(variant))];
-                let id = variants::id(&sample.id, variant);
-                items.push(ItemSpec { id, recipe: TEXT, parts, given: None });
+                items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
         }
         if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
             let empty = Digest::of(b"");
             let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];
-            let id = variants::EMPTY.to_owned();
-            items.push(ItemSpec { id, recipe: TEXT, parts, given: None });
+            items.push(ItemSpec::new(variants::EMPTY, TEXT, parts));
         }
         Ok(items)
     }

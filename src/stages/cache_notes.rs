@@ -16,7 +16,7 @@ use super::{
 use crate::{
     base::{bytes as told, plural},
     dataset::{DatasetError, Encoded, Placement},
-    manifest::{Dtype, StageConfig},
+    manifest::{Dtype, Latent, StageConfig},
     models::flux::FluxConfig,
     pipeline::{Decision, Note, StageError, Store},
     weights::Checkpoint,
@@ -247,8 +247,11 @@ fn records(
     let of = |recipe: usize| decisions.iter().filter(move |one| one.spec.recipe == recipe).count();
     let (views, texts) = (of(LATENT), of(TEXT));
     let per_text = bytes[1] / counts[1].max(1) as u64;
+    // How many tokens a text has is known once it is encoded.
+    let unsure = !cache.config.attend_padding && decisions.iter().any(Decision::runs);
+    let most = if unsure { "at most " } else { "" };
     let mut line = format!(
-        "{} and {}, {} together; a text takes {}",
+        "{} and {}, {} together; a text takes {most}{}",
         plural(counts[0], "latent"),
         plural(counts[1], "text"),
         told(bytes[0] + bytes[1]),
@@ -295,7 +298,9 @@ impl Widths {
     }
 
     fn latent(&self, cache: &Cache, width: usize, height: usize) -> u64 {
-        let element = element(cache.config.latent_dtype);
+        // Of moments there are two: mean and standard deviation.
+        let kept = if cache.config.latent == Latent::Moments { 2 } else { 1 };
+        let element = kept * element(cache.config.latent_dtype);
         HEADER + element * self.channels * (width as u64 / 8) * (height as u64 / 8)
     }
 

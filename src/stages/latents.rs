@@ -8,7 +8,7 @@ use super::{
     Sample,
     batches::{self, Flow},
     cache::Cache,
-    record,
+    posterior, record,
     sidecar::leave_out,
     views::{self, View},
 };
@@ -17,7 +17,7 @@ use crate::{
     dataset::Fitted,
     device,
     manifest::Dtype,
-    models::autoencoder::{Encoder, to_latent},
+    models::{autoencoder::Encoder, identity},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -29,7 +29,8 @@ const AHEAD: usize = 2;
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
-    let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
+    let loader =
+        Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
     let site = &cache.site;
     let buckets =
@@ -58,7 +59,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
-/// `0.3611 · (mean + std · ε − 0.1159)`, with ε named by the seed, the picture's content and the view.
+/// The record of a view; noise is named by the seed, the picture's content and the view.
 fn latent(
     cache: &Cache,
     encoder: &Encoder,
@@ -74,16 +75,15 @@ fn latent(
     let shape = moments.mean.dims();
     let seed = cache.config.seed;
     let counters = view.counters(&cache.site, seed, sample);
-    let mut stream = Stream::new(seed, "posterior", Some(&sample.digest), &counters);
-    let noise = TensorData::new(stream.normals(shape.iter().product()), shape);
-    let noise = Tensor::<4>::from_data(noise, device);
-    let values = record::values(to_latent(moments.sample(noise)))?;
-    let f32 = cache.config.latent_dtype == Dtype::F32;
+    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
+    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
+    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
+    let mut tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
     let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
-    let mut tensors: Vec<(&str, &[usize], &[f32])> = vec![("latent", &shape[1..], &values)];
     if let Some(mask) = &mask {
         tensors.push(("mask", &shape[2..], mask));
     }
+    let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
 }

@@ -65,7 +65,7 @@ impl Merge {
     fn by_hand(&self, sample: &Sample, name: &str, extension: &str) -> Result<KeyPart, StageError> {
         let path = sample.sidecar(extension)?;
         let origin = Origin::File(path.clone());
-        Ok(match sidecar::read(&path)? {
+        Ok(match self.site.store.read_sidecar(&path)? {
             Some(bytes) => KeyPart::new(name, Digest::of(&bytes), origin),
             None => KeyPart::new(name, Value::None, origin),
         })
@@ -110,7 +110,7 @@ impl Stage for Merge {
                     None => self.by_hand(sample, name, extension)?,
                 });
             }
-            items.push(ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None });
+            items.push(ItemSpec::new(&sample.id, 0, parts));
         }
         Ok(items)
     }

@@ -6,7 +6,7 @@
 //! v1/records/RECIPE.log     per recipe key: item key, its parts, its output or its failure
 //! v1/recipes/RECIPE.json    the recipe key in expanded form
 //! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
-//! v1/files.log              remembered digests of the user's files
+//! v1/files.log              remembered digests of the user's files, and the texts of sidecars
 //! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
 //! v1/ledger/sidecars.log    what was written beside pictures
 //! v1/runs/RUN.jsonl         what each run did
@@ -25,7 +25,10 @@ mod log;
 mod object;
 mod record;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +72,7 @@ impl Store {
         }
         let root = path.join("v1");
         let files = files::Files::new(root.join("files.log"));
+        let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
         let facts = facts::Facts::new(root.join("facts"));
         Ok(Self { root, files, facts, ledger })
@@ -111,7 +115,16 @@ impl Store {
         self.files.digest(path)
     }
 
-    /// Keeps what [`Store::digest_file`] learned for the next process.
+    /// The bytes of a sidecar of the user's, or `None` if there is none; a short text is remembered as
+    /// a digest is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_sidecar(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        self.files.sidecar(path)
+    }
+
+    /// Keeps what [`Store::digest_file`] and [`Store::read_sidecar`] learned for the next process.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -166,6 +179,15 @@ impl Store {
         let mut blobs = blobs.collect::<Result<Vec<_>, _>>()?;
         blobs.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Output { blobs })
+    }
+
+    /// What came of these item keys of a recipe, as far as it is known.
+    pub(super) fn outcomes(
+        &self,
+        recipe: &Digest,
+        keys: &HashSet<Digest>,
+    ) -> Result<HashMap<Digest, Outcome>, StoreError> {
+        record::outcomes(&self.record_log(recipe), keys)
     }
 
     /// The records of a recipe.
