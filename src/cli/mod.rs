@@ -2,6 +2,7 @@
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
 mod bench;
+mod captions;
 mod check;
 mod demo;
 mod doctor;
@@ -69,6 +70,7 @@ enum Command {
     Init(init::Init),
     Check(check::Check),
     Plan(plan::Plan),
+    Captions(captions::Captions),
     Run(run::Run),
     Why(why::Why),
     Graph(graph::Graph),
@@ -110,6 +112,7 @@ impl Command {
             Self::Init(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Captions(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),

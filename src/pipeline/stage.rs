@@ -62,6 +62,20 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What its user should know before or after a run. Called by `plan` and at the end of the stage in
+    /// a run; must be as cheap as [`Stage::items`].
+    ///
+    /// # Errors
+    /// A file or an output cannot be read.
+    fn warnings(
+        &self,
+        items: &[Seen<'_>],
+        upstream: &Upstream<'_>,
+    ) -> Result<Vec<Warning>, StageError> {
+        let _ = (items, upstream);
+        Ok(Vec::new())
+    }
+
     /// How often something stands in the outputs, for a table at the end of a run; empty where nobody
     /// asked for one. Called like [`Stage::publications`], for a run only.
     ///
@@ -88,6 +102,29 @@ pub struct Note {
     pub details: Vec<String>,
     /// The same for programs; its layout depends on `name`.
     pub data: serde_json::Value,
+}
+
+/// Something about a stage that is no mistake, and that its user should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Warning {
+    /// Stable code: `fluxpipe::merge::empty_text`.
+    pub code: String,
+    /// What it is, in words; the items are named beside it.
+    pub message: String,
+    /// The likely cause, and what to do.
+    pub help: Option<String>,
+    /// How many items, or entries of a file, it is about.
+    pub items: usize,
+    /// Names of the first of them.
+    pub examples: Vec<String>,
+}
+
+/// An item with its output, if it is known.
+pub struct Seen<'a> {
+    /// The item.
+    pub spec: &'a ItemSpec,
+    /// What it made; `None` where it has still to run, or failed.
+    pub output: Option<&'a Output>,
 }
 
 /// How often something stands in the outputs of a stage.
@@ -201,6 +238,7 @@ impl<'a> UpstreamStage<'a> {
                 id: &decision.spec.id,
                 recipe: self.recipes.get(decision.spec.recipe).copied().unwrap_or_default(),
                 output: decision.output(),
+                given: decision.spec.given.is_some(),
             },
         )
     }
@@ -219,6 +257,8 @@ pub struct UpstreamItem<'a> {
     pub recipe: &'a str,
     /// What it made, or `None` while it has still to run.
     pub output: Option<&'a Output>,
+    /// Whether its output is its human's, rather than made.
+    pub given: bool,
 }
 
 impl UpstreamItem<'_> {

@@ -9,6 +9,7 @@ mod batches;
 mod build;
 mod cache;
 mod cache_notes;
+pub mod captions;
 mod finetune;
 mod label;
 mod latents;
@@ -24,6 +25,7 @@ mod tag;
 pub mod texts;
 mod variants;
 mod views;
+mod words;
 
-pub use build::build;
+pub use build::{build, site};
 pub use site::{ProjectError, Sample, Site};

@@ -251,6 +251,34 @@ impl Store {
         Heads::load(&self.root.join("heads").join(format!("{}.json", file_name(stage))))
     }
 
+    /// What the items of these ids made when their stage last ran; `None` where it never made them, or
+    /// where it cannot be told any more.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn last_outputs<'a>(
+        &self,
+        stage: &str,
+        recipe: &str,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Option<Output>>, StoreError> {
+        let heads = self.heads(stage);
+        let heads: Vec<_> = ids.map(|id| heads.get(recipe, id)).collect();
+        let mut wanted: HashMap<Digest, HashSet<Digest>> = HashMap::new();
+        for head in heads.iter().flatten() {
+            wanted.entry(head.recipe).or_default().insert(head.item);
+        }
+        let mut outcomes = HashMap::new();
+        for (recipe, keys) in wanted {
+            outcomes.insert(recipe, self.outcomes(&recipe, &keys)?);
+        }
+        let output = |head: heads::Head| match outcomes.get(&head.recipe)?.get(&head.item)? {
+            Outcome::Output(output) => Some(output.clone()),
+            Outcome::Failure(_) => None,
+        };
+        Ok(heads.into_iter().map(|head| head.and_then(output)).collect())
+    }
+
     /// Keeps the keys of the items of a stage's run.
     pub(super) fn put_heads(&self, stage: &str, heads: &Heads) -> Result<(), StoreError> {
         write_json(&self.folder("heads")?.join(format!("{}.json", file_name(stage))), heads)
