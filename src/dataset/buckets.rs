@@ -354,9 +354,10 @@ fn shrink(
     let scale = (area as f64 / (width as f64 * height as f64)).sqrt().min(1.0);
     let floor = |side: f64| side as usize / step * step;
     let way = |exact: usize, side: usize, other: usize| {
+        let scaled = exact as f64 / side as f64 * other as f64;
+        let bucket = floor(scaled + 1e-6);
         // Never more than the picture has: `exact` is at most `side`.
-        let resized = round(exact as f64 / side as f64 * other as f64).min(other);
-        (resized / step * step, resized)
+        (bucket, round(scaled).min(other).max(bucket))
     };
     // The last bit of a product must not cost a whole step.
     let ideal = |side: usize| floor(side as f64 * scale + 1e-6);
