@@ -106,8 +106,8 @@ mod tests {
             "stages.label.top_k",
             "stages.label.seed",
             "stages.tag.thresh",
-            "stages.finetune.prior_loss_weight",
             "stages.merge.seed",
+            "stages.finetune.prior_loss_weight",
         ];
         assert_eq!(errors.errors.len(), without_effect.len(), "{}", show(&errors));
         for (error, key) in errors.errors.iter().zip(without_effect) {
