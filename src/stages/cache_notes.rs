@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     ProjectError, Sample,
     cache::{Cache, LATENT, TEXT},
-    variants, views,
+    samples, variants, views,
 };
 use crate::{
     base::{bytes as told, plural},
@@ -98,11 +98,15 @@ fn placed<'a>(
 }
 
 fn buckets(cache: &Cache, placed: &[Placed<'_>]) -> Note {
+    let held_out = samples::held_out_pictures(&cache.site);
     let mut all = BTreeMap::<(usize, usize), (usize, usize)>::new();
     for picture in placed {
         let (pictures, repeats) = all.entry(picture.placement.bucket).or_default();
         *pictures += 1;
-        *repeats += cache.site.dataset(picture.sample).num_repeats as usize;
+        // What is held out is in no batch of the training.
+        if !held_out.contains(&(picture.sample.dataset, picture.sample.digest)) {
+            *repeats += cache.site.dataset(picture.sample).num_repeats as usize;
+        }
     }
     let at_once = batch_size(cache);
     let mut all = all.into_iter().collect::<Vec<_>>();
@@ -259,7 +263,7 @@ fn records(
     );
     let drawn = cache.site.manifest.dataset.iter().map(|dataset| dataset.variants()).max();
     if let Some(variants @ 2..) = drawn {
-        let _ = write!(line, ", each picture has up to {variants}");
+        let _ = write!(line, ", up to {variants} for each picture");
     }
     let details = vec![
         format!(
