@@ -56,7 +56,7 @@ pub(super) fn show(
     verbose: bool,
 ) -> miette::Result<bool> {
     let mut plan = pipeline::plan(&project.graph, &project.store, options)?;
-    pipeline::add_notes(&mut plan, &project.graph, &project.store)?;
+    pipeline::add_notes(&mut plan, &project.graph, &project.store, json || verbose)?;
     plan.manifest = project.manifest.source.path.display().to_string();
     if json {
         super::print_json(&plan)?;

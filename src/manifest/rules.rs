@@ -383,34 +383,6 @@ pub(super) fn models_are_named(
     check.report(place, "uses networks that are not named", mistake);
 }
 
-/// A `seed` of a merge stage is for draws, and some dataset must draw.
-pub(super) fn merge_seed_draws(
-    check: &mut Check,
-    datasets: &[Dataset],
-    stages: &[(&str, &Place, &StageConfig)],
-) {
-    let draws = |dataset: &Dataset| {
-        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
-    };
-    if datasets.iter().any(draws) {
-        return;
-    }
-    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
-        let path = format!("stages.{name}.seed");
-        let Some(place) = check.places.get(&path).cloned() else { continue };
-        if check.is_bad(&path) {
-            continue;
-        }
-        let mistake = Mistake::NoEffect {
-            path,
-            reason: "no dataset draws anything in its captions".to_owned(),
-            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
-                .to_owned(),
-        };
-        check.report(&place, "has no effect", mistake);
-    }
-}
-
 /// Regularisation pictures stand beside others, and their weight beside them.
 pub(super) fn regularisation(
     check: &mut Check,
@@ -442,6 +414,34 @@ pub(super) fn regularisation(
             path,
             reason: "there are no regularisation pictures".to_owned(),
             help: "take `prior_loss_weight` out, or say `is_reg = true` in a [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
+}
+
+/// A `seed` of a merge stage is for draws, and some dataset must draw.
+pub(super) fn merge_seed_draws(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let draws = |dataset: &Dataset| {
+        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
+    };
+    if datasets.iter().any(draws) {
+        return;
+    }
+    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
+        let path = format!("stages.{name}.seed");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "no dataset draws anything in its captions".to_owned(),
+            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
                 .to_owned(),
         };
         check.report(&place, "has no effect", mistake);

@@ -175,12 +175,16 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
     Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
 }
 
-/// Lets each stage tell what there is to tell beside what would run.
+/// Lets each stage that would run something tell what there is to tell beside that; with `all` every
+/// stage.
 ///
 /// # Errors
 /// A stage cannot read what it looks at.
-pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store) -> Result<(), RunError> {
+pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store, all: bool) -> Result<(), RunError> {
     for (stage, node) in plan.stages.iter_mut().zip(graph.nodes()) {
+        if !all && (stage.counts.run == 0 || !stage.selected) {
+            continue;
+        }
         let notes = node.stage.notes(&stage.decisions, store);
         stage.notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
     }

@@ -79,27 +79,28 @@ impl Cache {
     /// nothing of what was so before it came is no part.
     fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
         let datasets = self.site.manifest.dataset.iter().enumerate();
-        let parts = datasets.map(|(index, dataset)| {
-            let table = format!("dataset.{index}");
-            let mut parts = self.site.parameters(&table, dataset);
-            let rule = |name: &str, value: Value| KeyPart {
-                name: name.to_owned(),
-                value: Some(value),
-                origin: self.site.origin(format!("{table}.{name}")),
-            };
-            if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
-                parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
-            }
-            if let Some(how) = dataset.resize_interpolation {
-                let how = serde_json::to_value(how.plain()).unwrap_or_default();
-                parts.push(rule("resize_interpolation", Value::from(how)));
-            }
-            if dataset.alpha_mask {
-                parts.push(rule("alpha_mask", Value::Bool(true)));
-            }
-            Arc::from(parts)
-        });
-        parts.collect()
+        datasets.map(|(index, dataset)| self.parts_of_dataset(index, dataset).into()).collect()
+    }
+
+    fn parts_of_dataset(&self, index: usize, dataset: &manifest::Dataset) -> Vec<KeyPart> {
+        let table = format!("dataset.{index}");
+        let mut parts = self.site.parameters(&table, dataset);
+        let rule = |name: &str, value: Value| KeyPart {
+            name: name.to_owned(),
+            value: Some(value),
+            origin: self.site.origin(format!("{table}.{name}")),
+        };
+        if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
+            parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
+        }
+        if let Some(how) = dataset.resize_interpolation {
+            let how = serde_json::to_value(how.plain()).unwrap_or_default();
+            parts.push(rule("resize_interpolation", Value::from(how)));
+        }
+        if dataset.alpha_mask {
+            parts.push(rule("alpha_mask", Value::Bool(true)));
+        }
+        parts
     }
 
     /// The sample and view that the id of a latent stands for.
@@ -150,12 +151,12 @@ impl Stage for Cache {
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
-                let latent = ItemSpec::new(&view.id(&sample.id), LATENT, parts);
+                let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
                 items.push(latent.sharing(&buckets[sample.dataset]));
             }
             for variant in 0..dataset.variants() {
                 let parts = vec![merged.part("caption", &variants::blob(variant))];
-                items.push(ItemSpec::new(&variants::id(&sample.id, variant), TEXT, parts));
+                items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
         }
         if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {

@@ -144,14 +144,11 @@ impl Encoders<'_> {
     }
 }
 
-/// The training captions of the items with these indices.
+/// The training texts of the items with these indices.
 fn captions(work: &dyn Work, items: &[usize]) -> Vec<(usize, Result<String, StageError>)> {
     let merged = variants::merged(work.upstream());
-    let read = |&item: &usize| {
-        let caption = variants::read(&merged, work.store(), work.items()[item].id.as_str());
-        (item, caption)
-    };
-    items.iter().map(read).collect()
+    let read = |item: usize| variants::read(&merged, work.store(), &work.items()[item].id);
+    items.iter().map(|&item| (item, read(item))).collect()
 }
 
 #[cfg(test)]
