@@ -24,7 +24,8 @@ use crate::{
 const LATENT_ALGORITHM: (i64, &str) =
     (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
-const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
+const TEXT_ALGORITHM: (i64, &str) =
+    (2, "the text encoders sum in another order: the last digits differ");
 
 /// Index of the recipe for latents.
 pub const LATENT: usize = 0;
@@ -129,8 +130,6 @@ impl Stage for Cache {
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
-        // Only what differs from the rule of older records, so that their keys stay.
-        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")

@@ -22,7 +22,7 @@ mod samples;
 mod sidecar;
 mod site;
 mod tag;
-pub mod texts;
+mod texts;
 mod variants;
 mod views;
 mod words;

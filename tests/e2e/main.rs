@@ -13,6 +13,7 @@ mod pictures;
 mod project;
 mod tag;
 mod taggers;
+mod texts;
 mod together;
 mod views;
 
