@@ -14,6 +14,7 @@ use super::{
     words::{self, Found, Rules, Texts},
 };
 use crate::{
+    base::plural,
     dataset::{self, InJson, Metadata},
     manifest::{self, StageConfig, StageDecl},
     pipeline::{
@@ -153,7 +154,12 @@ impl Merge {
         }
         Ok(Some(Warning {
             code: "fluxpipe::merge::unknown_pictures".to_owned(),
-            message: format!("{} names pictures that are in no dataset", file.path.display()),
+            message: format!(
+                "{} of {} {} of no picture",
+                plural(unused.len(), "entry"),
+                file.path.display(),
+                if unused.len() == 1 { "is" } else { "are" }
+            ),
             help: Some(
                 "entries are found by path, by path within image_dir, or by that without its \
                  extension; these are passed over, and kept in the file that is written"
@@ -312,7 +318,11 @@ impl Stage for Merge {
         }
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
-            message: "pictures are trained on an empty text".to_owned(),
+            message: format!(
+                "{} {} trained on an empty text",
+                plural(empty.len(), "picture"),
+                if empty.len() == 1 { "is" } else { "are" }
+            ),
             help: Some(words::likely_cause(&empty)),
             items: empty.len(),
             examples: empty.iter().take(EXAMPLES).map(|sample| sample.id.clone()).collect(),
