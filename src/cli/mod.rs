@@ -1,6 +1,7 @@
 //! Floor 6: the command line. One file per command; each parses its arguments, asks the floors below
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
+mod bench;
 mod captions;
 mod check;
 mod demo;
@@ -76,6 +77,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
+    Bench(bench::Bench),
 }
 
 /// The whole program: from the arguments to the exit code. No panic leaves it.
@@ -117,6 +119,7 @@ impl Command {
             Self::Inspect(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Bench(command) => command.run(),
         }
     }
 }
@@ -162,4 +165,10 @@ fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| CliError::Stdout(error.into()))?;
     print(&text)
+}
+
+/// Prints a result as one line of JSON.
+fn print_line(value: &impl serde::Serialize) -> miette::Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| CliError::Stdout(error.into()))?;
+    print(&(text + "\n"))
 }

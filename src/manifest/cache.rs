@@ -9,6 +9,8 @@ use super::Params;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
+    /// What is kept of the distribution that the autoencoder gives for a picture.
+    pub latent: Latent,
     /// Number format of stored latents.
     pub latent_dtype: Dtype,
     /// Number format of stored text encodings.
@@ -17,6 +19,10 @@ pub struct Cache {
     /// 256 for schnell.
     #[schemars(range(min = 1, max = 512))]
     pub t5xxl_max_token_length: Option<u32>,
+    /// Whether T5 and the transformer attend to the padding of a caption, as FLUX.1 was trained. With
+    /// `false` T5 sees the real tokens alone, only their rows are stored, which is a fraction of the
+    /// space and time, and the transformer masks the rest.
+    pub attend_padding: bool,
     /// Activation of CLIP-L: `quick_gelu` is what it was trained with; `gelu` gives the numbers of
     /// trainers that load it with the exact one.
     pub clip_activation: ClipActivation,
@@ -25,7 +31,7 @@ pub struct Cache {
     /// Pictures that run through the autoencoder at once.
     #[schemars(range(min = 1))]
     pub latent_batch_size: u32,
-    /// Captions that run through the text encoders at once.
+    /// Captions that run through CLIP-L at once. T5 takes as many as there is room for.
     #[schemars(range(min = 1))]
     pub text_batch_size: u32,
 }
@@ -33,9 +39,11 @@ pub struct Cache {
 impl Default for Cache {
     fn default() -> Self {
         Self {
+            latent: Latent::Sample,
             latent_dtype: Dtype::Bf16,
             text_dtype: Dtype::Bf16,
             t5xxl_max_token_length: None,
+            attend_padding: true,
             clip_activation: ClipActivation::QuickGelu,
             seed: 42,
             latent_batch_size: 1,
@@ -46,15 +54,27 @@ impl Default for Cache {
 
 impl Cache {
     /// Parameters that change latents.
-    pub const LATENT: &'static [&'static str] = &["latent_dtype", "seed"];
+    pub const LATENT: &'static [&'static str] = &["latent", "latent_dtype", "seed"];
     /// Parameters that change text encodings.
     pub const TEXT: &'static [&'static str] =
-        &["text_dtype", "t5xxl_max_token_length", "clip_activation"];
+        &["text_dtype", "t5xxl_max_token_length", "clip_activation", "attend_padding"];
 }
 
 /// An encoding does not depend on the other items of its batch.
 impl Params for Cache {
     const NOT_IN_KEY: &'static [&'static str] = &["latent_batch_size", "text_batch_size"];
+}
+
+/// What is kept of the distribution of a picture's latent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Latent {
+    /// One draw, the same in every epoch.
+    Sample,
+    /// The mean: what is most likely, and a little smoother than any draw.
+    Mean,
+    /// Mean and deviation, from which each appearance in the training draws anew. Twice the size.
+    Moments,
 }
 
 /// A number format.

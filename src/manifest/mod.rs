@@ -34,7 +34,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use cache::{Cache, ClipActivation, Dtype};
+pub use cache::{Cache, ClipActivation, Dtype, Latent};
 pub use dataset::{Aspect, Dataset, ResizeInterpolation, Resolution};
 pub use error::{ManifestError, ManifestErrors, Mistake};
 pub use finetune::{

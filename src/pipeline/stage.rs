@@ -1,6 +1,6 @@
 //! What the engine knows of a stage: its recipes, its items, its work. It knows no concrete stage.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -131,9 +131,36 @@ pub struct ItemSpec {
     pub recipe: usize,
     /// What exactly this item reads.
     pub parts: Vec<KeyPart>,
+    /// More parts of its key, which it has in common with other items and which are held once for
+    /// all of them: settings of its dataset.
+    pub shared: Option<Arc<[KeyPart]>>,
     /// Set where the output is given rather than made, such as a caption written by hand: nothing
     /// runs, and downstream reads it.
     pub given: Option<Given>,
+}
+
+impl ItemSpec {
+    /// An item that reads these and is made by a recipe.
+    pub fn new(id: impl Into<String>, recipe: usize, parts: Vec<KeyPart>) -> Self {
+        Self { id: id.into(), recipe, parts, shared: None, given: None }
+    }
+
+    /// The same item with parts that it has in common with others.
+    #[must_use]
+    pub fn sharing(self, shared: &Arc<[KeyPart]>) -> Self {
+        Self { shared: Some(shared.clone()), ..self }
+    }
+
+    /// The same item with its output given.
+    #[must_use]
+    pub fn given(self, given: Given) -> Self {
+        Self { given: Some(given), ..self }
+    }
+
+    /// All parts of the key, besides the recipe: its own first.
+    pub fn key_parts(&self) -> impl Iterator<Item = &KeyPart> + Clone {
+        self.parts.iter().chain(self.shared.iter().flat_map(|shared| shared.iter()))
+    }
 }
 
 /// An output that needs no work. The last part of its item that comes from a file names the file

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, site::needed, texts};
+use super::{ProjectError, Site, latents, site::needed, texts};
 use crate::{
     base::Value,
     manifest,
@@ -17,7 +17,7 @@ use crate::{
 
 /// Raised with a reason whenever latents change for equal inputs.
 const LATENT_ALGORITHM: (i64, &str) =
-    (2, "TIFF palettes are decoded, and orientations are found behind the mark of a JPEG");
+    (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
 const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
 
@@ -70,10 +70,12 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// What decides the size of a picture's latent: the bucket settings of its dataset.
-    fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
-        let table = format!("dataset.{}", sample.dataset);
-        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
+    /// By dataset: what decides the size of a picture's latent, the bucket settings.
+    fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
+        let datasets = self.site.manifest.dataset.iter().enumerate();
+        let parts = datasets
+            .map(|(index, dataset)| self.site.parameters(&format!("dataset.{index}"), dataset));
+        parts.map(Arc::from).collect()
     }
 }
 
@@ -84,9 +86,17 @@ impl Stage for Cache {
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut latent = self.parameters(manifest::Cache::LATENT);
+        // A draw is what was kept before there was a choice; nothing else depends on the seed.
+        let unused = match self.config.latent {
+            manifest::Latent::Sample => "latent",
+            manifest::Latent::Mean | manifest::Latent::Moments => "seed",
+        };
+        latent.retain(|part| part.name != unused);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
+        // Only what differs from the rule of older records, so that their keys stay.
+        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")
@@ -99,14 +109,14 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let mut parts = self.site.picture_parts(sample);
-            parts.extend(self.bucket_parts(sample));
-            items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
+            let latent = ItemSpec::new(&sample.id, LATENT, self.site.picture_parts(sample));
+            items.push(latent.sharing(&buckets[sample.dataset]));
             let parts = vec![merged.part("caption", "text")];
-            items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
+            items.push(ItemSpec::new(&sample.id, TEXT, parts));
         }
         Ok(items)
     }

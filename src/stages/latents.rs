@@ -8,7 +8,7 @@ use super::{
     Sample,
     batches::{self, Flow},
     cache::Cache,
-    record,
+    posterior, record,
     sidecar::leave_out,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     dataset::{BucketSettings, Buckets, DatasetError, Fitted},
     device,
     manifest::{self, Dtype},
-    models::autoencoder::{Encoder, to_latent},
+    models::{autoencoder::Encoder, identity},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -28,7 +28,8 @@ const AHEAD: usize = 2;
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
-    let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
+    let loader =
+        Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
     let encoder = Encoder::load(&loader)?;
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = super::sidecar::by_id(&cache.site);
@@ -63,7 +64,7 @@ fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
     })
 }
 
-/// `0.3611 · (mean + std · ε − 0.1159)`, with ε named by the seed and the picture's content.
+/// The record of a picture; noise is named by the seed and the picture's content.
 fn latent(
     cache: &Cache,
     encoder: &Encoder,
@@ -77,11 +78,12 @@ fn latent(
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
     let moments = encoder.encode(image);
     let shape = moments.mean.dims();
-    let mut stream = Stream::new(cache.config.seed, "posterior", Some(&sample.digest), &[]);
-    let noise = TensorData::new(stream.normals(shape.iter().product()), shape);
-    let noise = Tensor::<4>::from_data(noise, device);
-    let values = record::values(to_latent(moments.sample(noise)))?;
+    let seed = cache.config.seed;
+    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &[]);
+    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
+    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
+    let tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
     let f32 = cache.config.latent_dtype == Dtype::F32;
-    let bytes = record::write(&[("latent", &shape[1..], &values)], &BTreeMap::new(), f32)?;
+    let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
 }

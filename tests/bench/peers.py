@@ -2,9 +2,13 @@
 
     pip install torch==2.8.0 transformers==4.54.1 onnx onnxruntime
     python tests/bench/peers.py GRAPH.onnx
+    python tests/bench/peers.py t5
+    python tests/bench/peers.py clip
+    python tests/bench/peers.py ae
 
-writes the tagger graph that `cargo bench --bench speed -- tagger GRAPH.onnx`
-reads, and prints one line per measurement: the median of five runs after one
+The first writes the tagger graph that `cargo bench --bench speed -- tagger GRAPH.onnx`
+reads, and times it and the captioner; the others time the text encoders and the autoencoder. Each
+prints one line per measurement: the median of five runs after one
 that is not counted. Weights are random and of the published sizes; the number
 of new tokens is forced, so that they do not matter.
 """
@@ -99,11 +103,115 @@ def tagger(path):
         timed(f"tagger, batch {batch} (torch)", lambda: model(pictures))
 
 
+def t5():
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(d_model=4096, d_ff=10240, d_kv=64, num_heads=64, num_layers=1,
+                      feed_forward_proj="gated-gelu", vocab_size=32128)
+    model = T5EncoderModel(config).eval()
+    for texts in (1, 4):
+        ids = torch.randint(0, 32000, (texts, 512))
+        timed(f"T5-XXL layer, {texts} x 512 tokens (transformers)", lambda: model(input_ids=ids))
+
+
+def clip():
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+                            num_attention_heads=12, hidden_act="quick_gelu")
+    model = CLIPTextModel(config).eval()
+    for texts in (1, 8):
+        ids = torch.randint(0, 49000, (texts, 77))
+        timed(f"CLIP-L, {texts} x 77 tokens (transformers)", lambda: model(input_ids=ids))
+
+
+class Residual(nn.Module):
+    def __init__(self, width, to):
+        super().__init__()
+        self.first, self.second = (nn.GroupNorm(32, n, eps=1e-6) for n in (width, to))
+        self.into, self.out = nn.Conv2d(width, to, 3, padding=1), nn.Conv2d(to, to, 3, padding=1)
+        self.short = nn.Identity() if width == to else nn.Conv2d(width, to, 1)
+
+    def forward(self, x):
+        h = self.into(F.silu(self.first(x)))
+        return self.short(x) + self.out(F.silu(self.second(h)))
+
+
+class Pixels(nn.Module):
+    """Attention of every pixel to every pixel, one head."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.q, self.k, self.v, self.out = (nn.Conv2d(width, width, 1) for _ in range(4))
+
+    def forward(self, x):
+        n, width, height, across = x.shape
+        h = self.norm(x)
+        q, k, v = (conv(h).flatten(2).transpose(1, 2)[:, None] for conv in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q, k, v)[:, 0]
+        return x + self.out(h.transpose(1, 2).reshape(n, width, height, across))
+
+
+class Half(nn.Module):
+    def forward(self, x):
+        return F.pad(x, (0, 1, 0, 1))
+
+
+def autoencoder(decode):
+    """Encoder or decoder in the sizes of FLUX.1's: 128, 256, 512, 512 channels."""
+    widths = (128, 256, 512, 512)
+    middle = [Residual(512, 512), Pixels(512), Residual(512, 512)]
+    if decode:
+        layers, width = [nn.Conv2d(16, 512, 3, padding=1), *middle], 512
+        for level in (3, 2, 1, 0):
+            for _ in range(3):
+                layers.append(Residual(width, widths[level]))
+                width = widths[level]
+            if level:
+                layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1)]
+        out = 3
+    else:
+        layers, width = [nn.Conv2d(3, 128, 3, padding=1)], 128
+        for level in range(4):
+            for _ in range(2):
+                layers.append(Residual(width, widths[level]))
+                width = widths[level]
+            if level < 3:
+                layers += [Half(), nn.Conv2d(width, width, 3, stride=2)]
+        layers, out = layers + middle, 32
+    last = [nn.GroupNorm(32, width, eps=1e-6), nn.SiLU(), nn.Conv2d(width, out, 3, padding=1)]
+    return nn.Sequential(*layers, *last).eval()
+
+
+def ae():
+    encoder = autoencoder(decode=False)
+    for side in (512, 1024):
+        picture = torch.rand(1, 3, side, side) * 2 - 1
+        timed(f"autoencoder, {side}² to a latent (torch)", lambda: encoder(picture), runs=3)
+        print(f"  most memory so far: {peak_memory()} MB", flush=True)
+    latent, decoder = torch.randn(1, 16, 64, 64), autoencoder(decode=True)
+    timed("autoencoder, a latent to 512² (torch)", lambda: decoder(latent), runs=3)
+
+
+def peak_memory():
+    """The most memory that this process held since it started, in MB."""
+    import resource
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     with torch.no_grad():
-        tagger(sys.argv[1])
-        label()
+        if sys.argv[1] == "t5":
+            t5()
+        elif sys.argv[1] == "clip":
+            clip()
+        elif sys.argv[1] == "ae":
+            ae()
+        else:
+            tagger(sys.argv[1])
+            label()

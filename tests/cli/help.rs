@@ -2,8 +2,8 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 10] = [
-    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo",
+const COMMANDS: [&str; 11] = [
+    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo", "bench",
 ];
 
 #[test]

@@ -1,9 +1,6 @@
 //! Latents to pictures.
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation::silu},
-};
+use burn::{module::Module, tensor::Tensor};
 
 use super::{
     from_latent,
@@ -43,7 +40,7 @@ impl Decoder {
     fn take(loader: &Loader) -> Self {
         let mut channels = output_channels(loader, "conv_in");
         let latent = input_channels(loader, "conv_in");
-        let conv_in = Conv::load(&loader.at("conv_in"), latent, channels, 3);
+        let conv_in = Conv::load(&loader.at("conv_in"), latent, channels);
         let mid = Mid::load(&loader.at("mid"), channels);
         let levels = count(loader, "up");
         let mut up = Vec::with_capacity(levels);
@@ -57,7 +54,7 @@ impl Decoder {
                 channels = to;
             }
             let upsample = (level > 0)
-                .then(|| Conv::load(&loader.at("upsample").at("conv"), channels, channels, 3));
+                .then(|| Conv::load(&loader.at("upsample").at("conv"), channels, channels));
             up.push(Up { block, upsample });
         }
         // The module's list has the order of the file, level 0 first.
@@ -67,7 +64,7 @@ impl Decoder {
             mid,
             up,
             norm_out: GroupNorm::load(&loader.at("norm_out"), channels),
-            conv_out: Conv::load(&loader.at("conv_out"), channels, 3, 3),
+            conv_out: Conv::load(&loader.at("conv_out"), channels, 3),
         }
     }
 
@@ -81,17 +78,10 @@ impl Decoder {
                 h = block.forward(h);
             }
             if let Some(conv) = &level.upsample {
-                h = conv.forward(double(h));
+                h = conv.doubled(h);
             }
         }
-        self.conv_out.forward(silu(self.norm_out.forward(h)))
+        let norm = self.norm_out.of(&h);
+        self.conv_out.swished(h, norm)
     }
-}
-
-/// Every pixel as a square of four.
-fn double(x: Tensor<4>) -> Tensor<4> {
-    let [batch, channels, height, width] = x.dims();
-    let x = x.reshape([batch * channels, height, 1, width, 1]);
-    let x = x.expand([batch * channels, height, 2, width, 2]);
-    x.reshape([batch, channels, 2 * height, 2 * width])
 }

@@ -1,9 +1,6 @@
 //! Pictures to the distribution of their latents.
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation::silu},
-};
+use burn::{module::Module, tensor::Tensor};
 
 use super::layers::{Conv, GroupNorm, Mid, ResnetBlock, count, output_channels};
 use crate::weights::{Loader, WeightsError};
@@ -56,7 +53,7 @@ impl Encoder {
 
     fn take(loader: &Loader) -> Self {
         let mut channels = output_channels(loader, "conv_in");
-        let conv_in = Conv::load(&loader.at("conv_in"), 3, channels, 3);
+        let conv_in = Conv::load(&loader.at("conv_in"), 3, channels);
         let levels = count(loader, "down");
         let mut down = Vec::with_capacity(levels);
         for level in 0..levels {
@@ -68,7 +65,7 @@ impl Encoder {
                 channels = to;
             }
             let downsample = (level + 1 < levels)
-                .then(|| Conv::load(&loader.at("downsample").at("conv"), channels, channels, 3));
+                .then(|| Conv::load(&loader.at("downsample").at("conv"), channels, channels));
             down.push(Down { block, downsample });
         }
         // Mean and logarithm of the variance, so an even number.
@@ -78,7 +75,7 @@ impl Encoder {
             down,
             mid: Mid::load(&loader.at("mid"), channels),
             norm_out: GroupNorm::load(&loader.at("norm_out"), channels),
-            conv_out: Conv::load(&loader.at("conv_out"), channels, out, 3),
+            conv_out: Conv::load(&loader.at("conv_out"), channels, out),
         }
     }
 
@@ -91,10 +88,12 @@ impl Encoder {
                 h = block.forward(h);
             }
             if let Some(conv) = &level.downsample {
-                h = conv.forward_halving(h);
+                h = conv.halving(h);
             }
         }
-        let h = self.conv_out.forward(silu(self.norm_out.forward(self.mid.forward(h))));
+        let h = self.mid.forward(h);
+        let norm = self.norm_out.of(&h);
+        let h = self.conv_out.swished(h, norm);
         let half = h.dims()[1] / 2;
         Moments { mean: h.clone().narrow(1, 0, half), logvar: h.narrow(1, half, half) }
     }

@@ -2,17 +2,17 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{
-        FloatDType, Tensor,
-        activation::{silu, softmax},
-        module::conv2d,
-        ops::ConvOptions,
-    },
+    tensor::{DType, FloatDType, Tensor, activation::softmax},
 };
 
-use crate::weights::Loader;
+use crate::{
+    device::kernels::{
+        self, Activation, ChannelAffine, Convolution, GroupMoments, Prepare, by_columns, by_taps,
+    },
+    weights::Loader,
+};
 
-/// A convolution that keeps height and width.
+/// A convolution of three by three pixels.
 #[derive(Module, Debug)]
 pub(super) struct Conv {
     weight: Param<Tensor<4>>,
@@ -20,26 +20,72 @@ pub(super) struct Conv {
 }
 
 impl Conv {
-    pub(super) fn load(loader: &Loader, from: usize, to: usize, kernel: usize) -> Self {
-        Self {
-            weight: loader.param("weight", [to, from, kernel, kernel]),
-            bias: loader.param("bias", [to]),
-        }
+    pub(super) fn load(loader: &Loader, from: usize, to: usize) -> Self {
+        let weight = by_taps(loader.tensor("weight", [to, from, 3, 3]));
+        Self { weight: Param::from_tensor(weight), bias: loader.param("bias", [to]) }
     }
 
+    /// Keeps height and width.
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let around = self.weight.dims()[2] / 2;
-        self.convolve(x, 1, (around, around))
+        self.convolve(x, Prepare::Nothing, None)
+    }
+
+    /// Of the normalised `x` after a swish (SiLU).
+    pub(super) fn swished(&self, x: Tensor<4>, norm: ChannelAffine) -> Tensor<4> {
+        self.convolve(x, Prepare::Silu(&norm), None)
+    }
+
+    /// The same added to `onto`.
+    pub(super) fn swished_onto(
+        &self,
+        onto: Tensor<4>,
+        x: Tensor<4>,
+        norm: ChannelAffine,
+    ) -> Tensor<4> {
+        self.convolve(x, Prepare::Silu(&norm), Some(onto))
+    }
+
+    /// Of `x` at twice its height and width.
+    pub(super) fn doubled(&self, x: Tensor<4>) -> Tensor<4> {
+        self.convolve(x, Prepare::Double, None)
     }
 
     /// Halves height and width. The zeros needed for that are put right and below only.
-    pub(super) fn forward_halving(&self, x: Tensor<4>) -> Tensor<4> {
-        self.convolve(x, 2, (0, 1))
+    pub(super) fn halving(&self, x: Tensor<4>) -> Tensor<4> {
+        self.with(2, (0, 1)).forward(x, Prepare::Nothing, None)
     }
 
-    fn convolve(&self, x: Tensor<4>, stride: usize, padding: (usize, usize)) -> Tensor<4> {
-        let options = ConvOptions::new_with_padding([stride; 2], [padding; 2], [1; 2], 1);
-        conv2d(x, self.weight.val(), Some(self.bias.val()), options)
+    fn convolve(&self, x: Tensor<4>, prepare: Prepare<'_>, onto: Option<Tensor<4>>) -> Tensor<4> {
+        self.with(1, (1, 1)).forward(x, prepare, onto)
+    }
+
+    fn with(&self, stride: usize, padding: (usize, usize)) -> Convolution {
+        Convolution { weight: self.weight.val(), bias: self.bias.val(), stride, padding }
+    }
+}
+
+/// A convolution of single pixels: a linear layer over the channels.
+#[derive(Module, Debug)]
+pub(super) struct Pointwise {
+    /// `[out, in]`
+    weight: Param<Tensor<2>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl Pointwise {
+    fn load(loader: &Loader, from: usize, to: usize) -> Self {
+        let weight = loader.tensor("weight", [to, from, 1, 1]).reshape([to, from]);
+        Self { weight: Param::from_tensor(by_columns(weight)), bias: loader.param("bias", [to]) }
+    }
+
+    /// `[..., in]` → `[..., out]`
+    fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        kernels::linear(x, self.weight.val(), Some(self.bias.val()), Activation::None)
+    }
+
+    /// [`forward`](Self::forward) added to `onto`.
+    fn onto<const D: usize>(&self, onto: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+        kernels::linear_onto(onto, x, self.weight.val(), Some(self.bias.val()))
     }
 }
 
@@ -51,7 +97,7 @@ pub(super) struct GroupNorm {
 }
 
 impl GroupNorm {
-    const GROUPS: usize = 32;
+    pub(super) const GROUPS: usize = 32;
     const EPSILON: f64 = 1e-6;
 
     pub(super) fn load(loader: &Loader, channels: usize) -> Self {
@@ -61,54 +107,57 @@ impl GroupNorm {
         Self { weight: loader.param("weight", [channels]), bias: loader.param("bias", [channels]) }
     }
 
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = x.dims();
-        let dtype = FloatDType::from(x.dtype());
-        let each = channels / Self::GROUPS;
-        let x = x.cast(FloatDType::F32);
-        // Means of the means of rows: in one long f32 sum over a large picture, digits would be lost.
-        let mean = |x: Tensor<4>| x.mean_dim(3).mean_dim(2);
-        let groups = x.clone().reshape([batch, Self::GROUPS, each * height, width]);
-        let center = mean(groups.clone());
-        let variance = mean((groups - center.clone()).square());
-        let spread = |x: Tensor<4>| x.repeat_dim(2, each).reshape([batch, channels, 1, 1]);
-        let affine =
-            |x: &Param<Tensor<1>>| x.val().cast(FloatDType::F32).reshape([1, channels, 1, 1]);
-        let scale = spread((variance + Self::EPSILON).sqrt().recip()) * affine(&self.weight);
-        let shift = affine(&self.bias) - spread(center) * scale.clone();
-        (x * scale + shift).cast(dtype)
+    /// What it does to the channels of `x`.
+    pub(super) fn of(&self, x: &Tensor<4>) -> ChannelAffine {
+        self.with(&GroupMoments::of(x, Self::GROUPS))
+    }
+
+    /// What it does to the channels of a picture with these moments.
+    pub(super) fn with(&self, moments: &GroupMoments) -> ChannelAffine {
+        moments.normalise(&self.weight.val(), &self.bias.val(), Self::EPSILON)
     }
 }
 
 /// Two convolutions around a shortcut.
 #[derive(Module, Debug)]
 pub(super) struct ResnetBlock {
-    norm1: GroupNorm,
+    pub(super) norm1: GroupNorm,
     conv1: Conv,
-    norm2: GroupNorm,
+    pub(super) norm2: GroupNorm,
     conv2: Conv,
-    nin_shortcut: Option<Conv>,
+    nin_shortcut: Option<Pointwise>,
 }
 
 impl ResnetBlock {
     pub(super) fn load(loader: &Loader, from: usize, to: usize) -> Self {
+        let shortcut = || Pointwise::load(&loader.at("nin_shortcut"), from, to);
         Self {
             norm1: GroupNorm::load(&loader.at("norm1"), from),
-            conv1: Conv::load(&loader.at("conv1"), from, to, 3),
+            conv1: Conv::load(&loader.at("conv1"), from, to),
             norm2: GroupNorm::load(&loader.at("norm2"), to),
-            conv2: Conv::load(&loader.at("conv2"), to, to, 3),
-            nin_shortcut: (from != to).then(|| Conv::load(&loader.at("nin_shortcut"), from, to, 1)),
+            conv2: Conv::load(&loader.at("conv2"), to, to),
+            nin_shortcut: (from != to).then(shortcut),
         }
     }
 
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let h = self.conv1.forward(silu(self.norm1.forward(x.clone())));
-        let h = self.conv2.forward(silu(self.norm2.forward(h)));
+        let h = self.first(x.clone(), self.norm1.of(&x));
+        let norm = self.norm2.of(&h);
+        self.second(x, h, norm)
+    }
+
+    /// The block up to its second norm.
+    pub(super) fn first(&self, x: Tensor<4>, norm1: ChannelAffine) -> Tensor<4> {
+        self.conv1.swished(x, norm1)
+    }
+
+    /// The block from its second norm on: `x` is what came in, `h` what [`first`](Self::first) gave.
+    pub(super) fn second(&self, x: Tensor<4>, h: Tensor<4>, norm2: ChannelAffine) -> Tensor<4> {
         let shortcut = match &self.nin_shortcut {
-            Some(conv) => conv.forward(x),
+            Some(conv) => conv.forward(x.permute([0, 2, 3, 1])).permute([0, 3, 1, 2]),
             None => x,
         };
-        shortcut + h
+        self.conv2.swished_onto(shortcut, h, norm2)
     }
 }
 
@@ -116,10 +165,10 @@ impl ResnetBlock {
 #[derive(Module, Debug)]
 pub(super) struct AttnBlock {
     norm: GroupNorm,
-    q: Conv,
-    k: Conv,
-    v: Conv,
-    proj_out: Conv,
+    q: Pointwise,
+    k: Pointwise,
+    v: Pointwise,
+    proj_out: Pointwise,
 }
 
 impl AttnBlock {
@@ -128,7 +177,7 @@ impl AttnBlock {
     const SCORES: usize = 1 << 24;
 
     fn load(loader: &Loader, channels: usize) -> Self {
-        let conv = |name| Conv::load(&loader.at(name), channels, channels, 1);
+        let conv = |name| Pointwise::load(&loader.at(name), channels, channels);
         Self {
             norm: GroupNorm::load(&loader.at("norm"), channels),
             q: conv("q"),
@@ -141,25 +190,31 @@ impl AttnBlock {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = x.dims();
         let pixels = height * width;
-        let h = self.norm.forward(x.clone());
-        let flat = |conv: &Conv| conv.forward(h.clone()).reshape([batch, channels, pixels]);
-        let scale = (channels as f64).sqrt().recip();
-        let q = flat(&self.q).swap_dims(1, 2) * scale;
-        let (k, v) = (flat(&self.k), flat(&self.v).swap_dims(1, 2));
-        let rows = (Self::SCORES / (batch * pixels)).clamp(1, pixels);
-        let attended = (0..pixels).step_by(rows).map(|start| {
-            let q = q.clone().narrow(1, start, rows.min(pixels - start));
+        let rows = |x: Tensor<4>| x.permute([0, 2, 3, 1]).reshape([batch, pixels, channels]);
+        let h = rows(self.norm.of(&x).apply(x.clone()));
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(|conv| conv.forward(h.clone()));
+        let step = (Self::SCORES / (batch * pixels)).clamp(1, pixels);
+        let attended = (0..pixels).step_by(step).map(|start| {
+            let q = q.clone().narrow(1, start, step.min(pixels - start));
             attend(q, k.clone(), v.clone())
         });
         let h = Tensor::cat(attended.collect(), 1);
-        x + self.proj_out.forward(h.swap_dims(1, 2).reshape([batch, channels, height, width]))
+        let sum = self.proj_out.onto(rows(x), h);
+        sum.reshape([batch, height, width, channels]).permute([0, 3, 1, 2])
     }
 }
 
-/// `q` `[B, R, C]` (scaled), `k` `[B, C, N]`, `v` `[B, N, C]` to `[B, R, C]`.
+/// `q` `[B, R, C]`, `k` and `v` `[B, N, C]` to `[B, R, C]`; the softmax is in f32.
 fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>) -> Tensor<3> {
+    let scale = (q.dims()[2] as f64).sqrt().recip();
+    if q.dtype() == DType::F32 {
+        let heads = [q, k, v].map(|x| x.unsqueeze_dim::<4>(1));
+        let [q, k, v] = heads;
+        return kernels::attention(q, k, v, None, scale).squeeze_dim(1);
+    }
     let dtype = FloatDType::from(q.dtype());
-    softmax(q.matmul(k).cast(FloatDType::F32), 2).cast(dtype).matmul(v)
+    let scores = (q * scale).matmul(k.swap_dims(1, 2)).cast(FloatDType::F32);
+    softmax(scores, 2).cast(dtype).matmul(v)
 }
 
 /// The lowest level, where pixels attend to each other.

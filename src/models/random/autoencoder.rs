@@ -1,21 +1,36 @@
-//! The autoencoder: four levels as in the published file, 32 to 64 channels, one block each.
+//! The autoencoder, with four levels as in the published file.
 
 use super::Tensors;
 
-/// Channels of each level; group norm has 32 groups.
-const LEVELS: [usize; 4] = [32, 32, 64, 64];
+/// How large the network is.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Channels of each level; group norm has 32 groups.
+    pub levels: [usize; 4],
+    /// Residual blocks of a level of the encoder, and of the decoder.
+    pub blocks: [usize; 2],
+}
+
+/// What the demo and the tests use.
+pub const SMALL: Sizes = Sizes { levels: [32, 32, 64, 64], blocks: [1, 1] };
+/// That of FLUX.1.
+pub const FULL: Sizes = Sizes { levels: [128, 256, 512, 512], blocks: [2, 3] };
+
 /// Channels of a latent.
 const LATENT: usize = 16;
 
-pub fn tensors() -> Tensors {
+pub fn tensors(sizes: Sizes) -> Tensors {
     let mut tensors = Tensors::default();
-    let top = LEVELS[3];
-    tensors.layer("encoder.conv_in", &[LEVELS[0], 3, 3, 3]);
-    let mut channels = LEVELS[0];
-    for (level, &to) in LEVELS.iter().enumerate() {
+    let Sizes { levels, blocks } = sizes;
+    let top = levels[3];
+    tensors.layer("encoder.conv_in", &[levels[0], 3, 3, 3]);
+    let mut channels = levels[0];
+    for (level, &to) in levels.iter().enumerate() {
         let place = format!("encoder.down.{level}");
-        resnet_block(&mut tensors, &format!("{place}.block.0"), channels, to);
-        channels = to;
+        for block in 0..blocks[0] {
+            resnet_block(&mut tensors, &format!("{place}.block.{block}"), channels, to);
+            channels = to;
+        }
         if level < 3 {
             tensors.layer(&format!("{place}.downsample.conv"), &[to, to, 3, 3]);
         }
@@ -26,17 +41,19 @@ pub fn tensors() -> Tensors {
     tensors.layer("decoder.conv_in", &[top, LATENT, 3, 3]);
     middle(&mut tensors, "decoder", top);
     let mut channels = top;
-    for (level, &to) in LEVELS.iter().enumerate().rev() {
+    for (level, &to) in levels.iter().enumerate().rev() {
         let place = format!("decoder.up.{level}");
-        resnet_block(&mut tensors, &format!("{place}.block.0"), channels, to);
-        channels = to;
+        for block in 0..blocks[1] {
+            resnet_block(&mut tensors, &format!("{place}.block.{block}"), channels, to);
+            channels = to;
+        }
         if level > 0 {
             tensors.layer(&format!("{place}.upsample.conv"), &[to, to, 3, 3]);
         }
     }
-    tensors.layer("decoder.conv_out", &[3, LEVELS[0], 3, 3]);
+    tensors.layer("decoder.conv_out", &[3, levels[0], 3, 3]);
     tensors.norm("encoder.norm_out", top);
-    tensors.norm("decoder.norm_out", LEVELS[0]);
+    tensors.norm("decoder.norm_out", levels[0]);
     tensors
 }
 
