@@ -310,7 +310,8 @@ mod tests {
 
     #[test]
     fn unicode_and_marks_are_words_like_others() {
-        let merged = training_caption(Some("一只猫 😀"), Some("猫, e\u{301}"), &MergeRules::default());
+        let merged =
+            training_caption(Some("一只猫 😀"), Some("猫, e\u{301}"), &MergeRules::default());
         assert_eq!(merged.text, "一只猫 😀, 猫, e\u{301}");
         // What the mark of fixed parts means is for the rules of captions.
         assert_eq!(text(Some("sks ||| a"), None, "{caption}, {tags}"), "sks ||| a");

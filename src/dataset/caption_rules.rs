@@ -152,9 +152,7 @@ impl CaptionRules {
 
     /// Whether parts move or are left out.
     fn rearranges(&self) -> bool {
-        self.shuffle_caption
-            || self.caption_tag_dropout_rate > 0.0
-            || self.token_warmup.is_some()
+        self.shuffle_caption || self.caption_tag_dropout_rate > 0.0 || self.token_warmup.is_some()
     }
 
     fn rearranged<'a>(
@@ -207,7 +205,8 @@ fn wildcards(text: &str, draws: &mut dyn Draws) -> String {
         };
         match end.filter(|end| *end > 1) {
             Some(end) => {
-                let inside: String = pieces[at + 1..at + end].iter().map(Piece::character).collect();
+                let inside: String =
+                    pieces[at + 1..at + end].iter().map(Piece::character).collect();
                 let choices: Vec<&str> = inside.split('|').collect();
                 drawn += choices[draws.choice(choices.len())];
                 at += end + 1;

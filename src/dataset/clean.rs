@@ -139,13 +139,17 @@ mod tests {
 
     #[test]
     fn words_inside_of_words_are_replaced_too_as_in_the_script() {
-        assert_eq!(clean_caption("a chairperson and anime anime anime women"), "a chairgirl and girls");
+        assert_eq!(
+            clean_caption("a chairperson and anime anime anime women"),
+            "a chairgirl and girls"
+        );
         assert_eq!(clean_caption("two young people"), "two girls");
     }
 
     #[test]
     fn a_picture_of_one_keeps_what_is_said_twice() {
-        let tags = ["1girl", "blue_eyes", "red_eyes", "^_^", "shirt", "white_shirt", "rating:g", "x"];
+        let tags =
+            ["1girl", "blue_eyes", "red_eyes", "^_^", "shirt", "white_shirt", "rating:g", "x"];
         let expected = ["1girl", "blue eyes", "red eyes", "^_^", "white shirt"];
         assert_eq!(clean_tags(&tags), expected);
         assert_eq!(clean_tags(&[]), Vec::<String>::new());

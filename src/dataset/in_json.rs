@@ -40,7 +40,10 @@ impl InJson {
         let relative = picture.relative.clone();
         let stem = Path::new(&relative).with_extension("").to_str().map(str::to_owned);
         let names = whole.chain([relative]).chain(stem);
-        names.map(|name| name.replace('\\', "/")).find_map(|name| self.keys.get(&name)).map(String::as_str)
+        names
+            .map(|name| name.replace('\\', "/"))
+            .find_map(|name| self.keys.get(&name))
+            .map(String::as_str)
     }
 
     /// What the file says of a picture.
@@ -51,10 +54,7 @@ impl InJson {
 
     /// Keys that are of none of these pictures, in the file's order.
     #[must_use]
-    pub fn of_no_picture<'a>(
-        &self,
-        pictures: impl Iterator<Item = &'a PictureFile>,
-    ) -> Vec<&str> {
+    pub fn of_no_picture<'a>(&self, pictures: impl Iterator<Item = &'a PictureFile>) -> Vec<&str> {
         let found: HashSet<&str> = pictures.filter_map(|picture| self.key(picture)).collect();
         let keys = self.metadata.entries().map(|(key, _)| key);
         keys.filter(|key| !found.contains(key)).collect()
@@ -86,7 +86,10 @@ mod tests {
         );
         let file = read("in.json", &text).unwrap();
         let key = |relative: &str| file.key(&picture(relative));
-        assert_eq!([key("a.png"), key("a.webp"), key("b.png")], [Some("a"), Some("a"), Some("b.png")]);
+        assert_eq!(
+            [key("a.png"), key("a.webp"), key("b.png")],
+            [Some("a"), Some("a"), Some("b.png")]
+        );
         assert_eq!([key("sub/c.png"), key("sub/d.png")], [Some("sub/c"), Some("sub\\d.png")]);
         assert_eq!([key("f.png"), key("e.png")], [Some("data/f.png"), absolute.to_str()]);
         // A stem alone is the name of a picture in the folder, not of one below it.
@@ -103,10 +106,13 @@ mod tests {
         assert_eq!(file.entry(&picture("a.png")).unwrap().text("caption"), Some("caf\u{e9}"));
         assert_eq!(file.entry(&picture("b.png")).unwrap().text("tags"), Some("x"));
         let lines = file.metadata.to_json_lines();
-        let first = "{\"image_path\":\"data/a.png\",\"caption\":\"caf\u{e9}\",\"image_size\":[8,8]}\n";
+        let first =
+            "{\"image_path\":\"data/a.png\",\"caption\":\"caf\u{e9}\",\"image_size\":[8,8]}\n";
         assert!(lines.starts_with(first), "{lines}");
         assert_eq!(read("out.jsonl", &lines).unwrap().metadata, file.metadata);
-        for wrong in ["[]", "{\"caption\": \"no path\"}", "{\"image_path\": \"a\"}\n{\"image_path\": \"a\"}"] {
+        for wrong in
+            ["[]", "{\"caption\": \"no path\"}", "{\"image_path\": \"a\"}\n{\"image_path\": \"a\"}"]
+        {
             let error = read("in.jsonl", wrong).unwrap_err();
             assert!(matches!(error, DatasetError::Metadata { .. }), "{wrong}");
         }

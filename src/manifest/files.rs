@@ -35,15 +35,18 @@ impl Manifest {
         }
         for stage in &self.stages {
             let StageConfig::Merge(merge) = &stage.config else { continue };
-            let Some(file) = merge.in_json.as_ref().map(|file| self.resolve(file)) else { continue };
+            let Some(file) = merge.in_json.as_ref().map(|file| self.resolve(file)) else {
+                continue;
+            };
             let path = format!("stages.{}.in_json", stage.name);
             if !file.exists() {
                 let help = "name where the metadata file is, as seen from the manifest";
                 errors.push(self.missing(&path, &file, help));
             } else if is_same(&file, &self.output().join(&merge.out_json)) {
                 let mistake = Mistake::Conflict {
-                    what: "`in_json` is the file that the stage writes: it would read its own texts"
-                        .to_owned(),
+                    what:
+                        "`in_json` is the file that the stage writes: it would read its own texts"
+                            .to_owned(),
                     help: "name another file in `out_json`, or take `in_json` out".to_owned(),
                 };
                 errors.push(self.at(&path, "is written too", mistake));

@@ -130,8 +130,13 @@ fn one_of_each(
             // What it names of the other kind stays.
             let others = edges.iter().filter(|edge| stages[edge.to].kind != Some(kind));
             let others = others.map(|edge| stages[edge.to].name.clone());
-            let needs: Vec<_> =
-                among.iter().take(1).cloned().chain(others).map(|name| format!("\"{name}\"")).collect();
+            let needs: Vec<_> = among
+                .iter()
+                .take(1)
+                .cloned()
+                .chain(others)
+                .map(|name| format!("\"{name}\""))
+                .collect();
             let help = format!("say which one, such as `needs = [{}]`", needs.join(", "));
             let (stage, kind) = (stage.name.clone(), kind.as_str().to_owned());
             let mistake = Mistake::AmbiguousNeeds { stage, kind, among, help };

@@ -219,11 +219,7 @@ impl Rules<'_> {
                        which `\\,` and `\\;` stand for a comma and a semicolon inside a tag"
                     .to_owned(),
             };
-            self.broken(
-                &[field],
-                &["a pair of a source and a target is wanted"],
-                mistake,
-            );
+            self.broken(&[field], &["a pair of a source and a target is wanted"], mistake);
         }
     }
 
@@ -368,7 +364,9 @@ pub(super) fn merge_seed_draws(
     datasets: &[Dataset],
     stages: &[(&str, &Place, &StageConfig)],
 ) {
-    let draws = |dataset: &Dataset| !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants");
+    let draws = |dataset: &Dataset| {
+        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
+    };
     if datasets.iter().any(draws) {
         return;
     }
@@ -381,7 +379,8 @@ pub(super) fn merge_seed_draws(
         let mistake = Mistake::NoEffect {
             path,
             reason: "no dataset draws anything in its captions".to_owned(),
-            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]".to_owned(),
+            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
+                .to_owned(),
         };
         check.report(&place, "has no effect", mistake);
     }

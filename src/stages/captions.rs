@@ -139,9 +139,11 @@ pub fn captions(
     let found = merges.find(|(name, _)| stage.is_none_or(|stage| stage == *name));
     let Some((name, config)) = found else { return Ok(None) };
     let upstream = plan.upstream(name);
-    let rules = site.manifest.dataset.iter().map(|dataset| {
-        dataset.caption_rules().into_iter().map(|(name, _)| name).collect()
-    });
+    let rules = site
+        .manifest
+        .dataset
+        .iter()
+        .map(|dataset| dataset.caption_rules().into_iter().map(|(name, _)| name).collect());
     let listing = Listing {
         site,
         merge: Merge::new(site, name, config),
@@ -211,7 +213,8 @@ impl Listing<'_> {
             texts = self.merge.texts(sample, text(0), text(1)).texts;
         }
         let changed = known.then(|| self.is_changed(&texts, before)).transpose()?;
-        let has_words = said.iter().any(|said| said.text.as_ref().is_some_and(|text| !text.is_empty()));
+        let has_words =
+            said.iter().any(|said| said.text.as_ref().is_some_and(|text| !text.is_empty()));
         // Class tokens stand in where there are no words.
         let rules = self.rules[sample.dataset].iter();
         let rules = rules.filter(|name| *name != "class_tokens" || !has_words).cloned();
@@ -315,7 +318,10 @@ mod tests {
         let whole = T5Tokenizer::encode(text, 512);
         assert_eq!(counted.tokens, whole.real);
         let cut = counted.cut.unwrap();
-        assert!(text.ends_with(&cut) && T5Tokenizer::encode(&text[..text.len() - cut.len()], 4).cut == 0);
+        assert!(
+            text.ends_with(&cut)
+                && T5Tokenizer::encode(&text[..text.len() - cut.len()], 4).cut == 0
+        );
         assert!(count("", ClipTokenizer::encode).cut.is_none());
     }
 }

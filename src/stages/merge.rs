@@ -117,7 +117,12 @@ impl Merge {
     }
 
     /// The texts of a sample, from its caption and tags.
-    pub(super) fn texts(&self, sample: &Sample, caption: Option<&str>, tags: Option<&str>) -> Texts {
+    pub(super) fn texts(
+        &self,
+        sample: &Sample,
+        caption: Option<&str>,
+        tags: Option<&str>,
+    ) -> Texts {
         self.rules[sample.dataset].texts(caption, tags)
     }
 
@@ -184,7 +189,8 @@ impl Merge {
     /// What the metadata file held before, under the keys that are written.
     fn metadata(&self, keyed: &HashMap<&str, &str>) -> Result<Metadata, StageError> {
         let Some(file) = self.in_json()? else { return Ok(Metadata::default()) };
-        let new = |key: &str| keyed.get(key).map_or_else(|| key.to_owned(), |key| (*key).to_owned());
+        let new =
+            |key: &str| keyed.get(key).map_or_else(|| key.to_owned(), |key| (*key).to_owned());
         Ok(file.metadata.clone().renamed(new))
     }
 }
@@ -281,9 +287,10 @@ impl Stage for Merge {
         let samples: Vec<_> = finished.iter().map(|(sample, _)| *sample).collect();
         let keys = self.metadata_keys(&samples)?;
         let in_json = self.in_json()?;
-        let keyed = samples.iter().zip(&keys).filter_map(|(sample, key)| {
-            Some((in_json?.key(&sample.file)?, key.as_str()))
-        });
+        let keyed = samples
+            .iter()
+            .zip(&keys)
+            .filter_map(|(sample, key)| Some((in_json?.key(&sample.file)?, key.as_str())));
         let mut metadata = self.metadata(&keyed.collect())?;
         let mut seen = HashSet::new();
         for ((_, output), key) in finished.iter().zip(&keys) {
@@ -323,7 +330,9 @@ impl Stage for Merge {
                 None => {
                     let made = made_before.get_or_insert_with(|| made(upstream));
                     let texts = self.texts_of(made, sample, &self.site.store)?;
-                    texts.is_some_and(|texts| texts.merged.text.is_empty() && texts.texts[0].is_empty())
+                    texts.is_some_and(|texts| {
+                        texts.merged.text.is_empty() && texts.texts[0].is_empty()
+                    })
                 }
             };
             if is_empty {

@@ -111,10 +111,8 @@ pub(super) struct Texts {
 impl Rules {
     /// `tag_separator` is what stands between two tags.
     pub fn new(config: &manifest::Merge, dataset: &Dataset, tag_separator: &str) -> Self {
-        let warmup = TokenWarmup {
-            min: dataset.token_warmup_min as usize,
-            step: dataset.token_warmup_step,
-        };
+        let warmup =
+            TokenWarmup { min: dataset.token_warmup_min as usize, step: dataset.token_warmup_step };
         let merge = MergeRules {
             clean_captions: config.clean_captions,
             clean_tags: config.clean_tags,
@@ -150,8 +148,7 @@ impl Rules {
         let merged = dataset::training_caption(caption, tags, &self.merge);
         let digest = Digest::of(merged.text.as_bytes());
         let text = |variant: u32| {
-            let mut draws =
-                Stream::new(self.seed, "caption", Some(&digest), &[u64::from(variant)]);
+            let mut draws = Stream::new(self.seed, "caption", Some(&digest), &[u64::from(variant)]);
             let progress = f64::from(variant) / f64::from(self.variants);
             self.captions.apply(&merged.text, progress, &mut draws)
         };
@@ -206,7 +203,8 @@ pub(super) fn likely_cause(samples: &[&Sample]) -> String {
 /// Endings of the files beside a picture that have its name and are no picture.
 fn other_endings(sample: &Sample) -> Vec<String> {
     let Ok(sidecar) = sample.sidecar(WORDS[1].extension) else { return Vec::new() };
-    let (Some(folder), Some(stem)) = (sidecar.parent(), sidecar.file_stem().and_then(|s| s.to_str()))
+    let (Some(folder), Some(stem)) =
+        (sidecar.parent(), sidecar.file_stem().and_then(|s| s.to_str()))
     else {
         return Vec::new();
     };

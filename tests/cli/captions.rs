@@ -79,7 +79,10 @@ fn texts_are_listed_before_and_after_a_run() {
     assert_eq!(names(&project.captions(&["--changed"])), PICTURES, "all are new");
 
     assert_eq!(project.merged(), 3);
-    assert_eq!(project.metadata()["a"], json!({"caption": "a cat", "tags": "sks, cat, black, best"}));
+    assert_eq!(
+        project.metadata()["a"],
+        json!({"caption": "a cat", "tags": "sks, cat, black, best"})
+    );
     assert_eq!(names(&project.captions(&["--changed"])), Vec::<&str>::new());
     project.file("pictures/b.txt", "dog, brown");
     // A line end is no other text.
@@ -248,7 +251,10 @@ fn lines_of_json_go_in_and_out() {
     assert!(written.starts_with(line), "{written}");
     assert_eq!(written.lines().count(), 3);
 
-    project.file("project.toml", manifest("", "in_json = \"out/new.jsonl\"\nout_json = \"new.jsonl\""));
+    project.file(
+        "project.toml",
+        manifest("", "in_json = \"out/new.jsonl\"\nout_json = \"new.jsonl\""),
+    );
     let told = project.run(&["plan", "project.toml"]).exits(2).stderr;
     assert!(told.contains("fluxpipe::manifest::conflict"), "{told}");
     project.file("project.toml", manifest("", "in_json = \"odl.jsonl\""));

@@ -3,7 +3,8 @@
 use crate::Project;
 
 const COMMANDS: [&str; 11] = [
-    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo", "bench",
+    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo",
+    "bench",
 ];
 
 #[test]

@@ -319,7 +319,10 @@ fn kinds_and_needs() {
     // Of two stages that make captions, a merge could use only one.
     case(
         "ambiguous_captions",
-        &[("[stages.tag]", "[stages.more]\nkind = \"label\"\ncaption_extension = \".cap\"\n\n[stages.tag]")],
+        &[(
+            "[stages.tag]",
+            "[stages.more]\nkind = \"label\"\ncaption_extension = \".cap\"\n\n[stages.tag]",
+        )],
         &["ambiguous_needs"],
     );
     case(

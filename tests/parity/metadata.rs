@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use fluxpipe::dataset::{
-    Metadata, MergeRules, metadata_keys, read_sidecar, scan, sidecar_path, training_caption,
+    MergeRules, Metadata, metadata_keys, read_sidecar, scan, sidecar_path, training_caption,
 };
 use serde_json::Value;
 
@@ -67,7 +67,8 @@ fn merge(run: &Run<'_>, folder: &Path) -> (String, Vec<PathBuf>) {
 /// Cleans every caption and every list of tags.
 fn cleaned(metadata: &Metadata) -> Metadata {
     let (clean_captions, clean_tags, deduplicate_tags) = (true, true, false);
-    let rules = MergeRules { clean_captions, clean_tags, deduplicate_tags, ..MergeRules::default() };
+    let rules =
+        MergeRules { clean_captions, clean_tags, deduplicate_tags, ..MergeRules::default() };
     let mut cleaned = metadata.clone();
     for (key, entry) in metadata.entries() {
         let merged = training_caption(entry.text("caption"), entry.text("tags"), &rules);
