@@ -277,7 +277,7 @@ fn pictures_without_words_are_warned_of_with_the_likely_cause() {
     assert_eq!(warning["code"], "fluxpipe::merge::empty_text");
     assert_eq!(warning["examples"], json!(["b.png", "c.png"]));
     assert!(warning["help"].as_str().unwrap().contains(".text"), "{warning}");
-    let told = project.run(&["run", "project.toml"]).exits(0).stderr;
+    let told = project.run(&["run", "project.toml"]).exits(0).stdout;
     assert!(told.contains("2 pictures are trained on an empty text: b.png, c.png"), "{told}");
     insta::assert_snapshot!("plan-empty-text", project.run(&["plan", "project.toml"]).seen());
     let told = project.run(&["check", "project.toml"]).exits(0).stdout;
