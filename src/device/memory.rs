@@ -25,3 +25,11 @@ pub fn give_back() {
         unsafe { libc::malloc_trim(0) };
     }
 }
+
+/// Bytes of memory that the machine could give to programs now.
+#[must_use]
+pub fn free() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    system.available_memory()
+}

@@ -27,6 +27,11 @@ pub struct Cache {
     /// Pictures that run through the autoencoder at once.
     #[schemars(range(min = 1))]
     pub latent_batch_size: u32,
+    /// Levels of the autoencoder that are computed in bands of rows, which takes less memory and more
+    /// time and changes nothing but the last digits: 0, 1 or 2. Where it is not set: as few as half of
+    /// the free memory asks for on the CPU, none on other devices.
+    #[schemars(range(max = 2))]
+    pub vae_bands: Option<u32>,
     /// Captions that run through the text encoders at once.
     #[schemars(range(min = 1))]
     pub text_batch_size: u32,
@@ -42,6 +47,7 @@ impl Default for Cache {
             clip_activation: ClipActivation::QuickGelu,
             seed: 42,
             latent_batch_size: 1,
+            vae_bands: None,
             text_batch_size: 8,
         }
     }
@@ -55,9 +61,10 @@ impl Cache {
         &["text_dtype", "t5xxl_max_token_length", "clip_activation"];
 }
 
-/// An encoding does not depend on the other items of its batch.
+/// An encoding does not depend on the other items of its batch, nor but for rounding on bands.
 impl Params for Cache {
-    const NOT_IN_KEY: &'static [&'static str] = &["latent_batch_size", "text_batch_size"];
+    const NOT_IN_KEY: &'static [&'static str] =
+        &["latent_batch_size", "text_batch_size", "vae_bands"];
 }
 
 /// What is kept of the distribution of a picture's latent.

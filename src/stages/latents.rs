@@ -75,7 +75,8 @@ fn latent(
     let pixels = fitted.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
     let data = TensorData::new(pixels.collect::<Vec<_>>(), [height, width, 3]);
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
-    let moments = encoder.encode(image);
+    let moments = encoder
+        .encode_in_bands(image, bands(cache, encoder, width * height, *device == device::cpu()));
     let shape = moments.mean.dims();
     let seed = cache.config.seed;
     let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &[]);
@@ -85,4 +86,17 @@ fn latent(
     let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
+}
+
+/// How many levels of the autoencoder are computed in bands: as many as the manifest says, or as few as
+/// leave half of the free memory to others.
+fn bands(cache: &Cache, encoder: &Encoder, pixels: usize, on_cpu: bool) -> usize {
+    if let Some(levels) = cache.config.vae_bands {
+        return levels as usize;
+    }
+    if !on_cpu {
+        return 0;
+    }
+    let most = device::memory::free() / 2;
+    (0..2).find(|&levels| encoder.memory(pixels as u64, levels) <= most).unwrap_or(2)
 }

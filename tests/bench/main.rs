@@ -18,9 +18,13 @@ fn main() -> ExitCode {
     match words[..] {
         ["label"] => label::run(),
         ["ae"] => ae::run(),
+        ["ae", levels, side] => match (levels.parse(), side.parse()) {
+            (Ok(levels), Ok(side)) => ae::bands(levels, side),
+            _ => return ExitCode::from(2),
+        },
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
-            eprintln!("cargo bench --bench speed -- label | ae | tagger GRAPH.onnx");
+            eprintln!("cargo bench --bench speed -- label | ae [LEVELS SIDE] | tagger GRAPH.onnx");
             return ExitCode::from(2);
         }
     }
