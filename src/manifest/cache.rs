@@ -24,6 +24,10 @@ pub struct Cache {
     pub clip_activation: ClipActivation,
     /// Seed of the draw from the autoencoder's posterior.
     pub seed: u64,
+    /// Whether caches of sd-scripts (`.npz`) beside the pictures are taken instead of encoding anew, where
+    /// they can belong to the picture and its caption. Needs `clip_activation = "gelu"`, which is what
+    /// sd-scripts computes.
+    pub import_cache: bool,
     /// Pictures that run through the autoencoder at once.
     #[schemars(range(min = 1))]
     pub latent_batch_size: u32,
@@ -46,6 +50,7 @@ impl Default for Cache {
             t5xxl_max_token_length: None,
             clip_activation: ClipActivation::QuickGelu,
             seed: 42,
+            import_cache: false,
             latent_batch_size: 1,
             vae_bands: None,
             text_batch_size: 8,
@@ -61,10 +66,11 @@ impl Cache {
         &["text_dtype", "t5xxl_max_token_length", "clip_activation"];
 }
 
-/// An encoding does not depend on the other items of its batch, nor but for rounding on bands.
+/// An encoding does not depend on the other items of its batch, nor but for rounding on bands. A cache
+/// that may be taken is a key part itself, by its bytes.
 impl Params for Cache {
     const NOT_IN_KEY: &'static [&'static str] =
-        &["latent_batch_size", "text_batch_size", "vae_bands"];
+        &["import_cache", "latent_batch_size", "text_batch_size", "vae_bands"];
 }
 
 /// What is kept of the distribution of a picture's latent.

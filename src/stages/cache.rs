@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Sample, Site, latents, site::needed, texts};
+use super::{ProjectError, Sample, Site, import, latents, site::needed, texts};
 use crate::{
     base::Value,
     manifest,
@@ -105,13 +105,20 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
+        let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
+            let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
+            import::part(&self.site, &files)
+        };
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
             let mut parts = self.site.picture_parts(sample);
             parts.extend(self.bucket_parts(sample));
+            parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
             items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
-            let parts = vec![merged.part("caption", "text")];
+            let mut parts = vec![merged.part("caption", "text")];
+            parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
             items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
         }
         Ok(items)
@@ -123,6 +130,7 @@ impl Stage for Cache {
             items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
         };
         let (latents, texts) = (of(LATENT), of(TEXT));
+        let texts = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
             texts::encode(self, work, &texts)?;

@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::{
-    Sample,
     batches::{self, Flow},
     cache::Cache,
-    posterior, record,
+    import, posterior, record,
     sidecar::leave_out,
 };
 use crate::{
     base::Stream,
-    dataset::{BucketSettings, Buckets, DatasetError, Fitted},
+    dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
     device,
     manifest::{self, Dtype},
-    models::autoencoder::Encoder,
+    models::autoencoder::{Encoder, Moments, REDUCTION},
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -24,26 +23,45 @@ use crate::{
 /// How many pictures wait for the encoder, which takes seconds for each.
 const AHEAD: usize = 2;
 
-/// Encodes the pictures of the items with these indices, one by one.
+/// Encodes the pictures of the items with these indices, one by one, but for those of which a cache can
+/// be taken.
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
     let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
-    let encoder = Encoder::load(&loader)?;
+    let mut encoder = None;
+    let beside = cache.config.import_cache.then(|| import::Beside::of(&cache.site));
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = super::sidecar::by_id(&cache.site);
     let samples = items.iter().map(|&item| by_id[work.items()[item].id.as_str()]);
     let samples = samples.collect::<Vec<_>>();
     let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
-    let fit = |index: usize, picture| buckets[samples[index].dataset].fit(&picture);
+    let fit = |index: usize, picture: Picture| {
+        Ok(((picture.width, picture.height), buckets[samples[index].dataset].fit(&picture)?))
+    };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
-            Ok(fitted) => {
-                let draft = latent(cache, &encoder, samples[index], &fitted, &device)?;
-                work.commit(items[index], draft)?;
+            Ok((size, fitted)) => {
+                let files = beside.as_ref().map_or(&[][..], |all| all.latents(samples[index]));
+                let taken = import::latent(files, false, size, fitted.placement.bucket);
+                let kept = match taken {
+                    Some(latent) => vec![("latent", latent)],
+                    None => {
+                        let encoder = match &mut encoder {
+                            Some(encoder) => encoder,
+                            none => none.insert(Encoder::load(&loader)?),
+                        };
+                        let moments = moments(cache, encoder, &fitted, &device);
+                        let seed = cache.config.seed;
+                        let digest = Some(&samples[index].digest);
+                        let noise = || Stream::new(seed, "posterior", digest, &[]);
+                        posterior::tensors(moments, cache.config.latent, noise)?
+                    }
+                };
+                work.commit(items[index], draft(cache, &kept, &fitted)?)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
         }
@@ -63,28 +81,27 @@ fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
     })
 }
 
-/// The record of a picture; noise is named by the seed and the picture's content.
-fn latent(
-    cache: &Cache,
-    encoder: &Encoder,
-    sample: &Sample,
-    fitted: &Fitted,
-    device: &burn::tensor::Device,
-) -> Result<Draft, StageError> {
+/// What the autoencoder gives for a picture.
+fn moments(cache: &Cache, encoder: &Encoder, fitted: &Fitted, device: &Device) -> Moments {
     let (width, height) = fitted.placement.bucket;
     let pixels = fitted.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
     let data = TensorData::new(pixels.collect::<Vec<_>>(), [height, width, 3]);
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
-    let moments = encoder
-        .encode_in_bands(image, bands(cache, encoder, width * height, *device == device::cpu()));
-    let shape = moments.mean.dims();
-    let seed = cache.config.seed;
-    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &[]);
-    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
-    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
-    let tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
+    let levels = bands(cache, encoder, width * height, *device == device::cpu());
+    encoder.encode_in_bands(image, levels)
+}
+
+/// The record of a picture.
+fn draft(cache: &Cache, kept: &[(&str, Vec<f32>)], fitted: &Fitted) -> Result<Draft, StageError> {
+    let (width, height) = fitted.placement.bucket;
+    let [height, width] = [height, width].map(|side| side / REDUCTION);
+    let tensors = kept.iter().map(|(name, values)| {
+        (*name, [values.len() / (height * width), height, width], values.as_slice())
+    });
+    let tensors = tensors.collect::<Vec<_>>();
+    let tensors = tensors.iter().map(|(name, shape, values)| (*name, &shape[..], *values));
     let f32 = cache.config.latent_dtype == Dtype::F32;
-    let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
+    let bytes = record::write(&tensors.collect::<Vec<_>>(), &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
 }
 

@@ -9,6 +9,7 @@ mod build;
 mod cache;
 mod files;
 mod finetune;
+mod import;
 mod label;
 mod latents;
 mod merge;

@@ -62,7 +62,8 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     Ok(())
 }
 
-fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
+/// The training captions of these items.
+pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
     let merged = work.upstream().items().filter(|item| item.kind == "merge");
     let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
     items

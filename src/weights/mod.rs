@@ -9,6 +9,7 @@ mod checkpoint;
 mod dtype;
 mod error;
 mod loader;
+mod npz;
 mod pickle;
 #[cfg(test)]
 mod pth_tests;
@@ -18,4 +19,5 @@ pub use checkpoint::{Checkpoint, TensorInfo};
 pub use dtype::Dtype;
 pub use error::{Problem, WeightsError};
 pub use loader::Loader;
+pub use npz::{Array, Npz};
 pub use writer::{Entry, Writer};
