@@ -67,13 +67,11 @@ impl Value {
                 out.extend(digest.as_bytes());
             }
             Self::List(values) => {
-                out.push(b'l');
-                out.extend((values.len() as u64).to_le_bytes());
+                head(b'l', values.len(), out);
                 values.iter().for_each(|value| value.encode(out));
             }
             Self::Map(values) => {
-                out.push(b'm');
-                out.extend((values.len() as u64).to_le_bytes());
+                head(b'm', values.len(), out);
                 for (name, value) in values {
                     length_prefixed(name.as_bytes(), out);
                     value.encode(out);
@@ -81,6 +79,29 @@ impl Value {
             }
         }
     }
+}
+
+/// The digest of `[seed, {name: value}]`, a list and a map of fields whose names differ, without making
+/// that value: keys are computed by the 100 000.
+#[must_use]
+pub fn digest_named(seed: &[Digest], mut fields: Vec<(&str, &Value)>) -> Digest {
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    let mut bytes = vec![ENCODING];
+    head(b'l', 2, &mut bytes);
+    head(b'l', seed.len(), &mut bytes);
+    seed.iter().for_each(|digest| Value::Digest(*digest).encode(&mut bytes));
+    head(b'm', fields.len(), &mut bytes);
+    for (name, value) in fields {
+        length_prefixed(name.as_bytes(), &mut bytes);
+        value.encode(&mut bytes);
+    }
+    Digest::of(&bytes)
+}
+
+/// The head of a list or a map.
+fn head(tag: u8, length: usize, out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend((length as u64).to_le_bytes());
 }
 
 fn length_prefixed(bytes: &[u8], out: &mut Vec<u8>) {
@@ -178,6 +199,17 @@ mod tests {
         assert_ne!(json("[1,2]").digest(), json("[2,1]").digest());
         assert_ne!(json(r#"["ab","c"]"#).digest(), json(r#"["a","bc"]"#).digest());
         assert_eq!(Value::Float(-0.0).digest(), Value::Float(0.0).digest());
+    }
+
+    #[test]
+    fn named_values_have_the_digest_of_the_map_that_holds_them() {
+        let seed = [Digest::of(b"a"), Digest::of(b"b")];
+        let fields = [("steps", json("[64, 1.5]")), ("", json("null")), ("area", json("true"))];
+        let map = fields.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let list = Value::List(seed.map(Value::Digest).to_vec());
+        let whole = Value::List(vec![list, Value::Map(map)]).digest();
+        let named = fields.iter().map(|(name, value)| (*name, value)).collect();
+        assert_eq!(digest_named(&seed, named), whole);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod lock;
 mod random;
 mod text;
 
-pub use canon::Value;
+pub use canon::{Value, digest_named};
 pub use digest::{Digest, NotADigest};
 pub use lock::Lock;
 pub use random::Stream;

@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use super::{
-    CliError, Exit, Outcome, Problem, Problems, Project, inspect::network, project::ManifestArgs,
-};
+use super::{CliError, Exit, Outcome, Problem, Problems, Project, project::ManifestArgs};
 use crate::{
     dataset, device,
     manifest::{Manifest, StageDecl},
     models::{
+        identity,
         onnx::Graph,
         tagger::{Signature, TagTable, Tagger, TaggerError},
     },
@@ -101,11 +100,17 @@ fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
         Signature::of(&graph, &table)?;
         return Ok(());
     }
-    let found = network::recognise(&Checkpoint::open(path)?);
-    let found = match found {
-        Some(network) if network.role == role => return Ok(()),
-        Some(network) => format!("a {}", network.name),
-        None => "no network that fluxpipe knows".to_owned(),
+    let found = identity::networks(&Checkpoint::open(path)?);
+    if found.iter().any(|network| network.role == role && network.refused.is_none()) {
+        return Ok(());
+    }
+    let named = |network: &identity::Network| match network.refused {
+        Some(reason) if network.role == role => format!("a {}, {reason}", network.name),
+        _ => format!("a {}", network.name),
+    };
+    let found = match &found[..] {
+        [] => "no network that fluxpipe knows".to_owned(),
+        found => found.iter().map(named).collect::<Vec<_>>().join(" and "),
     };
     Err(CliError::WrongNetwork { role, path: path.to_owned(), found })
 }

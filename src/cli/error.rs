@@ -41,6 +41,19 @@ pub enum CliError {
         help("stdout goes to a file or program: is its disk full?")
     )]
     Stdout(io::Error),
+    /// There is no stage whose texts could be listed.
+    #[error("{}", match stage {
+        Some(stage) => format!("there is no merge stage `{stage}`"),
+        None => "there is no merge stage, so nothing makes training texts".to_owned(),
+    })]
+    #[diagnostic(
+        code(fluxpipe::cli::no_merge),
+        help("name one of the manifest, or add [stages.merge] to it")
+    )]
+    NoMerge {
+        /// The name that was asked for.
+        stage: Option<String>,
+    },
     /// A weight file holds another network than the manifest says.
     #[error("[models] {role} names {}, which holds {found}", path.display())]
     #[diagnostic(

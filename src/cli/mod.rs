@@ -1,6 +1,8 @@
 //! Floor 6: the command line. One file per command; each parses its arguments, asks the floors below
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
+mod bench;
+mod captions;
 mod check;
 mod demo;
 mod doctor;
@@ -68,12 +70,14 @@ enum Command {
     Init(init::Init),
     Check(check::Check),
     Plan(plan::Plan),
+    Captions(captions::Captions),
     Run(run::Run),
     Why(why::Why),
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
+    Bench(bench::Bench),
 }
 
 /// The whole program: from the arguments to the exit code. No panic leaves it.
@@ -108,12 +112,14 @@ impl Command {
             Self::Init(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Captions(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Demo(command) => command.run(),
+            Self::Bench(command) => command.run(),
         }
     }
 }
@@ -159,4 +165,10 @@ fn print_json(value: &impl serde::Serialize) -> miette::Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|error| CliError::Stdout(error.into()))?;
     print(&text)
+}
+
+/// Prints a result as one line of JSON.
+fn print_line(value: &impl serde::Serialize) -> miette::Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| CliError::Stdout(error.into()))?;
+    print(&(text + "\n"))
 }

@@ -9,7 +9,7 @@ use crate::{
     manifest::{Manifest, OnBadImage},
     pipeline::{Graph, RunOptions, Store},
     report::Places,
-    stages,
+    stages::{self, Site},
 };
 
 /// A manifest, opened.
@@ -20,6 +20,8 @@ pub struct Project {
     pub set: Vec<(String, String)>,
     /// What was made before.
     pub store: Arc<Store>,
+    /// The samples of the datasets.
+    pub site: Arc<Site>,
     /// The stages.
     pub graph: Graph,
 }
@@ -51,8 +53,9 @@ impl Project {
     /// The stages of a manifest whose files are there; `set` is what the command line said.
     pub(super) fn of(manifest: Manifest, set: &[(String, String)]) -> miette::Result<Self> {
         let store = Arc::new(Store::open(&manifest.output().join(STORE))?);
-        let graph = stages::build(&manifest, &store)?;
-        Ok(Self { manifest, set: set.to_vec(), store, graph })
+        let site = stages::site(&manifest, &store)?;
+        let graph = stages::build(&site)?;
+        Ok(Self { manifest, set: set.to_vec(), store, site, graph })
     }
 
     /// For naming places in reports.

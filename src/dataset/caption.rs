@@ -1,26 +1,64 @@
 //! What a picture is trained with: caption and tags put together.
 
-use super::DatasetError;
+use super::{DatasetError, clean};
 
-/// How caption and tags are put together.
+/// How caption and tags are put together. [`training_caption`] says in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeRules {
+    /// Whether captions are cleaned as the training scripts do ([`clean::clean_caption`]).
+    pub clean_captions: bool,
+    /// Whether tags are ([`clean::clean_tags`]).
+    pub clean_tags: bool,
+    /// A tag, and what stands for it: one tag, several with separators between them, or none.
+    pub replace_tags: Vec<[String; 2]>,
+    /// Tags that are left out.
+    pub remove_tags: Vec<String>,
+    /// Whether a tag that a picture has twice is written once, at its first place.
+    pub deduplicate_tags: bool,
     /// Tags that come first, in this order. One that the picture already has moves to the front.
     pub prepend_tags: Vec<String>,
+    /// Tags that come last, in this order, where the picture does not have them.
+    pub append_tags: Vec<String>,
+    /// What stands between two tags, in what is read and in what is written: `, `. Blanks around a
+    /// separator do not count when a text is taken apart.
+    pub tag_separator: String,
     /// The training caption, with `{caption}` and `{tags}`. What stands between two placeholders is
-    /// left out where one of them is empty, and so are commas left over at the ends.
+    /// left out where one of them is empty, and so are separators left over at the ends.
     pub template: String,
+    /// Stands for the caption of a picture that has neither caption nor tags; for its tags where the
+    /// template has no `{caption}`.
+    pub class_tokens: Option<String>,
+    /// Whether each line is a text of its own, of which one is drawn later.
+    pub lines: bool,
 }
 
 /// The words of one picture after the merge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
-    /// The caption without white space around it, or `None` if the picture has none.
+    /// The caption, or `None` if the picture has none.
     pub caption: Option<String>,
-    /// The tags, joined by `, `, or `None` if the picture has none and none are prepended.
+    /// The tags, or `None` if the picture has none and none are added.
     pub tags: Option<String>,
-    /// The training caption, in one line.
+    /// The training caption: one line, or several of which one is to be drawn.
     pub text: String,
+}
+
+impl Default for MergeRules {
+    fn default() -> Self {
+        Self {
+            clean_captions: false,
+            clean_tags: false,
+            replace_tags: Vec::new(),
+            remove_tags: Vec::new(),
+            deduplicate_tags: true,
+            prepend_tags: Vec::new(),
+            append_tags: Vec::new(),
+            tag_separator: ", ".to_owned(),
+            template: "{caption}, {tags}".to_owned(),
+            class_tokens: None,
+            lines: false,
+        }
+    }
 }
 
 impl MergeRules {
@@ -39,43 +77,99 @@ impl MergeRules {
         }
         Ok(())
     }
+
+    /// The tags of a text, without white space around them and without empty ones. The end of a line
+    /// ends a tag too.
+    fn split<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        // A separator of blanks alone separates as it is.
+        let separator = match self.tag_separator.trim() {
+            "" => self.tag_separator.as_str(),
+            stripped => stripped,
+        };
+        let parts = text.lines().flat_map(move |line| line.split(separator));
+        parts.map(str::trim).filter(|tag| !tag.is_empty())
+    }
+
+    /// One line of tags after all operations on tags.
+    fn tags(&self, text: &str) -> String {
+        let mut tags: Vec<String> = self.split(text).map(str::to_owned).collect();
+        if self.clean_tags {
+            let given: Vec<&str> = tags.iter().map(String::as_str).collect();
+            tags = clean::clean_tags(&given);
+        }
+        for [source, target] in &self.replace_tags {
+            let replaced = |tag: String| match tag == *source {
+                true => self.split(target).map(str::to_owned).collect(),
+                false => vec![tag],
+            };
+            tags = tags.into_iter().flat_map(replaced).collect();
+        }
+        tags.retain(|tag| !self.remove_tags.contains(tag));
+        let mut merged: Vec<&str> = Vec::with_capacity(tags.len());
+        for tag in &self.prepend_tags {
+            push_new(&mut merged, tag.trim());
+        }
+        let first = merged.len();
+        for tag in &tags {
+            if self.deduplicate_tags {
+                push_new(&mut merged, tag);
+            } else if !merged[..first].contains(&tag.as_str()) {
+                merged.push(tag);
+            }
+        }
+        for tag in &self.append_tags {
+            push_new(&mut merged, tag.trim());
+        }
+        merged.join(&self.tag_separator)
+    }
 }
 
-/// The tags of a list separated by commas, without white space around them and without empty ones.
-pub fn split_tags(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|tag| !tag.is_empty())
+fn push_new<'a>(tags: &mut Vec<&'a str>, tag: &'a str) {
+    if !tags.contains(&tag) {
+        tags.push(tag);
+    }
 }
 
-/// Puts a picture's caption and tags together.
+/// Puts a picture's caption and tags together: class tokens stand in where it has neither; then
+/// clean-ups, replacing, removing, deduplicating, prepending and appending, in this order; then the
+/// template.
 #[must_use]
 pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &MergeRules) -> Merged {
-    let caption = caption.map(|caption| caption.trim().to_owned());
-    let tags = merge_tags(tags, &rules.prepend_tags);
-    let text = render(
-        &rules.template,
-        &one_line(caption.as_deref().unwrap_or_default()),
-        &one_line(tags.as_deref().unwrap_or_default()),
-    );
-    Merged { caption, tags, text }
-}
-
-fn merge_tags(tags: Option<&str>, prepend: &[String]) -> Option<String> {
-    let mut merged: Vec<&str> = Vec::new();
-    for tag in prepend.iter().flat_map(|tags| split_tags(tags)) {
-        if !merged.contains(&tag) {
-            merged.push(tag);
+    let blank = |text: Option<&str>| text.is_none_or(|text| text.trim().is_empty());
+    let (mut caption, mut tags) = (caption, tags);
+    if let (true, true, Some(class)) = (blank(caption), blank(tags), &rules.class_tokens) {
+        match rules.template.contains("{caption}") {
+            true => caption = Some(class),
+            false => tags = Some(class),
         }
     }
-    if tags.is_none() && merged.is_empty() {
-        return None;
-    }
-    let first = merged.len();
-    for tag in split_tags(tags.unwrap_or_default()) {
-        if !merged[..first].contains(&tag) {
-            merged.push(tag);
+    let caption = caption.map(|caption| match rules.clean_captions {
+        true => clean::clean_caption(caption.trim()),
+        false => caption.trim().to_owned(),
+    });
+    let adds = !rules.prepend_tags.is_empty() || !rules.append_tags.is_empty();
+    let tags = (tags.is_some() || adds).then(|| tags.unwrap_or_default());
+    let lines = |text: Option<&str>| {
+        let lines = text.unwrap_or_default().lines().map(str::trim);
+        lines.filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let captions = match rules.lines {
+        true => lines(caption.as_deref()),
+        false => vec![one_line(caption.as_deref().unwrap_or_default())],
+    };
+    // Lines of tags are texts of their own only where no line of a caption is.
+    let tag_lines = match (rules.lines && captions.is_empty(), tags) {
+        (_, None) => vec![String::new()],
+        (true, Some(tags)) if lines(Some(tags)).len() > 1 => {
+            lines(Some(tags)).iter().map(|line| rules.tags(line)).collect()
         }
-    }
-    Some(merged.join(", "))
+        (_, Some(tags)) => vec![rules.tags(tags)],
+    };
+    let texts: Vec<String> = match &captions[..] {
+        [] => tag_lines.iter().map(|tags| render(rules, "", tags)).collect(),
+        lines => lines.iter().map(|line| render(rules, line, &tag_lines[0])).collect(),
+    };
+    Merged { caption, tags: tags.map(|_| tag_lines.join("\n")), text: texts.join("\n") }
 }
 
 /// Joins the lines by a space: to the tokenizers a line end is no more than that.
@@ -85,10 +179,10 @@ fn one_line(text: &str) -> String {
 }
 
 /// Fills the template in one go, so that a caption that contains `{tags}` is taken as it is.
-fn render(template: &str, caption: &str, tags: &str) -> String {
+fn render(rules: &MergeRules, caption: &str, tags: &str) -> String {
     let mut text = String::new();
     let mut filled = false;
-    let mut rest = template;
+    let mut rest = rules.template.as_str();
     // The literal before the first placeholder is always kept; a later one only between two values.
     let mut first = true;
     while let Some((literal, value, after)) = next_placeholder(rest, caption, tags) {
@@ -101,7 +195,9 @@ fn render(template: &str, caption: &str, tags: &str) -> String {
         rest = after;
     }
     text += rest;
-    text.trim_matches(|c: char| c.is_whitespace() || c == ',').to_owned()
+    let separator = rules.tag_separator.trim();
+    let left_over = |c: char| c.is_whitespace() || c == ',' || separator.contains(c);
+    text.trim_matches(left_over).to_owned()
 }
 
 /// What stands before the first placeholder, its value, and what stands behind it.
@@ -122,24 +218,103 @@ mod tests {
 
     use super::*;
 
+    fn owned(tags: &[&str]) -> Vec<String> {
+        tags.iter().map(|&tag| tag.to_owned()).collect()
+    }
+
     fn rules(prepend: &[&str], template: &str) -> MergeRules {
-        let prepend_tags = prepend.iter().map(|&tag| tag.to_owned()).collect();
-        MergeRules { prepend_tags, template: template.to_owned() }
+        let (prepend_tags, template) = (owned(prepend), template.to_owned());
+        MergeRules { prepend_tags, template, ..MergeRules::default() }
     }
 
     fn text(caption: Option<&str>, tags: Option<&str>, template: &str) -> String {
         training_caption(caption, tags, &rules(&[], template)).text
     }
 
+    fn tags(tags: &str, rules: &MergeRules) -> String {
+        training_caption(None, Some(tags), rules).tags.unwrap()
+    }
+
     #[test]
     fn prepended_tags_come_first_and_only_once() {
-        let rules = rules(&["sks", "red, sks"], "{caption}, {tags}");
+        let rules = rules(&["sks", "red", "sks"], "{caption}, {tags}");
         let merged = training_caption(Some(" a cat\n"), Some("cat,red ,, dog, cat"), &rules);
         assert_eq!(merged.caption.as_deref(), Some("a cat"));
-        assert_eq!(merged.tags.as_deref(), Some("sks, red, cat, dog, cat"));
-        assert_eq!(merged.text, "a cat, sks, red, cat, dog, cat");
+        assert_eq!(merged.tags.as_deref(), Some("sks, red, cat, dog"));
+        assert_eq!(merged.text, "a cat, sks, red, cat, dog");
         // A picture without tags gets them too.
         assert_eq!(training_caption(None, None, &rules).text, "sks, red");
+    }
+
+    #[test]
+    fn operations_on_tags_come_in_their_order() {
+        let rules = MergeRules {
+            clean_tags: true,
+            replace_tags: vec![
+                ["long hair".to_owned(), "hair, gone".to_owned()],
+                ["solo".to_owned(), String::new()],
+                ["x".to_owned(), "last".to_owned()],
+            ],
+            remove_tags: owned(&["gone", "first"]),
+            prepend_tags: owned(&["first"]),
+            append_tags: owned(&["last", "best", "first"]),
+            ..MergeRules::default()
+        };
+        // Cleaned, then replaced, then removed; what is added is not removed again.
+        assert_eq!(tags("solo, long_hair, x, hair, first", &rules), "first, hair, last, best");
+        let rules = MergeRules { deduplicate_tags: false, ..MergeRules::default() };
+        assert_eq!(tags("a, b, a", &rules), "a, b, a");
+        assert_eq!(tags("a, b, a", &MergeRules::default()), "a, b");
+    }
+
+    #[test]
+    fn tags_are_separated_as_the_tag_stage_separates_them() {
+        let rules = |separator: &str| MergeRules {
+            tag_separator: separator.to_owned(),
+            append_tags: owned(&["z"]),
+            ..MergeRules::default()
+        };
+        assert_eq!(tags("a; b,c ;;d;", &rules("; ")), "a; b,c; d; z");
+        assert_eq!(tags("a b", &rules(" ")), "a b z");
+        let both = training_caption(Some(""), Some("a;"), &rules("; "));
+        assert_eq!(both.text, "a; z");
+        // The end of a line ends a tag.
+        assert_eq!(tags("a, b\nc,\n\nd", &rules(", ")), "a, b, c, d, z");
+    }
+
+    #[test]
+    fn lines_are_one_text_or_texts_of_their_own() {
+        let mut rules = MergeRules::default();
+        let merge = |caption, tags, rules: &MergeRules| training_caption(caption, tags, rules).text;
+        let caption = Some("a cat\n\n a dog ");
+        assert_eq!(merge(caption, Some("x\ny"), &rules), "a cat a dog, x, y");
+        rules.lines = true;
+        assert_eq!(merge(caption, Some("x\ny"), &rules), "a cat, x, y\na dog, x, y");
+        assert_eq!(merge(None, Some("x\ny, z"), &rules), "x\ny, z");
+        assert_eq!(merge(None, None, &rules), "");
+        assert_eq!(merge(Some("a"), None, &rules), "a");
+    }
+
+    #[test]
+    fn class_tokens_stand_in_where_there_are_no_words() {
+        let mut rules = rules(&["sks"], "{caption}, {tags}");
+        rules.class_tokens = Some("cat".to_owned());
+        assert_eq!(training_caption(None, None, &rules).text, "cat, sks");
+        assert_eq!(training_caption(Some(" \n"), Some(""), &rules).text, "cat, sks");
+        assert_eq!(training_caption(None, Some("x"), &rules).text, "sks, x");
+        rules.template = "photo, {tags}".to_owned();
+        assert_eq!(training_caption(None, None, &rules).text, "photo, sks, cat");
+        rules.template = "fixed".to_owned();
+        assert_eq!(training_caption(None, None, &rules).text, "fixed");
+    }
+
+    #[test]
+    fn unicode_and_marks_are_words_like_others() {
+        let merged =
+            training_caption(Some("一只猫 😀"), Some("猫, e\u{301}"), &MergeRules::default());
+        assert_eq!(merged.text, "一只猫 😀, 猫, e\u{301}");
+        // What the mark of fixed parts means is for the rules of captions.
+        assert_eq!(text(Some("sks ||| a"), None, "{caption}, {tags}"), "sks ||| a");
     }
 
     #[test]
@@ -170,18 +345,17 @@ mod tests {
     proptest! {
         #[test]
         fn merging_again_changes_nothing(tags in "[a-c ,]{0,20}", prepend in prop::collection::vec("[a-d]", 0..3)) {
-            let rules = MergeRules { prepend_tags: prepend.clone(), template: "{caption}, {tags}".to_owned() };
+            let rules = MergeRules { prepend_tags: prepend.clone(), ..MergeRules::default() };
             let once = training_caption(Some("x"), Some(&tags), &rules);
             let twice = training_caption(Some("x"), once.tags.as_deref(), &rules);
             prop_assert_eq!(&once, &twice);
-            // No tag is lost, none is made up, and those in front stand there once.
+            // No tag is lost, none is made up, and none stands there twice.
             let (merged, own): (Vec<_>, Vec<_>) =
-                (split_tags(once.tags.as_deref().unwrap()).collect(), split_tags(&tags).collect());
-            for tag in ["a", "b", "c", "d"] {
-                let count = |tags: &[&str]| tags.iter().filter(|&&found| found == tag).count();
-                let wanted = if prepend.iter().any(|p| p == tag) { 1 } else { count(&own) };
-                prop_assert_eq!(count(&merged), wanted);
+                (rules.split(once.tags.as_deref().unwrap()).collect(), rules.split(&tags).collect());
+            for tag in own.iter().copied().chain(prepend.iter().map(String::as_str)) {
+                prop_assert_eq!(merged.iter().filter(|&&found| found == tag).count(), 1);
             }
+            prop_assert!(merged.iter().all(|tag| own.contains(tag) || prepend.iter().any(|p| p == tag)));
         }
 
         #[test]

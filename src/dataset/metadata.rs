@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::{DatasetError, PictureFile, scan::is_same_file};
 
+/// What names the picture of a line in a `.jsonl` file.
+const IMAGE_PATH: &str = "image_path";
+
 /// Entries in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metadata(Ordered<Entry>);
@@ -31,17 +34,60 @@ impl Metadata {
         Self::parse(&text, path)
     }
 
-    /// Parses the text of a file; `path` is only named in errors. The order of entries and of their
-    /// fields is kept.
+    /// Parses the text of a file; where `path` ends in `.jsonl`, each line is the entry of its
+    /// `image_path`. The order of entries and of their fields is kept.
     ///
     /// # Errors
-    /// It is not a JSON object of objects.
+    /// It is not a JSON object of objects, or not lines of objects that name their picture.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        serde_json::from_slice(text).map_err(|error| DatasetError::Metadata {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
+        let wrong = |reason: String| DatasetError::Metadata { path: path.to_owned(), reason };
+        if !Self::is_lines(path) {
+            return serde_json::from_slice(text).map_err(|error| wrong(error.to_string()));
+        }
+        let mut metadata = Self::default();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let wrong = |reason: &str| wrong(format!("line {}: {reason}", index + 1));
+            let entry = serde_json::from_slice::<Entry>(line);
+            let mut entry = entry.map_err(|error| wrong(&error.to_string()))?;
+            let Some(Value::String(key)) = entry.0.take(IMAGE_PATH) else {
+                return Err(wrong("it has no `image_path`"));
+            };
+            if metadata.get(&key).is_some() {
+                return Err(wrong(&format!("`{key}` is there twice")));
+            }
+            *metadata.entry(&key) = entry;
+        }
+        Ok(metadata)
+    }
+
+    /// Whether a file of this name holds lines of JSON.
+    #[must_use]
+    pub fn is_lines(path: &Path) -> bool {
+        path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("jsonl"))
+    }
+
+    /// The entry `key`, if there is one.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.0.get(key)
+    }
+
+    /// The same entries in the same order under other keys; of two that get the same key the first
+    /// is kept.
+    #[must_use]
+    pub fn renamed(self, key: impl Fn(&str) -> String) -> Self {
+        let mut renamed = Self::default();
+        for (old, entry) in self.0.fields {
+            let key = key(&old);
+            if renamed.get(&key).is_none() {
+                *renamed.entry(&key) = entry;
+            }
+        }
+        renamed
     }
 
     /// The entry `key`; a new, empty one at the end if there is none.
@@ -52,6 +98,21 @@ impl Metadata {
     /// Keys and entries, in order.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.0.fields.iter().map(|(key, entry)| (key.as_str(), entry))
+    }
+
+    /// The text of a `.jsonl` file: a line for each picture, which `image_path` names.
+    #[must_use]
+    pub fn to_json_lines(&self) -> String {
+        let line = |(key, entry): (&str, &Entry)| {
+            let mut fields = Ordered::default();
+            *fields.entry(IMAGE_PATH) = Value::from(key);
+            for (name, value) in &entry.0.fields {
+                *fields.entry(name) = value.clone();
+            }
+            let line = serde_json::to_string(&Entry(fields));
+            line.expect("invariant: keys are strings and writing to memory cannot fail") + "\n"
+        };
+        self.entries().map(line).collect()
     }
 
     /// The file's text: two spaces of indent, nothing but ASCII, no line end after the last brace.
@@ -133,6 +194,12 @@ impl<T: PartialEq> PartialEq for Ordered<T> {
 impl<T: Default> Ordered<T> {
     fn get(&self, key: &str) -> Option<&T> {
         Some(&self.fields[*self.places.get(key)?].1)
+    }
+
+    fn take(&mut self, key: &str) -> Option<T> {
+        let place = self.places.remove(key)?;
+        self.places.values_mut().filter(|other| **other > place).for_each(|other| *other -= 1);
+        Some(self.fields.remove(place).1)
     }
 
     fn entry(&mut self, key: &str) -> &mut T {

@@ -1,15 +1,19 @@
 //! Floor 2: pictures and the words that belong to them.
 //!
 //! Finds the pictures of a folder, decodes and resizes them as the published training scripts do,
-//! chooses buckets, reads sidecar captions, and writes `meta_data.json`. Knows no network, no stage
+//! chooses buckets, reads sidecar captions, makes training captions of them, and reads and
+//! writes `meta_data.json`. Knows no network, no stage
 //! and no manifest: settings come in as plain values.
 
 mod area;
 mod buckets;
 mod caption;
+mod caption_rules;
+pub mod clean;
 mod encoded;
 mod error;
 mod format;
+mod in_json;
 mod jpeg;
 mod metadata;
 mod palette;
@@ -22,9 +26,11 @@ mod square;
 mod stored;
 
 pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
-pub use caption::{MergeRules, Merged, split_tags, training_caption};
+pub use caption::{MergeRules, Merged, training_caption};
+pub use caption_rules::{CaptionRules, Draws, TokenWarmup};
 pub use encoded::{Encoded, Header, PIXEL_LIMIT};
 pub use error::DatasetError;
+pub use in_json::InJson;
 pub use metadata::{Entry, Metadata, metadata_keys};
 pub use picture::Picture;
 pub use resize::{Resampling, resize};

@@ -1,7 +1,7 @@
 //! Finding the pictures of a folder.
 
 use std::{
-    collections::BTreeMap,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
@@ -46,9 +46,14 @@ pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetE
     if pictures.is_empty() {
         return Err(DatasetError::Empty { folder: folder.to_owned() });
     }
-    pictures.sort_by(|a, b| a.path.cmp(&b.path));
+    pictures.sort_by(|a, b| part_by_part(&a.relative).cmp(part_by_part(&b.relative)));
     refuse_shared_sidecars(pictures.iter().map(|picture| (picture.path.as_path(), &picture.path)))?;
     Ok(pictures)
+}
+
+/// What sorts a relative path part by part: no name holds a byte below the one that separates them here.
+fn part_by_part(relative: &str) -> impl Iterator<Item = u8> {
+    relative.bytes().map(|byte| if byte == b'/' { 0 } else { byte })
 }
 
 /// Whether `extension` (without dot) is one that pictures have.
@@ -86,15 +91,28 @@ fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
 pub fn refuse_shared_sidecars<'a>(
     pictures: impl Iterator<Item = (&'a Path, impl AsRef<Path>)>,
 ) -> Result<(), DatasetError> {
-    let mut places: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-    for (picture, sidecar) in pictures {
-        let group = places.entry(sidecar.as_ref().with_extension("")).or_default();
-        if !group.iter().any(|other| is_same_file(other, picture)) {
-            group.push(picture.to_owned());
+    let mut pictures: Vec<_> = pictures.collect();
+    pictures.sort_by(|(_, one), (_, other)| place(one.as_ref()).cmp(&place(other.as_ref())));
+    let mut groups = Vec::new();
+    for sharing in
+        pictures.chunk_by(|(_, one), (_, other)| place(one.as_ref()) == place(other.as_ref()))
+    {
+        let mut group: Vec<PathBuf> = Vec::new();
+        for (picture, _) in sharing {
+            if !group.iter().any(|other| is_same_file(other, picture)) {
+                group.push((*picture).to_owned());
+            }
+        }
+        if group.len() > 1 {
+            groups.push(group);
         }
     }
-    let groups = places.into_values().filter(|group| group.len() > 1).collect::<Vec<_>>();
     if groups.is_empty() { Ok(()) } else { Err(DatasetError::SharedStem { groups }) }
+}
+
+/// A path without its extension.
+fn place(path: &Path) -> (Option<&Path>, Option<&OsStr>) {
+    (path.parent(), path.file_stem())
 }
 
 /// Whether two paths lead to one file, however they are written.

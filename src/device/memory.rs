@@ -1,4 +1,9 @@
-//! How the allocator treats large arrays.
+//! How the allocator treats large arrays, and how much memory the program has.
+
+use std::{sync::mpsc, time::Duration};
+
+/// How often [`peak`] looks.
+const TICK: Duration = Duration::from_millis(10);
 
 /// Lets freed arrays stay with the program, for the next ones.
 ///
@@ -32,4 +37,47 @@ pub fn free() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     system.available_memory()
+}
+
+/// Bytes of memory that are the program's own just now: without the pages of files that are mapped, which
+/// the system can take back at any time. `None` where the system does not tell.
+#[must_use]
+pub fn own() -> Option<u64> {
+    // Of Linux. See proc_pid_status(5): in KiB.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Does `work` and says how much memory was the program's own at most: looked at every ten milliseconds.
+pub fn peak<T>(work: impl FnOnce() -> T) -> (T, Option<u64>) {
+    let (stop, stopped) = mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        let mut most = own();
+        // Ends when the sender is dropped, also if the work panics.
+        while let Err(mpsc::RecvTimeoutError::Timeout) = stopped.recv_timeout(TICK) {
+            most = most.max(own());
+        }
+        most.max(own())
+    });
+    let made = work();
+    drop(stop);
+    (made, watch.join().unwrap_or(None))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_that_is_written_counts_while_it_lives() {
+        let before = own().unwrap();
+        let (sum, most) = peak(|| {
+            let array = std::hint::black_box(vec![1_u8; 200_000_000]);
+            std::thread::sleep(3 * TICK);
+            array.iter().map(|&one| u64::from(one)).sum::<u64>()
+        });
+        assert_eq!(sum, 200_000_000);
+        assert!(most.unwrap() > before + 150_000_000, "{before} {most:?}");
+    }
 }

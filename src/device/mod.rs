@@ -22,6 +22,12 @@ pub fn cpu() -> Device {
     Device::flex()
 }
 
+/// Whether this is the CPU, where arrays are the program's own memory.
+#[must_use]
+pub fn is_cpu(device: &Device) -> bool {
+    *device == cpu()
+}
+
 /// All CUDA devices. Empty without a driver.
 fn cuda_devices() -> Vec<Device> {
     Device::enumerate(DeviceType::Cuda).into_iter().collect()

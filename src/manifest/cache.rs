@@ -19,6 +19,10 @@ pub struct Cache {
     /// 256 for schnell.
     #[schemars(range(min = 1, max = 512))]
     pub t5xxl_max_token_length: Option<u32>,
+    /// Whether T5 and the transformer attend to the padding of a caption, as FLUX.1 was trained. With
+    /// `false` T5 sees the real tokens alone, only their rows are stored, which is a fraction of the
+    /// space and time, and the transformer masks the rest.
+    pub attend_padding: bool,
     /// Activation of CLIP-L: `quick_gelu` is what it was trained with; `gelu` gives the numbers of
     /// trainers that load it with the exact one.
     pub clip_activation: ClipActivation,
@@ -36,7 +40,7 @@ pub struct Cache {
     /// the free memory asks for on the CPU, none on other devices.
     #[schemars(range(max = 2))]
     pub vae_bands: Option<u32>,
-    /// Captions that run through the text encoders at once.
+    /// Captions that run through CLIP-L at once. T5 takes as many as there is room for.
     #[schemars(range(min = 1))]
     pub text_batch_size: u32,
 }
@@ -48,6 +52,7 @@ impl Default for Cache {
             latent_dtype: Dtype::Bf16,
             text_dtype: Dtype::Bf16,
             t5xxl_max_token_length: None,
+            attend_padding: true,
             clip_activation: ClipActivation::QuickGelu,
             seed: 42,
             import_cache: false,
@@ -63,7 +68,7 @@ impl Cache {
     pub const LATENT: &'static [&'static str] = &["latent", "latent_dtype", "seed"];
     /// Parameters that change text encodings.
     pub const TEXT: &'static [&'static str] =
-        &["text_dtype", "t5xxl_max_token_length", "clip_activation"];
+        &["text_dtype", "t5xxl_max_token_length", "clip_activation", "attend_padding"];
 }
 
 /// An encoding does not depend on the other items of its batch, nor but for rounding on bands. A cache

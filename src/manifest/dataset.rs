@@ -163,6 +163,22 @@ impl Dataset {
     pub fn max_bucket_reso(&self) -> u32 {
         self.max_bucket_reso.unwrap_or_else(|| self.resolution.longer().saturating_mul(2))
     }
+
+    /// How many texts a picture of this dataset has: one where nothing in captions is drawn.
+    #[must_use]
+    pub fn variants(&self) -> u32 {
+        let draws = self.shuffle_caption
+            || self.enable_wildcard
+            || self.caption_tag_dropout_rate > 0.0
+            || self.token_warmup_step > 0.0;
+        if draws { self.caption_variants } else { 1 }
+    }
+
+    /// Whether captions are sometimes empty.
+    #[must_use]
+    pub fn drops_captions(&self) -> bool {
+        self.caption_dropout_rate > 0.0 || self.caption_dropout_every_n_epochs > 0
+    }
 }
 
 /// What counts for every latent is the size of each picture. Its own bytes, and whether it is turned,

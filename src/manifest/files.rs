@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Manifest,
+    Manifest, StageConfig,
     error::{ManifestError, ManifestErrors, Mistake},
 };
 use crate::base::did_you_mean;
@@ -31,6 +31,25 @@ impl Manifest {
             if !file.exists() {
                 let help = "put the file there, or name where it is, as seen from the manifest";
                 errors.push(self.missing(&format!("models.{name}"), &file, help));
+            }
+        }
+        for stage in &self.stages {
+            let StageConfig::Merge(merge) = &stage.config else { continue };
+            let Some(file) = merge.in_json.as_ref().map(|file| self.resolve(file)) else {
+                continue;
+            };
+            let path = format!("stages.{}.in_json", stage.name);
+            if !file.exists() {
+                let help = "name where the metadata file is, as seen from the manifest";
+                errors.push(self.missing(&path, &file, help));
+            } else if is_same(&file, &self.output().join(&merge.out_json)) {
+                let mistake = Mistake::Conflict {
+                    what:
+                        "`in_json` is the file that the stage writes: it would read its own texts"
+                            .to_owned(),
+                    help: "name another file in `out_json`, or take `in_json` out".to_owned(),
+                };
+                errors.push(self.at(&path, "is written too", mistake));
             }
         }
         if errors.is_empty() {
@@ -69,6 +88,11 @@ impl Manifest {
             None => ManifestError::nowhere(mistake),
         }
     }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let canonical = |path: &Path| fs_err::canonicalize(path).ok();
+    canonical(one).is_some_and(|one| canonical(other) == Some(one))
 }
 
 /// A file beside the missing one with nearly its name.

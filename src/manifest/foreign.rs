@@ -54,12 +54,10 @@ const IGNORED: &[(&str, &str, &str)] = &[
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("append_tags", "say existing = \"append\" in [stages.tag]"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
     ("datasets", "each folder of pictures is a `[[dataset]]`"),
     ("general", "say it in each `[[dataset]]`"),
-    ("in_json", "the merge stage reads what the stages in its `needs` made"),
     ("max_data_loader_n_workers", "take the line out: pictures are read by all cores"),
     ("max_train_steps", "say max_train_epochs in [stages.finetune]"),
     ("mixed_precision", "say weights in [stages.finetune]"),
@@ -73,8 +71,19 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("vae", "say ae in [models]"),
 ];
 
+/// What the tagger script calls by the name of a key that is ours in another table.
+const OF_THE_TAGGER: (&str, &str) = (
+    "append_tags",
+    "say existing = \"append\" in [stages.tag], or append_tags = [\"…\"] in [stages.merge] for tags of all \
+     pictures",
+);
+
 /// The mistake of a key that another trainer knows, if one does.
 pub(super) fn known_elsewhere(key: &str, table: &str) -> Option<Mistake> {
+    if key == OF_THE_TAGGER.0 && table != "[stages.merge]" {
+        let (key, help) = (key.to_owned(), OF_THE_TAGGER.1.to_owned());
+        return Some(Mistake::UnknownKey { key, table: table.to_owned(), help });
+    }
     if let Some((_, reason, instead)) = IGNORED.iter().find(|(flag, ..)| *flag == key) {
         let help = if instead.is_empty() {
             "take the line out".to_owned()
@@ -106,6 +115,7 @@ mod tests {
         let tables = tables();
         let helps =
             IGNORED.iter().map(|entry| entry.2).chain(ELSEWHERE.iter().map(|entry| entry.1));
+        let helps = helps.chain([OF_THE_TAGGER.1]);
         let named = helps
             .filter_map(|help| help.strip_prefix("say ")?.split_once(" in ["))
             .filter(|(_, table)| !table.starts_with('['));

@@ -4,6 +4,7 @@
 //! is found here, all of it at once and each at its place.
 
 mod cache;
+mod captions;
 mod check;
 mod dataset;
 mod error;

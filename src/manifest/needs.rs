@@ -74,9 +74,10 @@ fn stated_edges(
             edges.iter().filter(|edge| reads(kind, &stages[edge.to])).collect();
         if sources.len() > 1 {
             let among = sources.iter().map(|edge| stages[edge.to].name.clone()).collect();
-            errors.push(ambiguous(stage, kind, among, &stated.place));
+            errors.push(ambiguous(stage, kinds_read(kind), among, &stated.place));
         }
     }
+    one_of_each(stage, &edges, stages, &stated.place, errors);
     if let Some(kind) = stage.kind
         && stated.names.is_empty()
         && reads_one(kind)
@@ -103,10 +104,32 @@ fn default_edges(
     }
     if sources.len() > 1 && reads_one(kind) {
         let among = sources.iter().map(|edge| stages[edge.to].name.clone()).collect();
-        errors.push(ambiguous(stage, kind, among, &stage.place));
+        errors.push(ambiguous(stage, kinds_read(kind), among, &stage.place));
         return Vec::new();
     }
+    one_of_each(stage, &sources, stages, &stage.place, errors);
     sources
+}
+
+/// `merge` reads one text of each sort: of two stages that make captions, or tags, it could use only
+/// one.
+fn one_of_each(
+    stage: &Declared,
+    edges: &[Edge],
+    stages: &[Declared],
+    place: &Place,
+    errors: &mut Vec<ManifestError>,
+) {
+    if stage.kind != Some(Kind::Merge) {
+        return;
+    }
+    for &kind in Kind::Merge.reads() {
+        let of_kind = edges.iter().filter(|edge| stages[edge.to].kind == Some(kind));
+        let among: Vec<_> = of_kind.map(|edge| stages[edge.to].name.clone()).collect();
+        if among.len() > 1 {
+            errors.push(ambiguous(stage, kind.as_str().to_owned(), among, place));
+        }
+    }
 }
 
 fn reads(kind: Kind, source: &Declared) -> bool {
@@ -139,9 +162,9 @@ fn missing(stage: &Declared, kind: Kind) -> Mistake {
     Mistake::MissingStage { stage: stage.name.clone(), kind: kinds_read(kind), help }
 }
 
-fn ambiguous(stage: &Declared, kind: Kind, among: Vec<String>, place: &Place) -> ManifestError {
+fn ambiguous(stage: &Declared, kind: String, among: Vec<String>, place: &Place) -> ManifestError {
     let help = format!("say which one, such as `needs = [\"{}\"]`", among[0]);
-    let (stage, kind) = (stage.name.clone(), kinds_read(kind));
+    let stage = stage.name.clone();
     let mistake = Mistake::AmbiguousNeeds { stage, kind, among, help };
     ManifestError::at(place, "which one?", mistake)
 }

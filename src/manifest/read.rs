@@ -127,7 +127,7 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
         None => super::Models::default(),
     };
     let dataset = datasets(&mut check, root);
-    let stages = stages(&mut check, root, &models);
+    let stages = stages(&mut check, root, &models, &dataset);
     if !check.errors.is_empty() {
         return Err(check.errors);
     }
@@ -202,7 +202,12 @@ struct Read {
     config: Option<StageConfig>,
 }
 
-fn stages(check: &mut Check, root: &Node, models: &super::Models) -> Vec<StageDecl> {
+fn stages(
+    check: &mut Check,
+    root: &Node,
+    models: &super::Models,
+    datasets: &[Dataset],
+) -> Vec<StageDecl> {
     let node = top(root, "stages");
     let entries = match node.map(|node| (node, node.entries())) {
         Some((_, Some(entries))) if !entries.is_empty() => entries,
@@ -232,6 +237,7 @@ fn stages(check: &mut Check, root: &Node, models: &super::Models) -> Vec<StageDe
         })
         .collect();
     rules::sidecars_differ(check, &writers);
+    rules::merge_seed_draws(check, datasets, &writers);
     let (declared, configs): (Vec<_>, Vec<_>) =
         read.drain(..).map(|stage| (stage.declared, stage.config)).unzip();
     let needs = needs::resolve(&declared, &mut check.errors);

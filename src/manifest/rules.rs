@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use super::{
     Cache, ClipActivation, Dataset, Existing, Finetune, Label, Latent, LrScheduler, Merge, Models,
-    Project, StageConfig, Tag, TimestepSampling,
+    Project, StageConfig, Tag, TagReplacement, TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
     source::Place,
@@ -26,7 +26,7 @@ impl Rules<'_> {
     }
 
     /// Whether the manifest states the field.
-    fn states(&self, field: &str) -> bool {
+    pub(super) fn states(&self, field: &str) -> bool {
         self.check.places.get(&self.of(field)).is_some()
     }
 
@@ -59,7 +59,7 @@ impl Rules<'_> {
         self.broken(&[field], &[&label], Mistake::OutOfRange { path, rule, help });
     }
 
-    fn no_effect(&mut self, field: &str, because: &str, reason: &str) {
+    pub(super) fn no_effect(&mut self, field: &str, because: &str, reason: &str) {
         let help = format!("take `{field}` out, or change `{because}`");
         let mistake = Mistake::NoEffect { path: self.of(field), reason: reason.to_owned(), help };
         self.broken(&[field, because], &["has no effect", "because of this"], mistake);
@@ -76,6 +76,7 @@ impl Rules<'_> {
     }
 
     pub(super) fn dataset(&mut self, dataset: &Dataset) {
+        self.captions(dataset);
         let (step, min, max) =
             (dataset.bucket_reso_steps, dataset.min_bucket_reso, dataset.max_bucket_reso());
         let (shorter, longer) = (dataset.resolution.shorter(), dataset.resolution.longer());
@@ -146,6 +147,15 @@ impl Rules<'_> {
             };
             let labels = ["takes such caches", "another activation"];
             self.broken(&["import_cache", "clip_activation"], &labels, mistake);
+        }
+        if cache.import_cache && !cache.attend_padding {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold T5's states of the padding, which is attended"
+                    .to_owned(),
+                help: "take `attend_padding` out, or `import_cache`".to_owned(),
+            };
+            let labels = ["takes such caches", "not attended"];
+            self.broken(&["import_cache", "attend_padding"], &labels, mistake);
         }
         if cache.import_cache && cache.latent != Latent::Sample {
             let mistake = Mistake::Conflict {
@@ -227,43 +237,49 @@ impl Rules<'_> {
                 self.no_effect(field, because, "it is written once, at the front");
             }
         }
-        if let Err(pair) = tag.tag_replacement.pairs() {
+        self.pairs("tag_replacement", &tag.tag_replacement);
+    }
+
+    fn pairs(&mut self, field: &str, pairs: &TagReplacement) {
+        if let Err(pair) = pairs.pairs() {
             let mistake = Mistake::UnknownValue {
-                path: self.of("tag_replacement"),
+                path: self.of(field),
                 value: pair,
                 help: "write pairs, [[\"source\", \"target\"]], or a text \"source,target;source2,target2\" in \
                        which `\\,` and `\\;` stand for a comma and a semicolon inside a tag"
                     .to_owned(),
             };
-            self.broken(
-                &["tag_replacement"],
-                &["a pair of a source and a target is wanted"],
-                mistake,
-            );
+            self.broken(&[field], &["a pair of a source and a target is wanted"], mistake);
         }
     }
 
     fn merge(&mut self, merge: &Merge) {
-        for (index, tag) in merge.prepend_tags.iter().enumerate() {
-            if tag.contains(',') || tag.trim().is_empty() {
-                let help = "a comma ends a tag: write several tags as [\"one\", \"two\"]";
-                self.out_of_range(
-                    &format!("prepend_tags.{index}"),
-                    "one tag, without a comma",
-                    help,
-                );
+        for (field, tags) in
+            [("prepend_tags", &merge.prepend_tags), ("append_tags", &merge.append_tags)]
+        {
+            for (index, tag) in tags.iter().enumerate() {
+                if tag.contains(',') || tag.trim().is_empty() {
+                    let help = "a comma ends a tag: write several tags as [\"one\", \"two\"]";
+                    self.out_of_range(
+                        &format!("{field}.{index}"),
+                        "one tag, without a comma",
+                        help,
+                    );
+                }
             }
         }
+        self.pairs("replace_tags", &merge.replace_tags);
         if let Some((value, help)) = bad_placeholder(&merge.template) {
             let mistake = Mistake::UnknownValue { path: self.of("template"), value, help };
             self.broken(&["template"], &["look at the braces"], mistake);
         }
         let inside = merge.out_json.components().all(|part| matches!(part, Component::Normal(_)));
-        if !inside || merge.out_json.extension().is_none_or(|ending| ending != "json") {
+        let is_json = |ending: &std::ffi::OsStr| ending == "json" || ending == "jsonl";
+        if !inside || !merge.out_json.extension().is_some_and(is_json) {
             let help = "it lies in the output folder of the project, such as \"meta_data.json\"";
             self.out_of_range(
                 "out_json",
-                "the name of a .json file inside the output folder",
+                "the name of a .json or .jsonl file inside the output folder",
                 help,
             );
         }
@@ -370,6 +386,34 @@ pub(super) fn models_are_named(
     let help = format!("add to [models]: {}", lines.join(", "));
     let mistake = Mistake::MissingModel { stage: stage.to_owned(), models: absent, help };
     check.report(place, "uses networks that are not named", mistake);
+}
+
+/// A `seed` of a merge stage is for draws, and some dataset must draw.
+pub(super) fn merge_seed_draws(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let draws = |dataset: &Dataset| {
+        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
+    };
+    if datasets.iter().any(draws) {
+        return;
+    }
+    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
+        let path = format!("stages.{name}.seed");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "no dataset draws anything in its captions".to_owned(),
+            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
 }
 
 /// Two stages do not write to the same sidecar.

@@ -2,19 +2,17 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{
-        Int, Tensor, TensorData,
-        activation::{gelu, sigmoid},
-        module::attention,
-        ops::AttentionModuleOptions,
-    },
+    tensor::{Int, Tensor, TensorData},
 };
 
 use super::{
     layers::{LayerNorm, Linear},
     tokenizer::ClipTokenizer,
 };
-use crate::weights::{Loader, WeightsError};
+use crate::{
+    device::kernels,
+    weights::{Loader, WeightsError},
+};
 
 /// Of all layer norms.
 const EPSILON: f64 = 1e-5;
@@ -72,15 +70,20 @@ pub struct ClipOutput {
 }
 
 impl ClipText {
-    /// Takes `text_model.*`. Widths and depth come from the file. Position numbers, projection and
-    /// temperature, which some files carry, are not needed.
+    /// Takes `text_model.*`. Widths and depth come from the file. Position numbers, projection,
+    /// temperature and the half that looks at pictures, which some files carry, are not needed.
     ///
     /// # Errors
     /// The file is not that of such an encoder.
     pub fn load(loader: &Loader, config: ClipConfig) -> Result<Self, WeightsError> {
-        for extra in ["text_projection.weight", "text_projection", "logit_scale"] {
-            loader.ignore(extra);
-        }
+        const NOT_NEEDED: [&str; 4] = [
+            "text_projection.weight",
+            "text_projection",
+            "visual_projection.weight",
+            "logit_scale",
+        ];
+        NOT_NEEDED.iter().for_each(|name| loader.ignore(name));
+        loader.ignore_below("vision_model");
         let text = loader.at("text_model");
         text.at("embeddings").ignore("position_ids");
         let (vocabulary, width) = table(loader, "token_embedding");
@@ -111,8 +114,9 @@ impl ClipText {
         let x = self.token_embedding.val().select(0, indices(ids.iter().flatten(), &device));
         let positions = self.position_embedding.val().narrow(0, 0, length);
         let mut x = x.reshape([batch, length, width]) + positions.unsqueeze::<3>();
+        let causal = causal(length, &device);
         for layer in &self.layers {
-            x = layer.forward(x);
+            x = layer.forward(x, &causal);
         }
         let last = self.final_layer_norm.forward(x);
         // The end mark has the largest id; padding repeats it, so the first one counts.
@@ -134,6 +138,14 @@ fn indices<'a>(
     let ids = ids.map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect::<Vec<_>>();
     let length = ids.len();
     Tensor::from_data(TensorData::new(ids, [length]), device)
+}
+
+/// What is added to scores so that no token sees a later one, `[1, 1, L, L]`.
+fn causal(length: usize, device: &burn::tensor::Device) -> Tensor<4> {
+    let later = |at: usize| at % length > at / length;
+    let values = (0..length * length).map(|at| if later(at) { f32::NEG_INFINITY } else { 0.0 });
+    let data = TensorData::new(values.collect::<Vec<_>>(), [1, 1, length, length]);
+    Tensor::from_data(data, device)
 }
 
 /// Rows and width of an embedding table, or harmless numbers: the audit reports the lack.
@@ -166,7 +178,7 @@ impl ClipLayer {
         let (attention, mlp) = (loader.at("self_attn"), loader.at("mlp"));
         let inner = mlp.shape("fc1.weight").and_then(|sizes| sizes.first().copied());
         let inner = inner.filter(|&size| size > 0).unwrap_or(1);
-        let project = |name| Linear::load(&attention.at(name), width, width);
+        let project = |name| Linear::load_for_many_rows(&attention.at(name), width, width);
         Self {
             layer_norm1: LayerNorm::load(&loader.at("layer_norm1"), width, EPSILON),
             q_proj: project("q_proj"),
@@ -174,33 +186,35 @@ impl ClipLayer {
             v_proj: project("v_proj"),
             out_proj: project("out_proj"),
             layer_norm2: LayerNorm::load(&loader.at("layer_norm2"), width, EPSILON),
-            fc1: Linear::load(&mlp.at("fc1"), width, inner),
-            fc2: Linear::load(&mlp.at("fc2"), inner, width),
+            fc1: Linear::load_for_many_rows(&mlp.at("fc1"), width, inner),
+            fc2: Linear::load_for_many_rows(&mlp.at("fc2"), inner, width),
             heads: config.heads.max(1),
             activation: config.activation,
         }
     }
 
     /// `[B, L, C]` to the same.
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attend(self.layer_norm1.forward(x));
-        let h = self.fc1.forward(self.layer_norm2.forward(x.clone()));
-        let h = match self.activation {
-            Activation::QuickGelu => h.clone() * sigmoid(h * 1.702),
-            Activation::Gelu => gelu(h),
+    fn forward(&self, x: Tensor<3>, causal: &Tensor<4>) -> Tensor<3> {
+        let attended = self.attend(&self.layer_norm1.forward(x.clone()), causal);
+        let x = self.out_proj.onto(x, attended);
+        let then = match self.activation {
+            Activation::QuickGelu => kernels::Activation::QuickGelu,
+            Activation::Gelu => kernels::Activation::Gelu,
         };
-        x + self.fc2.forward(h)
+        let h = self.fc1.then(self.layer_norm2.forward(x.clone()), then);
+        self.fc2.onto(x, h)
     }
 
-    fn attend(&self, x: Tensor<3>) -> Tensor<3> {
+    fn attend(&self, x: &Tensor<3>, causal: &Tensor<4>) -> Tensor<3> {
         let [batch, length, width] = x.dims();
+        let head = width / self.heads;
         let split = |projection: &Linear| {
-            let x = projection.forward(x.clone());
-            x.reshape([batch, length, self.heads, width / self.heads]).swap_dims(1, 2)
+            let x = projection.infer(x.clone());
+            x.reshape([batch, length, self.heads, head]).swap_dims(1, 2)
         };
         let (q, k, v) = (split(&self.q_proj), split(&self.k_proj), split(&self.v_proj));
-        let causal = AttentionModuleOptions { is_causal: true, ..Default::default() };
-        let x = attention(q, k, v, None, None, causal);
-        self.out_proj.forward(x.swap_dims(1, 2).reshape([batch, length, width]))
+        let scale = (head as f64).powf(-0.5);
+        let x = kernels::attention(q, k, v, Some(causal.clone()), scale);
+        x.swap_dims(1, 2).reshape([batch, length, width])
     }
 }

@@ -6,7 +6,10 @@ use burn::{
 };
 
 use crate::{
-    device::kernels::{self, Activation},
+    device::{
+        self,
+        kernels::{self, Activation},
+    },
     weights::Loader,
 };
 
@@ -19,7 +22,27 @@ pub struct Linear {
     pub bias: Param<Tensor<1>>,
 }
 
+/// Takes the weight `name` `[out, in]` below `loader`, laid out for inputs of many rows (see
+/// [`kernels::linear`]). On the CPU it is decoded straight into that layout, by all threads.
+#[must_use]
+pub fn weight_for_many_rows(loader: &Loader<'_>, name: &str, shape: [usize; 2]) -> Tensor<2> {
+    let encoded = device::is_cpu(loader.device()).then(|| loader.encoded(name, shape)).flatten();
+    match encoded {
+        Some(encoded) => kernels::by_columns_from(shape, |row, columns, values| {
+            encoded.decode(row * shape[1] + columns.start, values);
+        }),
+        None => loader.tensor(name, shape),
+    }
+}
+
 impl Linear {
+    /// Takes `weight` and `bias` below `loader`, laid out for inputs of many rows.
+    #[must_use]
+    pub fn load_for_many_rows(loader: &Loader<'_>, input: usize, output: usize) -> Self {
+        let weight = weight_for_many_rows(loader, "weight", [output, input]);
+        Self { weight: Param::from_tensor(weight), bias: loader.param("bias", [output]) }
+    }
+
     /// Takes `weight` and `bias` below `loader`.
     #[must_use]
     pub fn load(loader: &Loader<'_>, input: usize, output: usize) -> Self {

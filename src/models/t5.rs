@@ -2,31 +2,40 @@
 //!
 //! T5-XXL has 4.7 billion parameters and is needed once per caption, so it is never held whole: all
 //! texts of a set go through layer 0, then through layer 1, and so on, and each layer's weights are
-//! dropped before the next are read. Memory is one layer and the hidden states of the set.
+//! dropped before the next are read. Of the table of embeddings only the rows that occur are read. So
+//! memory is one layer, the hidden states of the set, and what one group of rows makes within a layer.
+//!
+//! The rows of several texts are multiplied together, whatever the lengths of the texts, and attention
+//! is computed text by text: no text is padded for another's sake, and none changes another's numbers.
 
-use std::collections::BTreeMap;
+use burn::tensor::{FloatDType, Tensor, TensorData};
 
-use burn::tensor::{
-    Bool, Device, FloatDType, Int, Tensor, TensorData,
-    activation::{gelu_approximate, softmax},
-    module::linear,
+use super::{layers::weight_for_many_rows, tokenizer::T5Tokenizer};
+use crate::{
+    device::kernels::{self, Activation, gated_gelu, rms_norm},
+    weights::{Loader, WeightsError},
 };
-
-use super::tokenizer::T5Tokenizer;
-use crate::weights::{Loader, WeightsError};
 
 /// Distances from here on share the last bucket.
 const MAX_DISTANCE: usize = 128;
 const EPSILON: f64 = 1e-6;
 
-/// Texts of equal length that go through the network together.
+/// Rows (tokens) that go through a layer together: of wide products some thousand are as quick as any
+/// number, and what a layer makes of them on the way takes 0.3 GB in T5-XXL.
+const ROWS: usize = 2048;
+/// Bytes of the hidden states of a set, in f32.
+const STATES: usize = 256 << 20;
+/// Products of fewer rows may be computed in another order, so there are never fewer.
+const FEWEST_ROWS: usize = 32;
+
+/// One text.
 #[derive(Clone, Debug)]
-pub struct T5Batch {
-    /// Ids `[B, L]`, padding included, all below the vocabulary's size.
-    pub ids: Vec<Vec<u32>>,
-    /// How many leading ids of each text may be attended to (at least one); `None` is all of them,
-    /// padding included, as FLUX.1 was trained.
-    pub attend: Option<Vec<usize>>,
+pub struct T5Text {
+    /// Ids `[L]` (at least one), padding included, all below the vocabulary's size.
+    pub ids: Vec<u32>,
+    /// How many leading ids may be attended to (at least one); `None` is all of them, padding
+    /// included, as FLUX.1 was trained.
+    pub attend: Option<usize>,
 }
 
 /// A T5 encoder whose weights stay in their file.
@@ -119,67 +128,103 @@ impl<'a> T5Stream<'a> {
         self.sizes.model
     }
 
-    /// Encodes a set of batches to `[B, L, 4096]` each, in order. `done` is called after each layer
-    /// with the number of layers behind and in all.
+    /// How many rows (tokens, padding included) a set should have: their hidden states take 256 MB, which
+    /// is 32 texts of 512 tokens in T5-XXL. Each layer is then read from the file once in so many, which
+    /// costs little beside the work on them.
+    #[must_use]
+    pub fn rows_of_set(&self) -> usize {
+        (STATES / (size_of::<f32>() * self.sizes.model)).max(1)
+    }
+
+    /// Encodes a set of texts to `[L, 4096]` each, in order. `go_on` is asked after each layer, with the
+    /// number of layers behind and in all; where it says no, there is no result. The numbers of a text do
+    /// not depend on the others.
     ///
     /// # Errors
     /// A tensor could not be read.
     pub fn encode(
         &self,
-        batches: &[T5Batch],
-        mut done: impl FnMut(usize, usize),
-    ) -> Result<Vec<Tensor<3>>, WeightsError> {
-        let mut hidden = self.embed(batches);
-        let biases = self.biases(batches);
+        texts: &[T5Text],
+        mut go_on: impl FnMut(usize, usize) -> bool,
+    ) -> Result<Option<Vec<Tensor<2>>>, WeightsError> {
+        let groups = groups(texts);
+        let mut hidden = groups.iter().map(|group| self.embed(group)).collect::<Vec<_>>();
+        let bias = self.bias(texts.iter().map(|text| text.ids.len()).max().unwrap_or(0));
         for index in 0..self.sizes.layers {
             let layer = Layer::load(&self.loader.at("encoder").at("block").at(index), self.sizes);
             self.loader.finish(NETWORK)?;
-            for (x, batch) in hidden.iter_mut().zip(batches) {
-                let length = x.dims()[1];
-                let mask = batch.attend.as_ref().map(|real| padding(real, length, &x.device()));
-                *x = layer.forward(x.clone(), &biases[&length], mask);
+            hidden = hidden
+                .into_iter()
+                .zip(&groups)
+                .map(|(x, group)| layer.forward(x, group, &bias))
+                .collect();
+            if !go_on(index + 1, self.sizes.layers) {
+                return Ok(None);
             }
-            done(index + 1, self.sizes.layers);
         }
         let norm = self.loader.at("encoder").tensor("final_layer_norm.weight", [self.sizes.model]);
         self.loader.finish(NETWORK)?;
-        Ok(hidden.into_iter().map(|x| rms_norm(x, norm.clone())).collect())
+        let mut encoded = Vec::with_capacity(texts.len());
+        for (x, group) in hidden.into_iter().zip(groups) {
+            let x = rms_norm(x, norm.clone(), EPSILON);
+            let mut first = 0;
+            for text in group {
+                let length = text.ids.len();
+                encoded.push(x.clone().narrow(0, first, length));
+                first += length;
+            }
+        }
+        Ok(Some(encoded))
     }
 
-    fn embed(&self, batches: &[T5Batch]) -> Vec<Tensor<3>> {
-        let Sizes { vocabulary, model, .. } = self.sizes;
-        let table = self.loader.tensor::<2>(&self.table, [vocabulary, model]);
-        let embed = |batch: &T5Batch| {
-            let ids = batch.ids.iter().flatten();
-            let ids = ids.map(|&id| i32::try_from(id).unwrap_or(i32::MAX)).collect::<Vec<_>>();
-            let (rows, all) = (batch.ids.len(), ids.len());
-            let ids =
-                Tensor::<1, Int>::from_data(TensorData::new(ids, [all]), self.loader.device());
-            table.clone().select(0, ids).reshape([rows, all / rows.max(1), model])
-        };
-        batches.iter().map(embed).collect()
+    /// Vectors of all ids of a group, `[rows, C]`, and of padding where there are too few.
+    fn embed(&self, group: &[T5Text]) -> Tensor<2> {
+        let mut ids = group.iter().flat_map(|text| text.ids.iter().copied()).collect::<Vec<_>>();
+        ids.resize(ids.len().max(FEWEST_ROWS), 0);
+        self.loader.rows(&self.table, [self.sizes.vocabulary, self.sizes.model], &ids)
     }
 
-    /// What the distance of two tokens adds to their score, `[1, heads, L, L]` in f32, for each
-    /// length that occurs. All layers share it.
-    fn biases(&self, batches: &[T5Batch]) -> BTreeMap<usize, Tensor<4>> {
+    /// What the distance of two tokens adds to their score, `[1, heads, L, L]` in f32. All layers share
+    /// it, and since only distances count, its corner is that of a shorter text.
+    fn bias(&self, length: usize) -> Tensor<4> {
         let Sizes { buckets, heads, .. } = self.sizes;
         let name = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight";
-        let table = self.loader.tensor::<2>(name, [buckets, heads]).cast(FloatDType::F32);
-        let lengths = batches.iter().map(|batch| batch.ids.first().map_or(0, Vec::len));
-        let bias = |length: usize| {
-            let mut chosen = Vec::with_capacity(length * length);
+        let all = (0..u32::try_from(buckets).unwrap_or(0)).collect::<Vec<_>>();
+        let table = self.loader.rows(name, [buckets, heads], &all).cast(FloatDType::F32);
+        let table = table.into_data().iter::<f32>().collect::<Vec<_>>();
+        let mut values = Vec::with_capacity(heads * length * length);
+        for head in 0..heads {
+            // By `key - query + length - 1`.
+            let distances = (0..2 * length).map(|place| {
+                let (query, key) =
+                    (length.saturating_sub(place + 1), (place + 1).saturating_sub(length));
+                table[bucket(query, key, buckets) as usize * heads + head]
+            });
+            let distances = distances.collect::<Vec<_>>();
             for query in 0..length {
-                chosen.extend((0..length).map(|key| bucket(query, key, buckets)));
+                values.extend_from_slice(&distances[length - 1 - query..][..length]);
             }
-            let data = TensorData::new(chosen, [length * length]);
-            let chosen = Tensor::<1, Int>::from_data(data, self.loader.device());
-            let bias = table.clone().select(0, chosen).reshape([1, length, length, heads]);
-            (length, bias.permute([0, 3, 1, 2]))
-        };
-        let lengths = lengths.collect::<std::collections::BTreeSet<_>>();
-        lengths.into_iter().map(bias).collect()
+        }
+        let data = TensorData::new(values, [1, heads, length, length]);
+        Tensor::from_data(data, self.loader.device())
     }
+}
+
+/// Parts of the set, of [`ROWS`] rows at most where one text has no more.
+fn groups(texts: &[T5Text]) -> Vec<&[T5Text]> {
+    let mut groups = Vec::new();
+    let (mut first, mut rows) = (0, 0);
+    for (index, text) in texts.iter().enumerate() {
+        if index > first && rows + text.ids.len() > ROWS {
+            groups.push(&texts[first..index]);
+            (first, rows) = (index, 0);
+        }
+        rows += text.ids.len();
+    }
+    if first < texts.len() {
+        groups.push(&texts[first..]);
+    }
+    groups
 }
 
 const NETWORK: &str = "T5 v1.1 text encoder";
@@ -202,21 +247,6 @@ pub fn bucket(query: usize, key: usize, buckets: usize) -> i32 {
     };
     let after = if key > query { half } else { 0 };
     i32::try_from(after + near).unwrap_or(i32::MAX)
-}
-
-/// True for the keys that no query may attend to, `[B, 1, 1, L]`.
-fn padding(real: &[usize], length: usize, device: &Device) -> Tensor<4, Bool> {
-    let hidden = real.iter().flat_map(|&real| (0..length).map(move |at| at >= real.max(1)));
-    let data = TensorData::new(hidden.collect::<Vec<_>>(), [real.len(), 1, 1, length]);
-    Tensor::from_data(data, device)
-}
-
-/// Divides by the root of the mean square, in f32, and multiplies by `weight`.
-fn rms_norm(x: Tensor<3>, weight: Tensor<1>) -> Tensor<3> {
-    let dtype = FloatDType::from(x.dtype());
-    let x = x.cast(FloatDType::F32);
-    let scale = (x.clone().square().mean_dim(2) + EPSILON).sqrt().recip();
-    (x * scale).cast(dtype) * weight.unsqueeze::<3>()
 }
 
 /// One layer: attention without scaling of scores, then a gated pair of linear layers. No biases.
@@ -255,48 +285,60 @@ impl Layer {
         let all = sizes.heads * sizes.head;
         let (attention, dense) =
             (loader.at("layer.0.SelfAttention"), loader.at("layer.1.DenseReluDense"));
+        let wide = weight_for_many_rows;
         Self {
-            q: attention.tensor("q.weight", [all, model]),
-            k: attention.tensor("k.weight", [all, model]),
-            v: attention.tensor("v.weight", [all, model]),
-            o: attention.tensor("o.weight", [model, all]),
+            q: wide(&attention, "q.weight", [all, model]),
+            k: wide(&attention, "k.weight", [all, model]),
+            v: wide(&attention, "v.weight", [all, model]),
+            o: wide(&attention, "o.weight", [model, all]),
             norm_0: loader.tensor("layer.0.layer_norm.weight", [model]),
-            wi_0: dense.tensor("wi_0.weight", [inner, model]),
-            wi_1: dense.tensor("wi_1.weight", [inner, model]),
-            wo: dense.tensor("wo.weight", [model, inner]),
+            wi_0: wide(&dense, "wi_0.weight", [inner, model]),
+            wi_1: wide(&dense, "wi_1.weight", [inner, model]),
+            wo: wide(&dense, "wo.weight", [model, inner]),
             norm_1: loader.tensor("layer.1.layer_norm.weight", [model]),
             heads: sizes.heads,
         }
     }
 
-    /// `x` `[B, L, C]`, `bias` `[1, heads, L, L]`, `mask` `[B, 1, 1, L]` (true is hidden).
-    fn forward(&self, x: Tensor<3>, bias: &Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let h = rms_norm(x.clone(), self.norm_0.clone());
-        let x = x + self.attend(h, bias, mask);
-        let h = rms_norm(x.clone(), self.norm_1.clone());
-        let h = gelu_approximate(times(h.clone(), &self.wi_0)) * times(h, &self.wi_1);
-        x + times(h, &self.wo)
+    /// `x` `[rows, C]` of the texts of a group, `bias` `[1, heads, L, L]`.
+    fn forward(&self, x: Tensor<2>, group: &[T5Text], bias: &Tensor<4>) -> Tensor<2> {
+        let h = rms_norm(x.clone(), self.norm_0.clone(), EPSILON);
+        let attended = self.attend(h, group, bias);
+        let x = kernels::linear_onto(x, attended, self.o.clone(), None);
+        let h = rms_norm(x.clone(), self.norm_1.clone(), EPSILON);
+        let h = gated_gelu(times(&h, &self.wi_0), times(&h, &self.wi_1));
+        kernels::linear_onto(x, h, self.wo.clone(), None)
     }
 
-    fn attend(&self, x: Tensor<3>, bias: &Tensor<4>, mask: Option<Tensor<4, Bool>>) -> Tensor<3> {
-        let [batch, length, _] = x.dims();
-        let dtype = FloatDType::from(x.dtype());
-        let split = |weight: &Tensor<2>| {
-            let x = times(x.clone(), weight);
-            let width = x.dims()[2] / self.heads;
-            x.reshape([batch, length, self.heads, width]).swap_dims(1, 2)
+    fn attend(&self, x: Tensor<2>, group: &[T5Text], bias: &Tensor<4>) -> Tensor<2> {
+        let joint = [times(&x, &self.q), times(&x, &self.k), times(&x, &self.v)];
+        let [rows, all] = joint[0].dims();
+        let (mut parts, mut first) = (Vec::new(), 0);
+        // Neighbours of one length and without a mask are one computation.
+        let alike = |a: &T5Text, b: &T5Text| {
+            a.ids.len() == b.ids.len() && a.attend.is_none() && b.attend.is_none()
         };
-        let (q, k, v) = (split(&self.q), split(&self.k), split(&self.v));
-        let mut scores = q.matmul(k.swap_dims(2, 3)).cast(FloatDType::F32) + bias.clone();
-        if let Some(mask) = mask {
-            scores = scores.mask_fill(mask.expand([batch, self.heads, length, length]), f32::MIN);
+        for texts in group.chunk_by(alike) {
+            let (count, length) = (texts.len(), texts[0].ids.len());
+            let heads = |x: &Tensor<2>| {
+                let shape = [count, length, self.heads, all / self.heads];
+                x.clone().narrow(0, first, count * length).reshape(shape).swap_dims(1, 2)
+            };
+            let seen = texts[0].attend.map_or(length, |real| real.clamp(1, length));
+            let [q, k, v] = joint.each_ref().map(heads);
+            let [k, v] = [k, v].map(|x| x.narrow(2, 0, seen));
+            let bias = bias.clone().narrow(2, 0, length).narrow(3, 0, seen);
+            let x = kernels::attention(q, k, v, Some(bias), 1.0);
+            parts.push(x.swap_dims(1, 2).reshape([count * length, all]));
+            first += count * length;
         }
-        let x = softmax(scores, 3).cast(dtype).matmul(v).swap_dims(1, 2);
-        let all = self.o.dims()[1];
-        times(x.reshape([batch, length, all]), &self.o)
+        if first < rows {
+            parts.push(Tensor::zeros([rows - first, all], (&x.device(), x.dtype())));
+        }
+        if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, 0) }
     }
 }
 
-fn times(x: Tensor<3>, weight: &Tensor<2>) -> Tensor<3> {
-    linear(x, weight.clone().swap_dims(0, 1), None)
+fn times(x: &Tensor<2>, weight: &Tensor<2>) -> Tensor<2> {
+    kernels::linear(x.clone(), weight.clone(), None, Activation::None)
 }

@@ -6,15 +6,13 @@
 //! (early cutoff). Where an upstream item has still to run, its part is pending, the key unknown, and
 //! the item is planned to run; the run decides again once it is known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::{
     Cause, Decision, Difference, ItemRef, ItemSpec, ItemState, KeyPart, Node, Origin, Recipe,
-    RunError, Store, Upstream, digest,
-    explain::Explainer,
-    store::{Outcome, Records},
+    RunError, Store, Upstream, digest, explain::Explainer, store::Outcome,
 };
 use crate::base::{Digest, Value};
 
@@ -47,7 +45,7 @@ pub fn decide(
     let keyed = item_keys(node, &keys, &specs, upstream)?;
 
     let stored = match force {
-        true => specs.iter().map(|_| None).collect(),
+        true => keys.iter().map(|_| HashMap::new()).collect(),
         false => stored(store, &keys, &specs, &keyed)?,
     };
     let decisions = shared(specs, keyed, stored);
@@ -64,7 +62,7 @@ pub fn decide(
 /// Key of each recipe: kind, name and parts.
 fn recipe_keys(node: &Node, recipes: &[Recipe]) -> Result<Vec<Digest>, RunError> {
     let keys = recipes.iter().map(|recipe| {
-        distinct(&node.name, recipe.name, &recipe.parts)?;
+        distinct(&node.name, recipe.name, recipe.parts.iter())?;
         let seed = [node.stage.kind(), recipe.name].map(|text| Digest::of(text.as_bytes()));
         // A recipe has no pending part: it is made of parameters and files.
         digest(&seed, &recipe.parts).ok_or_else(|| pending_recipe(node, recipe))
@@ -85,13 +83,13 @@ fn item_keys(
     specs: &[ItemSpec],
     upstream: &Upstream<'_>,
 ) -> Result<Vec<(Option<Digest>, Digest)>, RunError> {
-    let pending = |spec: &ItemSpec| spec.parts.iter().any(|part| part.value.is_none());
+    let pending = |spec: &ItemSpec| spec.key_parts().any(|part| part.value.is_none());
     let expected = match specs.iter().any(pending) {
         true => expected_upstream(upstream),
         false => HashMap::new(),
     };
     let keyed = specs.par_iter().map(|spec| {
-        distinct(&node.name, &spec.id, &spec.parts)?;
+        distinct(&node.name, &spec.id, spec.key_parts())?;
         if let Some(given) = &spec.given {
             return Ok((None, given.output.digest()));
         }
@@ -103,10 +101,10 @@ fn item_keys(
                 recipe,
             });
         };
-        if let Some(key) = digest(&[*recipe], &spec.parts) {
+        if let Some(key) = digest(&[*recipe], spec.key_parts()) {
             return Ok((Some(key), key));
         }
-        let parts: Vec<_> = spec.parts.iter().map(|part| known_or(part, &expected)).collect();
+        let parts: Vec<_> = spec.key_parts().map(|part| known_or(part, &expected)).collect();
         // Every part has a value now; the mark keeps such a digest from ever being a key.
         let mark = Digest::of(b"pending");
         Ok((None, digest(&[*recipe, mark], &parts).unwrap_or(mark)))
@@ -141,8 +139,12 @@ fn known_or(part: &KeyPart, expected: &HashMap<(&str, &str), Vec<Value>>) -> Key
 }
 
 /// Checks that no two parts have one name: the key would hold only one of them.
-fn distinct(stage: &str, item: &str, parts: &[KeyPart]) -> Result<(), RunError> {
-    let mut names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
+fn distinct<'a>(
+    stage: &str,
+    item: &str,
+    parts: impl Iterator<Item = &'a KeyPart>,
+) -> Result<(), RunError> {
+    let mut names: Vec<&str> = parts.map(|part| part.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
@@ -154,39 +156,45 @@ fn distinct(stage: &str, item: &str, parts: &[KeyPart]) -> Result<(), RunError> 
     }
 }
 
-/// By item: what the store holds under its key; `None` also where the files of an output are gone.
+/// By recipe and key: what the store holds; nothing where the files of an output are gone.
 fn stored(
     store: &Store,
     recipes: &[Digest],
     specs: &[ItemSpec],
     keyed: &[(Option<Digest>, Digest)],
-) -> Result<Vec<Option<ItemState>>, RunError> {
-    let records = recipes.iter().map(|recipe| store.records(recipe));
-    let records = records.collect::<Result<Vec<Records>, _>>()?;
-    let items = specs.par_iter().zip(keyed);
-    let states = items.map(|(spec, (key, _))| match records[spec.recipe].outcome(&(*key)?)? {
-        Outcome::Output(output) => store.holds(&output).then_some(ItemState::Reuse(output)),
-        Outcome::Failure(failure) => Some(ItemState::Failed(failure)),
+) -> Result<Vec<HashMap<Digest, Outcome>>, RunError> {
+    let stored = recipes.iter().enumerate().map(|(recipe, key)| {
+        let items = specs.iter().zip(keyed).filter(|(spec, _)| spec.recipe == recipe);
+        let wanted: HashSet<Digest> = items.filter_map(|(_, (key, _))| *key).collect();
+        let found = store.outcomes(key, &wanted)?;
+        let held = found.into_par_iter().filter(|(_, outcome)| match outcome {
+            Outcome::Output(output) => store.holds(output),
+            Outcome::Failure(_) => true,
+        });
+        Ok(held.collect())
     });
-    Ok(states.collect())
+    stored.collect()
 }
 
 /// Decides for each item; those with equal keys share what the first of them has or makes.
 fn shared(
     specs: Vec<ItemSpec>,
     keyed: Vec<(Option<Digest>, Digest)>,
-    stored: Vec<Option<ItemState>>,
+    mut stored: Vec<HashMap<Digest, Outcome>>,
 ) -> Vec<Decision> {
     let mut leaders: HashMap<Digest, usize> = HashMap::with_capacity(specs.len());
     let mut decisions: Vec<Decision> = Vec::with_capacity(specs.len());
-    for ((spec, (key, expected)), stored) in specs.into_iter().zip(keyed).zip(stored) {
+    for (spec, (key, expected)) in specs.into_iter().zip(keyed) {
         let (state, shares) = if spec.given.is_some() {
             (ItemState::Kept, None)
         } else {
             let leader = *leaders.entry(expected).or_insert(decisions.len());
             match decisions.get(leader) {
                 Some(first) => (first.state.shared(), Some(leader)),
-                None => (stored.unwrap_or_else(|| to_run(&spec)), None),
+                None => {
+                    let stored = key.and_then(|key| stored[spec.recipe].remove(&key));
+                    (stored.map_or_else(|| to_run(&spec), ItemState::from), None)
+                }
             }
         };
         decisions.push(Decision { spec, key, state, shares, expected });
@@ -194,9 +202,18 @@ fn shared(
     decisions
 }
 
+impl From<Outcome> for ItemState {
+    fn from(stored: Outcome) -> Self {
+        match stored {
+            Outcome::Output(output) => Self::Reuse(output),
+            Outcome::Failure(failure) => Self::Failed(failure),
+        }
+    }
+}
+
 /// To run, for reasons that are found out later.
 fn to_run(spec: &ItemSpec) -> ItemState {
-    let follows = spec.parts.iter().filter(|part| part.value.is_none());
+    let follows = spec.key_parts().filter(|part| part.value.is_none());
     let follows = follows.filter_map(|part| match &part.origin {
         Origin::Upstream { stage, item } => {
             Some(ItemRef { stage: stage.clone(), item: item.clone() })

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Frequency, StageError, StageSummary};
+use super::{Frequency, StageError, StageSummary, Warning};
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -88,6 +88,14 @@ pub enum Event {
         stage: String,
         /// The file.
         path: PathBuf,
+    },
+    /// Something about the outputs of a stage that is no mistake, and that its user should know.
+    Warning {
+        /// Name of the stage.
+        stage: String,
+        /// What.
+        #[serde(flatten)]
+        warning: Warning,
     },
     /// How often something stands in all outputs of a stage, such as a tag (`frequency_tags`); the most
     /// frequent first. Only of stages that were asked to count.

@@ -83,14 +83,14 @@ impl<'a> Explainer<'a> {
             let store = self.store;
             let stored =
                 self.recipes.entry(old.recipe).or_insert_with(|| store.recipe(&old.recipe));
-            differences(&stored.as_ref()?.parts, &decided.recipes[recipe].parts, &mut found);
+            differences(&stored.as_ref()?.parts, decided.recipes[recipe].parts.iter(), &mut found);
         }
         if Some(old.item) != decision.key {
             let store = self.store;
             let load = || store.records(&old.recipe).ok();
             let records = self.records.entry(old.recipe).or_insert_with(load);
             let record = records.as_ref()?.record(&old.item)?;
-            differences(&record.parts, &decision.spec.parts, &mut found);
+            differences(&record.parts, decision.spec.key_parts(), &mut found);
         }
         for difference in &mut found {
             if let Origin::Upstream { stage, item } = &difference.origin
@@ -111,15 +111,19 @@ impl<'a> Explainer<'a> {
 
 /// The file from which an item got what it was given.
 fn file_of(decision: &Decision) -> Option<&Origin> {
-    let mut parts = decision.spec.parts.iter().map(|part| &part.origin);
+    let parts = decision.spec.key_parts().map(|part| &part.origin);
     // The sidecar is named last: the parts before it are what the item would be made of.
-    parts.rfind(|origin| matches!(origin, Origin::File(_)))
+    parts.filter(|origin| matches!(origin, Origin::File(_))).last()
 }
 
 /// Adds the parts that differ; those still unknown are left out.
-fn differences(old: &[KeyPart], new: &[KeyPart], found: &mut Vec<Difference>) {
+fn differences<'a>(
+    old: &[KeyPart],
+    new: impl Iterator<Item = &'a KeyPart> + Clone,
+    found: &mut Vec<Difference>,
+) {
     let was: HashMap<&str, &KeyPart> = old.iter().map(|part| (part.name.as_str(), part)).collect();
-    let is: HashMap<&str, &KeyPart> = new.iter().map(|part| (part.name.as_str(), part)).collect();
+    let is: HashMap<&str, &KeyPart> = new.clone().map(|part| (part.name.as_str(), part)).collect();
     for part in new {
         let before = was.get(part.name.as_str()).and_then(|part| part.value.as_ref());
         if part.value.is_some() && before != part.value.as_ref() {
@@ -142,7 +146,7 @@ fn differences(old: &[KeyPart], new: &[KeyPart], found: &mut Vec<Difference>) {
 }
 
 /// How many parts differ.
-pub fn differing(old: &[KeyPart], new: &[KeyPart]) -> usize {
+pub fn differing<'a>(old: &[KeyPart], new: impl Iterator<Item = &'a KeyPart> + Clone) -> usize {
     let mut found = Vec::new();
     differences(old, new, &mut found);
     found.len()

@@ -146,13 +146,13 @@ impl FakeStage {
             let blob = Blob { name, digest, size, text: Some(given.clone()) };
             Given { output: Output { blobs: vec![blob] }, why: "edited by hand, kept" }
         });
-        ItemSpec { id: source.id.clone(), recipe: 0, parts, given }
+        ItemSpec { given, ..ItemSpec::new(&source.id, 0, parts) }
     }
 
     /// What an item makes: its input and its parameters, as they stand in its key.
     fn make(&self, spec: &ItemSpec) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| format!("{name}={value}"));
-        let parts = spec.parts.iter().map(|part| match &part.value {
+        let parts = spec.key_parts().map(|part| match &part.value {
             Some(Value::Digest(digest)) => format!("{}={digest}", part.name),
             other => format!("{}={other:?}", part.name),
         });
@@ -193,8 +193,7 @@ impl Stage for FakeStage {
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let mut specs: Vec<ItemSpec> =
             self.sources.iter().map(|source| self.item_of(source)).collect();
-        let bare =
-            |id: &str| ItemSpec { id: id.to_owned(), recipe: 0, parts: Vec::new(), given: None };
+        let bare = |id: &str| ItemSpec::new(id, 0, Vec::new());
         let mut places: HashMap<String, usize> =
             specs.iter().enumerate().map(|(place, spec)| (spec.id.clone(), place)).collect();
         if self.reads == Reads::AllUpstream {

@@ -4,7 +4,7 @@ use std::{ops::Range, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{Digest, Value};
+use crate::base::{Digest, Value, digest_named};
 
 /// Where a part of a key comes from; `why` ends here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,13 +57,10 @@ impl KeyPart {
     }
 }
 
-/// Digests named parts; their order does not matter. `None` if one of them is still pending.
+/// Digests parts of different names; their order does not matter. `None` if one of them is still
+/// pending.
 #[must_use]
-pub fn digest(seed: &[Digest], parts: &[KeyPart]) -> Option<Digest> {
-    let mut fields = std::collections::BTreeMap::new();
-    for part in parts {
-        fields.insert(part.name.clone(), part.value.clone()?);
-    }
-    let seed = seed.iter().copied().map(Value::Digest).collect();
-    Some(Value::List(vec![Value::List(seed), Value::Map(fields)]).digest())
+pub fn digest<'a>(seed: &[Digest], parts: impl IntoIterator<Item = &'a KeyPart>) -> Option<Digest> {
+    let fields = parts.into_iter().map(|part| Some((part.name.as_str(), part.value.as_ref()?)));
+    Some(digest_named(seed, fields.collect::<Option<_>>()?))
 }

@@ -34,8 +34,8 @@ pub use output::{Blob, Content, Draft, INLINE_LIMIT, Output};
 pub use plan::{Counts, Plan, Reason, StagePlan, StageState, plan};
 pub use run::{RunOptions, StageSummary, Summary, run};
 pub use stage::{
-    Finished, Frequency, Given, ItemSpec, Owner, Publication, Published, Recipe, Stage, StageError,
-    Upstream, UpstreamItem, Words, Work,
+    Finished, Frequency, Given, ItemSpec, Owner, Publication, Published, Recipe, Seen, Stage,
+    StageError, Upstream, UpstreamItem, Warning, Words, Work,
 };
 pub use store::{Store, StoreError};
 pub use why::{Account, Against, Why, why};

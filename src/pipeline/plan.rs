@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     Cause, Decision, Graph, GraphError, ItemState, Origin, RunError, RunOptions, Selection, Store,
-    Upstream,
+    Upstream, Warning,
     decide::{Decided, decide},
     publish,
     reason::reasons,
@@ -44,6 +44,8 @@ pub struct StagePlan {
     pub reasons: Vec<Reason>,
     /// How many more reasons there are than are listed.
     pub more_reasons: usize,
+    /// What its user should know.
+    pub warnings: Vec<Warning>,
     /// Files beside the store that would be written, where no item runs (else they depend on what is made).
     pub publishes: usize,
     /// Each item's decision.
@@ -137,18 +139,20 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
     let scope = Scope::new(graph, options)?;
     store.ledger().refresh()?;
     let mut done: Vec<Option<Decided>> = Vec::new();
-    let mut publishes = Vec::new();
+    let (mut publishes, mut warnings) = (Vec::new(), Vec::new());
     for (index, node) in graph.nodes().iter().enumerate() {
-        let decided = decide(node, &upstream(graph, index, &done), store, scope.forced[index])?;
+        let seen = upstream(graph, index, &done);
+        let decided = decide(node, &seen, store, scope.forced[index])?;
+        warnings.push(publish::warnings(node, &decided, &seen)?);
         let idle = !decided.decisions.iter().any(Decision::runs);
         publishes.push(if idle { publish::due(node, &decided, store)?.len() } else { 0 });
         done.push(Some(decided));
     }
     // Only speed is lost where the store cannot be written.
     let _ = store.save_digests();
-    let stages =
-        graph.nodes().iter().zip(done.into_iter().flatten()).zip(publishes).zip(scope.selected);
-    let stages = stages.map(|(((node, decided), publishes), selected)| {
+    let stages = graph.nodes().iter().zip(done.into_iter().flatten());
+    let stages = stages.zip(publishes.into_iter().zip(warnings)).zip(scope.selected);
+    let stages = stages.map(|(((node, decided), (publishes, warnings)), selected)| {
         let (reasons, more_reasons) = reasons(&decided.decisions);
         StagePlan {
             name: node.name.clone(),
@@ -159,6 +163,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
             counts: Counts::of(&decided.decisions),
             reasons,
             more_reasons,
+            warnings,
             publishes,
             decisions: decided.decisions,
             recipes: decided.names,
@@ -168,6 +173,21 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
 }
 
 impl Plan {
+    /// What the stage of this name sees of those that it needs, as far as it is known.
+    #[must_use]
+    pub fn upstream(&self, stage: &str) -> Upstream<'_> {
+        let stage = self.stages.iter().find(|found| found.name == stage);
+        let needs = stage.into_iter().flat_map(|stage| &stage.needs);
+        let needs = needs.filter_map(|need| self.stages.iter().find(|found| found.name == *need));
+        let needs = needs.map(|stage| UpstreamStage {
+            name: &stage.name,
+            kind: &stage.kind,
+            recipes: &stage.recipes,
+            decisions: &stage.decisions,
+        });
+        Upstream { stages: needs.collect() }
+    }
+
     /// Whether a run would make an item or write a file.
     #[must_use]
     pub fn has_work(&self) -> bool {

@@ -12,8 +12,8 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Finished, Frequency, Node, Owner, Publication, Published, RunError, Store, StoreError, Whose,
-    Words, decide::Decided, ledger::Entry,
+    Finished, Frequency, Node, Owner, Publication, Published, RunError, Seen, Store, StoreError,
+    Upstream, Warning, Whose, Words, decide::Decided, ledger::Entry,
 };
 use crate::base::{Digest, atomic};
 
@@ -51,6 +51,18 @@ pub fn frequencies(
     let mut all = all.map_err(|error| RunError::stage(&node.name, error))?;
     all.sort_by(|one, other| other.items.cmp(&one.items).then_with(|| one.name.cmp(&other.name)));
     Ok(all)
+}
+
+/// What the stage's user should know.
+pub fn warnings(
+    node: &Node,
+    decided: &Decided,
+    upstream: &Upstream<'_>,
+) -> Result<Vec<Warning>, RunError> {
+    let items = decided.decisions.iter();
+    let items = items.map(|decision| Seen { spec: &decision.spec, output: decision.output() });
+    let warnings = node.stage.warnings(&items.collect::<Vec<_>>(), upstream);
+    warnings.map_err(|error| RunError::stage(&node.name, error))
 }
 
 fn finished(decided: &Decided) -> Vec<Finished<'_>> {

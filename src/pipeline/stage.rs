@@ -1,6 +1,6 @@
 //! What the engine knows of a stage: its recipes, its items, its work. It knows no concrete stage.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -52,6 +52,20 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// What its user should know before or after a run. Called by `plan` and at the end of the stage in
+    /// a run; must be as cheap as [`Stage::items`].
+    ///
+    /// # Errors
+    /// A file or an output cannot be read.
+    fn warnings(
+        &self,
+        items: &[Seen<'_>],
+        upstream: &Upstream<'_>,
+    ) -> Result<Vec<Warning>, StageError> {
+        let _ = (items, upstream);
+        Ok(Vec::new())
+    }
+
     /// How often something stands in the outputs, for a table at the end of a run; empty where nobody
     /// asked for one. Called like [`Stage::publications`], for a run only.
     ///
@@ -65,6 +79,29 @@ pub trait Stage: Send + Sync {
         let _ = (finished, store);
         Ok(Vec::new())
     }
+}
+
+/// Something about a stage that is no mistake, and that its user should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Warning {
+    /// Stable code: `fluxpipe::merge::empty_text`.
+    pub code: String,
+    /// What it is, in words; the items are named beside it.
+    pub message: String,
+    /// The likely cause, and what to do.
+    pub help: Option<String>,
+    /// How many items, or entries of a file, it is about.
+    pub items: usize,
+    /// Names of the first of them.
+    pub examples: Vec<String>,
+}
+
+/// An item with its output, if it is known.
+pub struct Seen<'a> {
+    /// The item.
+    pub spec: &'a ItemSpec,
+    /// What it made; `None` where it has still to run, or failed.
+    pub output: Option<&'a Output>,
 }
 
 /// How often something stands in the outputs of a stage.
@@ -94,9 +131,36 @@ pub struct ItemSpec {
     pub recipe: usize,
     /// What exactly this item reads.
     pub parts: Vec<KeyPart>,
+    /// More parts of its key, which it has in common with other items and which are held once for
+    /// all of them: settings of its dataset.
+    pub shared: Option<Arc<[KeyPart]>>,
     /// Set where the output is given rather than made, such as a caption written by hand: nothing
     /// runs, and downstream reads it.
     pub given: Option<Given>,
+}
+
+impl ItemSpec {
+    /// An item that reads these and is made by a recipe.
+    pub fn new(id: impl Into<String>, recipe: usize, parts: Vec<KeyPart>) -> Self {
+        Self { id: id.into(), recipe, parts, shared: None, given: None }
+    }
+
+    /// The same item with parts that it has in common with others.
+    #[must_use]
+    pub fn sharing(self, shared: &Arc<[KeyPart]>) -> Self {
+        Self { shared: Some(shared.clone()), ..self }
+    }
+
+    /// The same item with its output given.
+    #[must_use]
+    pub fn given(self, given: Given) -> Self {
+        Self { given: Some(given), ..self }
+    }
+
+    /// All parts of the key, besides the recipe: its own first.
+    pub fn key_parts(&self) -> impl Iterator<Item = &KeyPart> + Clone {
+        self.parts.iter().chain(self.shared.iter().flat_map(|shared| shared.iter()))
+    }
 }
 
 /// An output that needs no work. The last part of its item that comes from a file names the file
@@ -151,6 +215,7 @@ impl<'a> UpstreamStage<'a> {
                 id: &decision.spec.id,
                 recipe: self.recipes.get(decision.spec.recipe).copied().unwrap_or_default(),
                 output: decision.output(),
+                given: decision.spec.given.is_some(),
             },
         )
     }
@@ -169,6 +234,8 @@ pub struct UpstreamItem<'a> {
     pub recipe: &'a str,
     /// What it made, or `None` while it has still to run.
     pub output: Option<&'a Output>,
+    /// Whether its output is its human's, rather than made.
+    pub given: bool,
 }
 
 impl UpstreamItem<'_> {

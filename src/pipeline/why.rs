@@ -197,7 +197,7 @@ impl Accountant<'_> {
         if depth == 0 {
             let shared = decided.recipes.get(decision.spec.recipe).map(|recipe| &recipe.parts);
             account.parts =
-                shared.into_iter().flatten().chain(&decision.spec.parts).cloned().collect();
+                shared.into_iter().flatten().chain(decision.spec.key_parts()).cloned().collect();
         }
         if let ItemState::Failed(failure) = &decision.state {
             account.failure = Some(failure.clone());
@@ -251,10 +251,10 @@ impl Accountant<'_> {
             if stored.kind != kind || stored.recipe != recipe.name {
                 continue;
             }
-            let shared = differing(&stored.parts, &recipe.parts);
+            let shared = differing(&stored.parts, recipe.parts.iter());
             let Ok(records) = self.store.records(&key) else { continue };
             for record in records.all().filter(|record| record.output.is_some()) {
-                let count = shared + differing(&record.parts, &decision.spec.parts);
+                let count = shared + differing(&record.parts, decision.spec.key_parts());
                 // Of several the one with the smallest id, so that the answer is always the same.
                 if best.as_ref().is_none_or(|(least, _, id)| (count, &record.id) < (*least, id)) {
                     best = Some((count, Head { recipe: key, item: record.key }, record.id));

@@ -21,6 +21,9 @@ pub struct WeightFile {
     pub size: Option<String>,
     /// Whose tensor names it has.
     pub names: Option<String>,
+    /// Further networks in the same file, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// Number of tensors by element type.
     pub dtypes: BTreeMap<String, usize>,
     /// Number of elements in all tensors.
@@ -106,6 +109,9 @@ impl WeightFile {
         }
         if let Some(names) = &self.names {
             line("names", names.clone());
+        }
+        for other in &self.others {
+            line("also", other.clone());
         }
         line("format", format!("{}, {}", self.format, words::bytes(self.bytes)));
         let tensors = self.dtypes.values().sum::<usize>() as u64;

@@ -3,6 +3,7 @@
 //! Each module turns what the floors below say (a plan, events, diagnostics) into text; [`screen`]
 //! alone writes it. Knows no stage's insides and decides nothing: what it shows was decided before.
 
+mod captions;
 mod diag;
 mod events;
 mod graph;
@@ -20,6 +21,7 @@ mod theme;
 mod why;
 mod words;
 
+pub use captions::captions;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
@@ -29,7 +31,9 @@ pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
 pub use project::{checked, demo_written, initialised, note};
-pub use schema::{EVENT_SCHEMA, PLAN_SCHEMA, event_schema, plan_schema};
+pub use schema::{
+    CAPTIONS_SCHEMA, EVENT_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema, plan_schema,
+};
 pub use screen::{Look, stderr, stdout};
 pub use summary::Gathered;
 pub use why::why;

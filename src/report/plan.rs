@@ -3,7 +3,7 @@
 use super::{Places, theme, words};
 use crate::{
     base::{Value, plural},
-    pipeline::{Cause, ItemState, Origin, Plan, Reason, StagePlan, StageState},
+    pipeline::{Cause, ItemState, Origin, Plan, Reason, StagePlan, StageState, Warning},
 };
 
 /// Whether a run would do anything.
@@ -36,6 +36,9 @@ pub fn plan(plan: &Plan, places: Places<'_>) -> String {
         text.push('\n');
         for reason in reasons(stage, places) {
             text += &format!("    {reason}\n");
+        }
+        for warning in &stage.warnings {
+            text += &self::warning(warning, "    ");
         }
     }
     text + "\n" + &closing(plan, places) + "\n"
@@ -181,6 +184,16 @@ fn code_reason(reason: &Reason) -> String {
 fn examples(reason: &Reason) -> String {
     let ids = reason.examples.iter().map(String::as_str).collect::<Vec<_>>();
     few(&ids, reason.items)
+}
+
+/// What a user should know, and below it what to do.
+pub(super) fn warning(warning: &Warning, indent: &str) -> String {
+    let names = warning.examples.iter().map(String::as_str).collect::<Vec<_>>();
+    let (count, names) = (warning.items, few(&names, warning.items));
+    let line = theme::busy(format!("! {count} {}: {names}", warning.message));
+    let help = warning.help.iter().map(|help| theme::faint(format!("  {help}")));
+    let lines = std::iter::once(line).chain(help);
+    lines.map(|line| format!("{indent}{line}\n")).collect()
 }
 
 /// `a.jpg, b.jpg and 10 more`.

@@ -68,7 +68,10 @@ impl Progress {
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
             Event::StageStarted { stage, kind, items } => self.begin(stage, kind, items),
-            Event::Kept { .. } | Event::Published { .. } | Event::Frequencies { .. } => {}
+            Event::Kept { .. }
+            | Event::Published { .. }
+            | Event::Warning { .. }
+            | Event::Frequencies { .. } => {}
             Event::Step { stage, done, total, note, .. } => self.step(stage, *done, *total, note),
             Event::ItemFinished { stage, .. } => self.item(stage),
             Event::ItemFailed { stage, item, failure, remembered } => {

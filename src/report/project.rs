@@ -43,8 +43,10 @@ pub fn demo_written(folder: &Path) -> String {
 #[must_use]
 pub fn checked(manifest: &Manifest, plan: &Plan, device: &str) -> String {
     let stages = plan.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>();
+    let warnings = plan.stages.iter().flat_map(|stage| &stage.warnings);
+    let warnings = warnings.map(|warning| super::plan::warning(warning, "")).collect::<String>();
     format!(
-        "{} {}: {} ({}), {}, device {device}\n",
+        "{} {}: {} ({}), {}, device {device}\n{warnings}",
         theme::good("ok"),
         manifest.source.path.display(),
         plural(stages.len(), "stage"),

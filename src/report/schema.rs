@@ -1,14 +1,26 @@
-//! JSON Schemas (draft-07) of what `plan --json` and `run --json` print, made from the types that are
+//! JSON Schemas (draft-07) of what `plan --json`, `run --json` and `captions --json` print, made from the types that are
 //! printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
-use crate::pipeline::{Event, Plan};
+use crate::{
+    pipeline::{Event, Plan},
+    stages::captions::Captions,
+};
 
 /// File name of [`plan_schema`] below `schemas/`.
 pub const PLAN_SCHEMA: &str = "plan.schema.json";
 /// File name of [`event_schema`] below `schemas/`.
 pub const EVENT_SCHEMA: &str = "event.schema.json";
+
+/// File name of [`captions_schema`] below `schemas/`.
+pub const CAPTIONS_SCHEMA: &str = "captions.schema.json";
+
+/// The schema of the object that `captions --json` prints.
+#[must_use]
+pub fn captions_schema() -> serde_json::Value {
+    schema_of::<Captions>()
+}
 
 /// The schema of the object that `plan --json` prints.
 #[must_use]

@@ -8,7 +8,7 @@ use std::{
 use super::{theme, words};
 use crate::{
     base::plural,
-    pipeline::{Event, Frequency, ItemFailure, StageSummary, Stopped, Summary, Tally},
+    pipeline::{Event, Frequency, ItemFailure, StageSummary, Stopped, Summary, Tally, Warning},
 };
 
 /// Gathers what a run did from its events, so that a run that ended early can be summed up too.
@@ -18,6 +18,8 @@ pub struct Gathered {
     stopped: Option<Stopped>,
     /// What a stage counted in its outputs, by its name.
     frequencies: Vec<(String, Vec<Frequency>)>,
+    /// What a stage's user should know.
+    warnings: Vec<(String, Warning)>,
     finished: bool,
 }
 
@@ -30,6 +32,9 @@ impl Gathered {
             }
             Event::Frequencies { stage, counts } => {
                 self.frequencies.push((stage.clone(), counts.clone()));
+            }
+            Event::Warning { stage, warning } => {
+                self.warnings.push((stage.clone(), warning.clone()));
             }
             Event::Published { path, .. } => self.summary.published.push(path.clone()),
             Event::Finished { stages, seconds, stopped, .. } => {
@@ -52,7 +57,12 @@ impl Gathered {
     #[must_use]
     pub fn text(&self) -> String {
         let counted = self.frequencies.iter().map(|(stage, counts)| frequencies(stage, counts));
-        summary(&self.summary, self.stopped) + &counted.collect::<String>()
+        let warned = self.warnings.iter().map(|(stage, warning)| {
+            format!("\nIn {}:\n{}", theme::strong(stage), super::plan::warning(warning, "  "))
+        });
+        summary(&self.summary, self.stopped)
+            + &warned.collect::<String>()
+            + &counted.collect::<String>()
     }
 }
 

@@ -17,11 +17,11 @@ use crate::{
     pipeline::{Graph, Node, Stage, Store},
 };
 
-/// Scans the datasets and builds the graph of stages.
+/// Scans the datasets.
 ///
 /// # Errors
-/// A folder of pictures is missing or empty, or the stages do not form a graph.
-pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectError> {
+/// A folder of pictures is missing or empty, or two pictures would share a sidecar.
+pub fn site(manifest: &Manifest, store: &Arc<Store>) -> Result<Arc<Site>, ProjectError> {
     let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
     let mut samples = Vec::new();
     for (index, dataset) in manifest.dataset.iter().enumerate() {
@@ -30,23 +30,30 @@ pub fn build(manifest: &Manifest, store: &Arc<Store>) -> Result<Graph, ProjectEr
     refuse_shared_sidecars(manifest, &samples)?;
     let (manifest, store) = (manifest.clone(), store.clone());
     let device = manifest.project.device.clone();
-    let site = Arc::new(Site { manifest, samples, store, folder, device });
+    Ok(Arc::new(Site { manifest, samples, store, folder, device }))
+}
+
+/// Builds the graph of stages.
+///
+/// # Errors
+/// A stage lacks a model, or the stages do not form a graph.
+pub fn build(site: &Arc<Site>) -> Result<Graph, ProjectError> {
     let mut nodes = Vec::new();
     for stage in &site.manifest.stages {
         let name = stage.name.clone();
         let mut needs = stage.needs.clone();
         if let StageConfig::Tag(config) = &stage.config {
-            let step = Box::new(Probabilities::new(&site, &name, config)?);
+            let step = Box::new(Probabilities::new(site, &name, config)?);
             let name = Probabilities::name(&name);
             nodes.push(Node { name: name.clone(), needs: Vec::new(), stage: step });
             needs.push(name);
         }
         let built: Box<dyn Stage> = match &stage.config {
-            StageConfig::Label(config) => Box::new(Label::new(&site, &name, config)?),
-            StageConfig::Tag(config) => Box::new(Tag::new(&site, &name, config)?),
-            StageConfig::Merge(config) => Box::new(Merge::new(&site, &name, config)),
-            StageConfig::Cache(config) => Box::new(Cache::new(&site, &name, config)?),
-            StageConfig::Finetune(config) => Box::new(Finetune::new(&site, &name, config)?),
+            StageConfig::Label(config) => Box::new(Label::new(site, &name, config)?),
+            StageConfig::Tag(config) => Box::new(Tag::new(site, &name, config)?),
+            StageConfig::Merge(config) => Box::new(Merge::new(site, &name, config)),
+            StageConfig::Cache(config) => Box::new(Cache::new(site, &name, config)?),
+            StageConfig::Finetune(config) => Box::new(Finetune::new(site, &name, config)?),
         };
         nodes.push(Node { name, needs, stage: built });
     }

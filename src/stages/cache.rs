@@ -70,10 +70,12 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// What decides the size of a picture's latent: the bucket settings of its dataset.
-    fn bucket_parts(&self, sample: &Sample) -> impl Iterator<Item = KeyPart> {
-        let table = format!("dataset.{}", sample.dataset);
-        self.site.parameters(&table, self.site.dataset(sample)).into_iter()
+    /// By dataset: what decides the size of a picture's latent, the bucket settings.
+    fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
+        let datasets = self.site.manifest.dataset.iter().enumerate();
+        let parts = datasets
+            .map(|(index, dataset)| self.site.parameters(&format!("dataset.{index}"), dataset));
+        parts.map(Arc::from).collect()
     }
 }
 
@@ -93,6 +95,8 @@ impl Stage for Cache {
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
+        // Only what differs from the rule of older records, so that their keys stay.
+        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")
@@ -110,16 +114,17 @@ impl Stage for Cache {
             let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
             import::part(&self.site, &files)
         };
+        let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
             let mut parts = self.site.picture_parts(sample);
-            parts.extend(self.bucket_parts(sample));
             parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
-            items.push(ItemSpec { id: sample.id.clone(), recipe: LATENT, parts, given: None });
+            let latent = ItemSpec::new(&sample.id, LATENT, parts);
+            items.push(latent.sharing(&buckets[sample.dataset]));
             let mut parts = vec![merged.part("caption", "text")];
             parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
-            items.push(ItemSpec { id: sample.id.clone(), recipe: TEXT, parts, given: None });
+            items.push(ItemSpec::new(&sample.id, TEXT, parts));
         }
         Ok(items)
     }

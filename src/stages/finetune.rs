@@ -166,7 +166,7 @@ impl Stage for Finetune {
         let mut values = pairs.iter().map(Pair::value).collect::<Option<Vec<_>>>();
         if let Some(values) = &mut values {
             // By content, so that names and the order of files do not matter.
-            values.sort_by_key(|value| *value.digest().as_bytes());
+            values.sort_by_cached_key(|value| *value.digest().as_bytes());
         }
         let pending = pairs.iter().flat_map(|pair| [pair.latent, pair.text]);
         let waiting = pending.into_iter().find(|item| item.output.is_none());
@@ -181,7 +181,7 @@ impl Stage for Finetune {
             (None, Some(item)) => KeyPart::pending("samples", item.stage, item.id),
             (None, None) => return Ok(Vec::new()),
         };
-        Ok(vec![ItemSpec { id: "model".to_owned(), recipe: 0, parts: vec![samples], given: None }])
+        Ok(vec![ItemSpec::new("model", 0, vec![samples])])
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

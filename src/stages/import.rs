@@ -147,12 +147,11 @@ pub fn take_texts(
     }
     let (beside, samples, length) =
         (Beside::of(&cache.site), by_id(&cache.site), cache.t5_length()?);
-    let captions = texts::captions(work, &items)?;
     let mut left = Vec::new();
-    for (item, caption) in items.into_iter().zip(captions) {
+    for (item, caption) in texts::captions(work, &items) {
         let sample = samples.get(work.items()[item].id.as_str());
         let file = sample.and_then(|sample| beside.texts(sample).first());
-        let real = T5Tokenizer::encode(&caption, length).real;
+        let real = T5Tokenizer::encode(&caption?, length).real;
         match file.and_then(|file| texts(file, length, real)) {
             Some(taken) => work.commit(item, taken.draft(length, real, cache)?)?,
             None => left.push(item),
@@ -221,4 +220,67 @@ fn shaped(array: &Array, shape: &[usize]) -> Result<(), String> {
 
 fn warn(file: &Path, why: &str) {
     tracing::warn!("{} is not taken, the encoding is made anew: {why}", file.display());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Arrays as `numpy.savez` would have written them.
+    fn npz(arrays: &[(&str, &[usize], Vec<f32>)]) -> Npz {
+        Npz::of(arrays.iter().map(|(name, shape, values)| {
+            ((*name).to_owned(), Array { shape: shape.to_vec(), values: values.clone() })
+        }))
+    }
+
+    #[test]
+    fn a_latent_is_taken_only_where_sizes_agree() {
+        let values = (0..16 * 4 * 6).map(|place| place as f32).collect::<Vec<_>>();
+        let flipped = values.iter().map(|value| -value).collect::<Vec<_>>();
+        let mut file = vec![
+            ("original_size_4x6", &[2][..], vec![100.0, 70.0]),
+            ("latents_4x6", &[16, 4, 6], values.clone()),
+            ("latents_flipped_4x6", &[16, 4, 6], flipped.clone()),
+        ];
+        let (picture, bucket) = ((100, 70), (48, 32));
+        assert_eq!(latent_of(&npz(&file), false, picture, bucket).unwrap(), values);
+        assert_eq!(latent_of(&npz(&file), true, picture, bucket).unwrap(), flipped);
+        let refused = |file: &[(&str, &[usize], Vec<f32>)], picture, bucket| {
+            latent_of(&npz(file), false, picture, bucket).unwrap_err()
+        };
+        let why = refused(&file, (70, 100), bucket);
+        assert_eq!(why, "it was made of a picture of 100x70 pixels, and this one has 70x100");
+        assert_eq!(refused(&file, picture, (32, 48)), "it has no `original_size_6x4`");
+        file[1].1 = &[6, 4, 16];
+        assert!(refused(&file, picture, bucket).contains("where one of [16, 4, 6] belongs"));
+        file[1].1 = &[16, 4, 6];
+        file[1].2[5] = f32::NAN;
+        assert!(refused(&file, picture, bucket).contains("no number"));
+    }
+
+    #[test]
+    fn texts_are_taken_only_where_the_number_of_tokens_agrees() {
+        let mask = |real: usize| (0..8).map(|place| f32::from(u8::from(place < real))).collect();
+        let mut file = vec![
+            ("l_pooled", &[768][..], vec![0.5; 768]),
+            ("t5_out", &[8, 4096], vec![0.25; 8 * 4096]),
+            ("t5_attn_mask", &[8], mask(5)),
+            ("apply_t5_attn_mask", &[], vec![0.0]),
+        ];
+        let taken = texts_of(&npz(&file), 8, 5).unwrap();
+        assert_eq!((taken.pooled.len(), taken.hidden.len()), (768, 8 * 4096));
+        let refused = |file: &[(&str, &[usize], Vec<f32>)], length, real| {
+            texts_of(&npz(file), length, real).err().unwrap()
+        };
+        assert_eq!(refused(&file, 8, 6), "it was made of a text of 5 tokens, not of 6");
+        assert!(refused(&file, 16, 5).contains("where one of [16, 4096] belongs"));
+        file[3].2 = vec![1.0];
+        assert_eq!(refused(&file, 8, 5), "it was made with --apply_t5_attn_mask");
+    }
+
+    #[test]
+    fn names_of_caches_have_a_size() {
+        assert!(is_size("1024x0768") && is_size("0064x12000"));
+        assert!(!is_size("64x64") && !is_size("1024") && !is_size("1024x07a8"));
+    }
 }

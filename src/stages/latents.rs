@@ -15,7 +15,10 @@ use crate::{
     dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
     device,
     manifest::{self, Dtype},
-    models::autoencoder::{Encoder, Moments, REDUCTION},
+    models::{
+        autoencoder::{Encoder, Moments, REDUCTION},
+        identity,
+    },
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -28,7 +31,8 @@ const AHEAD: usize = 2;
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
-    let loader = Loader::new(&checkpoint, "", &device, FloatDType::F32);
+    let loader =
+        Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
     let mut encoder = None;
     let beside = cache.config.import_cache.then(|| import::Beside::of(&cache.site));
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;

@@ -1,90 +1,213 @@
-//! Stage `merge`: captions and tags become the training caption of each sample, and `meta_data.json`.
+//! Stage `merge`: captions and tags become the training texts of each sample, and `meta_data.json`.
 //!
 //! Reads what `label` and `tag` made, or, where the project has no such stage, the sidecars that
-//! people wrote. A sample is what it holds: its path is in no key, so a renamed picture changes
-//! nothing but `meta_data.json`.
+//! people wrote and the metadata file that the manifest names. A sample is what it holds: its path is
+//! in no key, so a renamed picture changes nothing but `meta_data.json`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, OnceLock},
+};
 
-use super::{Sample, Site, sidecar};
+use super::{
+    Sample, Site, sidecar,
+    words::{self, Found, Rules, Texts},
+};
 use crate::{
-    base::{Digest, Value},
-    dataset::{self, MergeRules, Metadata},
-    manifest,
+    dataset::{self, InJson, Metadata},
+    manifest::{self, StageConfig, StageDecl},
     pipeline::{
-        Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe, Stage,
-        StageError, Store, Upstream, UpstreamItem, Work,
+        Finished, ItemSpec, KeyPart, Owner, Publication, Published, Recipe, Seen, Stage,
+        StageError, Store, Upstream, UpstreamItem, Warning, Work,
     },
 };
 
 /// Raised with a reason whenever training captions change for equal inputs.
-const ALGORITHM: (i64, &str) = (1, "first version");
+const ALGORITHM: (i64, &str) = (
+    2,
+    "tags are separated as the tag stage separates them and at line ends, and each stands there once",
+);
 
-/// A text that goes into the training caption: its blob, the kind of stage that makes it, and the
-/// extension of the sidecar that stands for it where no stage does.
-const TEXTS: [(&str, &str, &str); 2] = [("caption", "label", ".caption"), ("tags", "tag", ".txt")];
+/// Name of the recipe.
+pub(super) const RECIPE: &str = "training caption";
+
+/// Names that a warning gives.
+const EXAMPLES: usize = 5;
 
 /// Upstream items by kind of stage and id.
-type Made<'a> = BTreeMap<(&'a str, &'a str), UpstreamItem<'a>>;
+pub(super) type Made<'a> = BTreeMap<(&'a str, &'a str), UpstreamItem<'a>>;
 
-fn made<'a>(upstream: &Upstream<'a>) -> Made<'a> {
+/// What the needed stages made.
+pub(super) fn made<'a>(upstream: &Upstream<'a>) -> Made<'a> {
     upstream.items().map(|item| ((item.kind, item.id), item)).collect()
 }
 
 /// The stage.
 pub struct Merge {
-    site: Arc<Site>,
+    pub(super) site: Arc<Site>,
     name: String,
     config: manifest::Merge,
+    /// By dataset.
+    rules: Vec<Rules>,
+    in_json: OnceLock<Option<InJson>>,
 }
 
 impl Merge {
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Merge) -> Self {
-        Self { site: site.clone(), name: name.to_owned(), config: config.clone() }
-    }
-
-    fn rules(&self) -> MergeRules {
-        MergeRules {
-            prepend_tags: self.config.prepend_tags.clone(),
-            template: self.config.template.clone(),
-        }
+        let separator = tag_separator(site, name).map_or(", ", |(_, separator)| separator);
+        let datasets = site.manifest.dataset.iter();
+        let rules = datasets.map(|dataset| Rules::new(config, dataset, separator)).collect();
+        let (name, config) = (name.to_owned(), config.clone());
+        Self { site: site.clone(), name, config, rules, in_json: OnceLock::new() }
     }
 
     /// Whether a needed stage makes texts of this kind.
     fn has_stage(&self, kind: &str) -> bool {
-        let manifest = &self.site.manifest;
-        let needs = manifest.stages.iter().find(|stage| stage.name == self.name);
-        needs.is_some_and(|merge| {
-            manifest.stages.iter().any(|stage| {
-                merge.needs.contains(&stage.name) && stage.config.kind().as_str() == kind
-            })
+        needed(&self.site, &self.name).any(|stage| stage.config.kind().as_str() == kind)
+    }
+
+    /// The metadata file, read once: an item is made of what its key was made of.
+    fn in_json(&self) -> Result<Option<&InJson>, StageError> {
+        if let Some(read) = self.in_json.get() {
+            return Ok(read.as_ref());
+        }
+        let file = self.config.in_json.as_ref().map(|file| self.site.resolve(file));
+        let read = file.map(|file| InJson::read(&file)).transpose()?;
+        Ok(self.in_json.get_or_init(|| read).as_ref())
+    }
+
+    /// Where a sample's caption or tags come from: a needed stage, else a sidecar, else the metadata
+    /// file.
+    pub(super) fn find<'a>(
+        &'a self,
+        made: &Made<'a>,
+        sample: &Sample,
+        word: words::Word,
+    ) -> Result<Found<'a>, StageError> {
+        if let Some(item) = made.get(&(word.kind, sample.id.as_str())) {
+            return Ok(Found::Made(*item));
+        }
+        if self.has_stage(word.kind) {
+            return Ok(Found::LeftOut);
+        }
+        let path = sample.sidecar(word.extension)?;
+        if let Some(bytes) = self.site.store.read_sidecar(&path)? {
+            return Ok(Found::Hand { path, bytes });
+        }
+        let file = self.in_json()?;
+        let entry = file.and_then(|file| Some((file, file.entry(&sample.file)?.text(word.name)?)));
+        Ok(match entry {
+            Some((file, text)) => Found::InJson { path: &file.path, text },
+            None => Found::Nothing { path },
         })
     }
 
-    /// The sidecar of a project without a stage for it.
-    fn by_hand(&self, sample: &Sample, name: &str, extension: &str) -> Result<KeyPart, StageError> {
-        let path = sample.sidecar(extension)?;
-        let origin = Origin::File(path.clone());
-        Ok(match sidecar::read(&path)? {
-            Some(bytes) => KeyPart::new(name, Digest::of(&bytes), origin),
-            None => KeyPart::new(name, Value::None, origin),
-        })
-    }
-
-    fn text(
+    /// The texts of a sample, from its caption and tags.
+    pub(super) fn texts(
         &self,
-        store: &Store,
+        sample: &Sample,
+        caption: Option<&str>,
+        tags: Option<&str>,
+    ) -> Texts {
+        self.rules[sample.dataset].texts(caption, tags)
+    }
+
+    /// The texts of a sample, as far as what it reads is there.
+    fn texts_of(
+        &self,
         made: &Made<'_>,
         sample: &Sample,
-        (name, kind, extension): (&str, &str, &str),
-    ) -> Result<Option<String>, StageError> {
-        if !self.has_stage(kind) {
-            return Ok(dataset::read_sidecar(&sample.sidecar(extension)?)?);
+        store: &Store,
+    ) -> Result<Option<Texts>, StageError> {
+        let mut read = [None, None];
+        for (text, word) in read.iter_mut().zip(words::WORDS) {
+            let found = self.find(made, sample, word)?;
+            if found.is_pending() {
+                return Ok(None);
+            }
+            *text = found.text(word, store, sample)?;
         }
-        let output = made.get(&(kind, sample.id.as_str())).and_then(|item| item.output);
-        let Some(blob) = output.and_then(|output| output.blob(name)) else { return Ok(None) };
-        Ok(Some(dataset::decode_text(&store.read(blob)?, &sample.file.path)?))
+        let [caption, tags] = read;
+        Ok(Some(self.texts(sample, caption.as_deref(), tags.as_deref())))
     }
+
+    /// Key parts for the rules of a sample's dataset that have an effect.
+    fn rule_parts(&self, sample: &Sample) -> Vec<KeyPart> {
+        let dataset = self.site.dataset(sample);
+        let rules = dataset.caption_rules();
+        let part = |(name, value): (String, _)| {
+            let origin = self.site.origin(format!("dataset.{}.{name}", sample.dataset));
+            KeyPart { name, value: Some(value), origin }
+        };
+        let draws = rules.iter().any(|(name, _)| name == "caption_variants");
+        let mut parts: Vec<_> = rules.into_iter().map(part).collect();
+        if draws {
+            let origin = self.site.origin(format!("stages.{}.seed", self.name));
+            let seed = serde_json::Value::from(self.config.seed);
+            parts.push(KeyPart::new("seed", seed, origin));
+        }
+        parts
+    }
+
+    /// Entries of the metadata file that no picture has.
+    fn unused_entries(&self) -> Result<Option<Warning>, StageError> {
+        let Some(file) = self.in_json()? else { return Ok(None) };
+        let unused = file.of_no_picture(self.site.samples.iter().map(|sample| &sample.file));
+        if unused.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Warning {
+            code: "fluxpipe::merge::unknown_pictures".to_owned(),
+            message: format!("{} names pictures that are in no dataset", file.path.display()),
+            help: Some(
+                "entries are found by path, by path within image_dir, or by that without its \
+                 extension; these are passed over, and kept in the file that is written"
+                    .to_owned(),
+            ),
+            items: unused.len(),
+            examples: unused.iter().take(EXAMPLES).map(|&key| key.to_owned()).collect(),
+        }))
+    }
+
+    /// The keys of these samples in the file that is written. An entry of the metadata file keeps its
+    /// key, unless full paths are asked for.
+    fn metadata_keys(&self, samples: &[&Sample]) -> Result<Vec<String>, StageError> {
+        let files: Vec<_> = samples.iter().map(|sample| sample.file.clone()).collect();
+        let in_json = if self.config.full_path { None } else { self.in_json()? };
+        let Some(file) = in_json else {
+            return Ok(dataset::metadata_keys(&files, self.config.full_path)?);
+        };
+        let known: Vec<_> = files.iter().map(|picture| file.key(picture)).collect();
+        let new = files.iter().zip(&known).filter(|(_, known)| known.is_none());
+        let new: Vec<_> = new.map(|(picture, _)| picture.clone()).collect();
+        let mut new = dataset::metadata_keys(&new, false)?.into_iter();
+        let keys = known.into_iter().map(|known| known.map(str::to_owned).or_else(|| new.next()));
+        Ok(keys.flatten().collect())
+    }
+
+    /// What the metadata file held before, under the keys that are written.
+    fn metadata(&self, keyed: &HashMap<&str, &str>) -> Result<Metadata, StageError> {
+        let Some(file) = self.in_json()? else { return Ok(Metadata::default()) };
+        let new =
+            |key: &str| keyed.get(key).map_or_else(|| key.to_owned(), |key| (*key).to_owned());
+        Ok(file.metadata.clone().renamed(new))
+    }
+}
+
+/// The stages of the manifest that the stage `name` needs.
+fn needed<'a>(site: &'a Site, name: &str) -> impl Iterator<Item = &'a StageDecl> {
+    let stages = &site.manifest.stages;
+    let needs = stages.iter().find(|stage| stage.name == name).map(|stage| &stage.needs);
+    let needs = needs.into_iter().flatten();
+    needs.filter_map(|need| stages.iter().find(|stage| stage.name == *need))
+}
+
+/// The tag stage that the stage `name` needs, and what it writes between two tags.
+fn tag_separator<'a>(site: &'a Site, name: &str) -> Option<(&'a str, &'a str)> {
+    needed(site, name).find_map(|stage| match &stage.config {
+        StageConfig::Tag(tag) => Some((stage.name.as_str(), tag.caption_separator.as_str())),
+        _ => None,
+    })
 }
 
 impl Stage for Merge {
@@ -94,45 +217,38 @@ impl Stage for Merge {
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
         let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        if let Some((stage, separator)) = tag_separator(&self.site, &self.name) {
+            let origin = self.site.origin(format!("stages.{stage}.caption_separator"));
+            parts.push(KeyPart::new("tag_separator", separator, origin));
+        }
         parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
-        Ok(vec![Recipe { name: "training caption", parts }])
+        Ok(vec![Recipe { name: RECIPE, parts }])
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let made = made(upstream);
         let mut items = Vec::new();
         'samples: for sample in &self.site.samples {
-            let mut parts = Vec::new();
-            for (name, kind, extension) in TEXTS {
-                parts.push(match made.get(&(kind, sample.id.as_str())) {
-                    Some(item) => item.part(name, name),
-                    None if self.has_stage(kind) => continue 'samples,
-                    None => self.by_hand(sample, name, extension)?,
-                });
+            let mut parts = self.rule_parts(sample);
+            for word in words::WORDS {
+                let Some(part) = self.find(&made, sample, word)?.part(word) else {
+                    continue 'samples;
+                };
+                parts.push(part);
             }
-            items.push(ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None });
+            items.push(ItemSpec::new(&sample.id, 0, parts));
         }
         Ok(items)
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let samples = sidecar::by_id(&self.site);
-        let rules = self.rules();
         let mut drafts = Vec::new();
         let made = made(work.upstream());
         for item in work.items() {
             let sample = samples[item.id.as_str()];
-            let caption = self.text(work.store(), &made, sample, TEXTS[0])?;
-            let tags = self.text(work.store(), &made, sample, TEXTS[1])?;
-            let merged = dataset::training_caption(caption.as_deref(), tags.as_deref(), &rules);
-            let mut draft = Draft::bytes("text", merged.text);
-            for (name, text) in [("caption", merged.caption), ("tags", merged.tags)] {
-                draft = match text {
-                    Some(text) => draft.and(name, text),
-                    None => draft,
-                };
-            }
-            drafts.push(draft);
+            let texts = self.texts_of(&made, sample, work.store())?;
+            drafts.push(texts.map(Texts::draft).unwrap_or_default());
         }
         drop(made);
         drafts.into_iter().enumerate().try_for_each(|(item, draft)| work.commit(item, draft))
@@ -143,36 +259,73 @@ impl Stage for Merge {
         finished: &[Finished<'_>],
         store: &Store,
     ) -> Result<Vec<Publication>, StageError> {
-        let samples = sidecar::by_id(&self.site);
-        let files = finished.iter().filter_map(|done| samples.get(done.spec.id.as_str()));
-        let files = files.map(|sample| sample.file.clone()).collect::<Vec<_>>();
-        let mut keys = dataset::metadata_keys(&files, self.config.full_path)?.into_iter();
-        let mut metadata = Metadata::default();
-        let mut seen = std::collections::HashSet::new();
-        for done in finished {
-            if !samples.contains_key(done.spec.id.as_str()) {
-                continue;
-            }
-            let Some(key) = keys.next() else { break };
+        let by_id = sidecar::by_id(&self.site);
+        let finished: Vec<_> = finished
+            .iter()
+            .filter_map(|done| Some((*by_id.get(done.spec.id.as_str())?, done.output)))
+            .collect();
+        let samples: Vec<_> = finished.iter().map(|(sample, _)| *sample).collect();
+        let keys = self.metadata_keys(&samples)?;
+        let in_json = self.in_json()?;
+        let keyed = samples
+            .iter()
+            .zip(&keys)
+            .filter_map(|(sample, key)| Some((in_json?.key(&sample.file)?, key.as_str())));
+        let mut metadata = self.metadata(&keyed.collect())?;
+        let mut seen = HashSet::new();
+        for ((_, output), key) in finished.iter().zip(&keys) {
             // A picture that is in several datasets has one entry, the first's, like one sidecar.
-            if !seen.insert(key.clone()) {
+            if !seen.insert(key) {
                 continue;
             }
-            let entry = metadata.entry(&key);
-            let read = |name| -> Result<Option<String>, StageError> {
-                let Some(blob) = done.output.blob(name) else { return Ok(None) };
-                Ok(Some(String::from_utf8_lossy(&store.read(blob)?).into_owned()))
-            };
-            for name in ["caption", "tags"] {
-                if let Some(text) = read(name)? {
-                    entry.set(name, &text);
-                }
+            let entry = metadata.entry(key);
+            for word in words::WORDS {
+                let Some(blob) = output.blob(word.name) else { continue };
+                entry.set(word.name, &String::from_utf8_lossy(&store.read(blob)?));
             }
         }
+        let text = match Metadata::is_lines(&self.config.out_json) {
+            true => metadata.to_json_lines(),
+            false => metadata.to_json(),
+        };
         Ok(vec![Publication {
             path: self.site.output().join(&self.config.out_json),
-            content: Published::Bytes(metadata.to_json().into_bytes()),
+            content: Published::Bytes(text.into_bytes()),
             owner: Owner::Fluxpipe,
         }])
+    }
+
+    fn warnings(
+        &self,
+        items: &[Seen<'_>],
+        upstream: &Upstream<'_>,
+    ) -> Result<Vec<Warning>, StageError> {
+        let by_id = sidecar::by_id(&self.site);
+        let mut made_before = None;
+        let mut empty = Vec::new();
+        for item in items {
+            let Some(&sample) = by_id.get(item.spec.id.as_str()) else { continue };
+            let is_empty = match item.output.and_then(|output| output.blob(words::TEXT)) {
+                Some(blob) => blob.size == 0,
+                None => {
+                    let made = made_before.get_or_insert_with(|| made(upstream));
+                    let texts = self.texts_of(made, sample, &self.site.store)?;
+                    texts.is_some_and(|texts| {
+                        texts.merged.text.is_empty() && texts.texts[0].is_empty()
+                    })
+                }
+            };
+            if is_empty {
+                empty.push(sample);
+            }
+        }
+        let empty = (!empty.is_empty()).then(|| Warning {
+            code: "fluxpipe::merge::empty_text".to_owned(),
+            message: "pictures are trained on an empty text".to_owned(),
+            help: Some(words::likely_cause(&empty)),
+            items: empty.len(),
+            examples: empty.iter().take(EXAMPLES).map(|sample| sample.id.clone()).collect(),
+        });
+        Ok(empty.into_iter().chain(self.unused_entries()?).collect())
     }
 }

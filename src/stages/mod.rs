@@ -7,11 +7,12 @@
 mod batches;
 mod build;
 mod cache;
-mod files;
+pub mod captions;
 mod finetune;
 mod import;
 mod label;
 mod latents;
+pub mod measure;
 mod merge;
 mod posterior;
 mod probabilities;
@@ -19,7 +20,8 @@ mod record;
 mod sidecar;
 mod site;
 mod tag;
-mod texts;
+pub mod texts;
+mod words;
 
-pub use build::build;
+pub use build::{build, site};
 pub use site::{ProjectError, Sample, Site};

@@ -1,6 +1,6 @@
 //! What `label` and `tag` share: texts that are shown as sidecars and may belong to their human.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 
@@ -62,7 +62,7 @@ impl Sidecars<'_> {
             return Ok(Said::Nothing);
         }
         let path = sample.sidecar(self.extension)?;
-        let Some(bytes) = read(&path)? else { return Ok(Said::Nothing) };
+        let Some(bytes) = site.store.read_sidecar(&path)? else { return Ok(Said::Nothing) };
         let owner = site.store.ledger().owner(&path, &sample.digest, &Digest::of(&bytes))?;
         if owner == Whose::Ours {
             return Ok(Said::Nothing);
@@ -78,15 +78,10 @@ impl Sidecars<'_> {
     pub fn given(&self, sample: &Sample, text: String) -> Result<ItemSpec, StageError> {
         let origin = Origin::File(sample.sidecar(self.extension)?);
         let blob = text_blob(self.blob, text);
-        Ok(ItemSpec {
-            id: sample.id.clone(),
-            recipe: 0,
-            parts: vec![KeyPart::new(self.blob, blob.digest, origin)],
-            given: Some(Given {
-                output: Output { blobs: vec![blob] },
-                why: "edited by hand, kept",
-            }),
-        })
+        let parts = vec![KeyPart::new(self.blob, blob.digest, origin)];
+        let output = Output { blobs: vec![blob] };
+        let given = Given { output, why: "edited by hand, kept" };
+        Ok(ItemSpec::new(&sample.id, 0, parts).given(given))
     }
 
     /// A key part for words that the text is added to; they are found again by [`appended_to`].
@@ -133,8 +128,7 @@ impl Sidecars<'_> {
 
 /// The item that reads the picture of a sample.
 pub fn of_picture(site: &Site, sample: &Sample) -> ItemSpec {
-    let parts = site.picture_parts(sample);
-    ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None }
+    ItemSpec::new(&sample.id, 0, site.picture_parts(sample))
 }
 
 /// The words of a human that an item adds to.
@@ -155,15 +149,6 @@ pub fn by_id(site: &Site) -> std::collections::BTreeMap<&str, &Sample> {
 pub fn text_blob(name: &str, text: String) -> Blob {
     let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
     Blob { name: name.to_owned(), digest, size, text: Some(text) }
-}
-
-/// The bytes of a sidecar, or `None` if there is none.
-pub fn read(path: &Path) -> Result<Option<Vec<u8>>, StageError> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(super::files::unreadable(path, error)),
-    }
 }
 
 /// Runs a network over the pictures of `work`, `batch_size` at a time. While it runs, the next

@@ -190,7 +190,7 @@ impl Stage for Tag {
             let Some(found) = found.get(sample.id.as_str()) else { return Ok(None) };
             let stored = found.part(probabilities::BLOB, probabilities::BLOB);
             let parts = std::iter::once(stored).chain(said).collect();
-            Ok(Some(ItemSpec { id: sample.id.clone(), recipe: 0, parts, given: None }))
+            Ok(Some(ItemSpec::new(&sample.id, 0, parts)))
         });
         items.filter_map(Result::transpose).collect()
     }

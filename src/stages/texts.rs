@@ -1,69 +1,154 @@
 //! Training captions into text records: CLIP-L's pooled vector and T5's hidden states.
+//!
+//! A record has the tensors `clip_pooled` [768] and `t5` [rows, 4096], and in its header `t5_tokens`, the
+//! number of real tokens. With `attend_padding = true` there is a row for every token that the caption
+//! could have, padding included, since FLUX.1 was trained on those rows and T5 lets padding depend on the
+//! caption. With `false` T5 sees the real tokens alone, only their rows are kept, and the header says
+//! `t5_padding` = `masked`.
 
 use std::collections::BTreeMap;
 
-use burn::tensor::FloatDType;
+use burn::tensor::{FloatDType, Tensor};
 
 use super::{cache::Cache, record};
 use crate::{
     device,
-    manifest::{ClipActivation, Dtype},
+    manifest::{self, ClipActivation, Dtype},
     models::{
         clip::{Activation, ClipConfig, ClipText},
-        t5::{T5Batch, T5Stream},
-        tokenizer::{ClipTokenizer, T5Tokenizer, Tokens},
+        identity,
+        t5::{T5Stream, T5Text},
+        tokenizer::{ClipTokenizer, T5Tokenizer},
     },
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
 
-/// So many captions go through the layers of T5 together: each layer is loaded once for all of them,
-/// and their hidden states (8 MB each at full size) are held meanwhile.
-const TOGETHER: usize = 64;
+/// Widths of what CLIP-L and T5-XXL give.
+const WIDTHS: [u64; 2] = [768, 4096];
+/// What the header of a record takes, about.
+const HEADER: u64 = 256;
+
+/// About how many bytes the record of a caption has: `tokens` is what it has of T5's, its end mark
+/// included, `length` how many it may have.
+#[must_use]
+pub fn record_bytes(config: &manifest::Cache, tokens: u64, length: u64) -> u64 {
+    let rows = if config.attend_padding { length } else { tokens.min(length) };
+    let element = if config.text_dtype == Dtype::F32 { 4 } else { 2 };
+    let [clip, t5] = WIDTHS;
+    HEADER + element * (clip + rows * t5)
+}
+
+/// A caption on its way to a record.
+struct Job {
+    item: usize,
+    clip: Vec<u32>,
+    t5: T5Text,
+    real: usize,
+}
+
+impl Job {
+    fn new(item: usize, caption: &str, length: usize, attend_padding: bool) -> Self {
+        let mut tokens = T5Tokenizer::encode(caption, length);
+        if !attend_padding {
+            // What is hidden from all others need not be computed.
+            tokens.ids.truncate(tokens.real.max(1));
+        }
+        let t5 = T5Text { ids: tokens.ids, attend: None };
+        Self { item, clip: ClipTokenizer::encode(caption).ids, t5, real: tokens.real }
+    }
+}
 
 /// Encodes the training captions of the items with these indices.
-pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
+///
+/// Captions go through T5 in sets, each layer being read once for a set; [`T5Stream::rows_of_set`] says
+/// how large a set is.
+pub(super) fn encode(
+    cache: &Cache,
+    work: &mut dyn Work,
+    items: &[usize],
+) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let clip_file = Checkpoint::open(&cache.clip_l)?;
     let t5_file = Checkpoint::open(&cache.t5xxl)?;
-    let loader = Loader::new(&clip_file, "", &device, FloatDType::F32);
+    let prefix = identity::prefix(&clip_file, "clip_l")?;
+    let loader = Loader::new(&clip_file, prefix, &device, FloatDType::F32);
     let mut config = ClipConfig::detect(&loader);
     config.activation = match cache.config.clip_activation {
         ClipActivation::QuickGelu => Activation::QuickGelu,
         ClipActivation::Gelu => Activation::Gelu,
     };
     let clip = ClipText::load(&loader, config)?;
-    let t5 = T5Stream::open(Loader::new(&t5_file, "", &device, FloatDType::F32))?;
+    let prefix = identity::prefix(&t5_file, "t5xxl")?;
+    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?;
+    let encoders = Encoders { cache, clip, t5 };
     let length = cache.t5_length()?;
-    for group in items.chunks(TOGETHER) {
+    let (mut set, mut rows) = (Vec::new(), 0);
+    for (item, caption) in captions(work, items) {
+        let job = Job::new(item, &caption?, length, cache.config.attend_padding);
+        if !set.is_empty() && rows + job.t5.ids.len() > encoders.t5.rows_of_set() {
+            encoders.encode(work, &std::mem::take(&mut set))?;
+            rows = 0;
+        }
         if work.cancelled() {
-            break;
+            return Ok(());
         }
-        let captions = captions(work, group)?;
-        let tokens = captions.iter().map(|caption| T5Tokenizer::encode(caption, length));
-        let tokens = tokens.collect::<Vec<_>>();
-        // FLUX.1 was trained with T5's padding attended.
-        let batch = |tokens: &Tokens| T5Batch { ids: vec![tokens.ids.clone()], attend: None };
-        let hidden = t5.encode(&tokens.iter().map(batch).collect::<Vec<_>>(), |_, _| ())?;
-        for (((&item, caption), tokens), hidden) in
-            group.iter().zip(&captions).zip(&tokens).zip(hidden)
-        {
-            let pooled = clip.forward(&[ClipTokenizer::encode(caption).ids]).pooled;
-            let hidden = hidden.squeeze_dim::<2>(0);
-            let (pooled, shape) = (record::values(pooled)?, hidden.dims());
-            let hidden = record::values(hidden)?;
-            let tensors: [(&str, &[usize], &[f32]); 2] =
-                [("clip_pooled", &[pooled.len()], &pooled), ("t5", &shape, &hidden)];
-            let notes = BTreeMap::from([("t5_tokens".to_owned(), tokens.real.to_string())]);
-            let bytes = record::write(&tensors, &notes, cache.config.text_dtype == Dtype::F32)?;
-            work.commit(item, Draft::bytes("text.safetensors", bytes))?;
-        }
+        rows += job.t5.ids.len();
+        set.push(job);
     }
-    Ok(())
+    encoders.encode(work, &set)
 }
 
-/// The training captions of these items.
-pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
+struct Encoders<'a> {
+    cache: &'a Cache,
+    clip: ClipText,
+    t5: T5Stream<'a>,
+}
+
+impl Encoders<'_> {
+    /// Encodes a set and commits its records; nothing of it where the user stops meanwhile.
+    fn encode(&self, work: &mut dyn Work, set: &[Job]) -> Result<(), StageError> {
+        let Some(first) = set.first() else { return Ok(()) };
+        let note = crate::base::plural(set.len(), "caption");
+        let texts = set.iter().map(|job| job.t5.clone()).collect::<Vec<_>>();
+        let hidden = self.t5.encode(&texts, |behind, all| {
+            work.step(first.item, behind as u64, all as u64, &note);
+            !work.cancelled()
+        })?;
+        let Some(hidden) = hidden else { return Ok(()) };
+        let together = self.cache.config.text_batch_size.max(1) as usize;
+        let mut hidden = hidden.into_iter();
+        for batch in set.chunks(together) {
+            let ids = batch.iter().map(|job| job.clip.clone()).collect::<Vec<_>>();
+            let pooled = self.clip.forward(&ids).pooled;
+            for ((row, job), hidden) in batch.iter().enumerate().zip(hidden.by_ref()) {
+                let pooled = pooled.clone().narrow(0, row, 1);
+                work.commit(job.item, self.draft(job, pooled, hidden)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn draft(&self, job: &Job, pooled: Tensor<2>, t5: Tensor<2>) -> Result<Draft, StageError> {
+        let config = &self.cache.config;
+        let (pooled, shape) = (record::values(pooled)?, t5.dims());
+        let t5 = record::values(t5)?;
+        let tensors: [(&str, &[usize], &[f32]); 2] =
+            [("clip_pooled", &[pooled.len()], &pooled), ("t5", &shape, &t5)];
+        let mut notes = BTreeMap::from([("t5_tokens".to_owned(), job.real.to_string())]);
+        if !config.attend_padding {
+            notes.insert("t5_padding".to_owned(), "masked".to_owned());
+        }
+        let bytes = record::write(&tensors, &notes, config.text_dtype == Dtype::F32)?;
+        Ok(Draft::bytes("text.safetensors", bytes))
+    }
+}
+
+/// The training captions of the items with these indices.
+pub(super) fn captions(
+    work: &dyn Work,
+    items: &[usize],
+) -> Vec<(usize, Result<String, StageError>)> {
     let merged = work.upstream().items().filter(|item| item.kind == "merge");
     let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
     items
@@ -72,8 +157,42 @@ pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, 
             let id = work.items()[item].id.as_str();
             let blob =
                 merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
-            let bytes = blob.map(|blob| work.store().read(blob)).transpose()?.unwrap_or_default();
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
+            let bytes = blob.map(|blob| work.store().read(blob)).transpose();
+            let text = |bytes: Option<Vec<u8>>| {
+                String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+            };
+            (item, bytes.map(text).map_err(Into::into))
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_about_as_large_as_it_is_said_to_be() {
+        for (attend_padding, text_dtype, rows) in
+            [(true, Dtype::Bf16, 512), (false, Dtype::Bf16, 30), (false, Dtype::F32, 30)]
+        {
+            let config = manifest::Cache { attend_padding, text_dtype, ..Default::default() };
+            let (clip, t5) = (vec![0.0; 768], vec![0.0; rows * 4096]);
+            let tensors: [(&str, &[usize], &[f32]); 2] =
+                [("clip_pooled", &[768], &clip), ("t5", &[rows, 4096], &t5)];
+            let notes = BTreeMap::from([("t5_tokens".to_owned(), "30".to_owned())]);
+            let written = record::write(&tensors, &notes, text_dtype == Dtype::F32).unwrap();
+            let said = record_bytes(&config, 30, 512);
+            assert!(said.abs_diff(written.len() as u64) < 256, "{said} {}", written.len());
+        }
+    }
+
+    #[test]
+    fn a_masked_caption_has_its_real_tokens_alone() {
+        let padded = Job::new(0, "a cup of coffee", 512, true);
+        let masked = Job::new(0, "a cup of coffee", 512, false);
+        assert_eq!((padded.t5.ids.len(), masked.t5.ids.len()), (512, padded.real));
+        assert_eq!(padded.t5.ids[..padded.real], masked.t5.ids);
+        // An empty caption is its end mark.
+        assert_eq!(Job::new(0, "", 512, false).t5.ids, [1]);
+    }
 }

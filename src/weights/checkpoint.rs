@@ -11,8 +11,9 @@ use memmap2::Mmap;
 use pytorch_reader::PytorchReader;
 
 use super::{
-    Dtype, WeightsError, archive,
+    Dtype, Encoded, WeightsError, archive,
     pickle::{self, Survey},
+    shards,
 };
 
 /// What a stored tensor is.
@@ -115,53 +116,48 @@ impl Checkpoint {
         }
     }
 
-    /// The tensor as f32. An fp8 tensor is multiplied by its scale (`X.scale_weight` or
-    /// `X.weight_scale` beside `X.weight`) where the file has one.
+    /// The tensor as f32, as [`Checkpoint::encoded`] decodes it.
     ///
     /// # Errors
     /// As [`Checkpoint::bytes`].
     pub fn f32(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        Ok(self.encoded(name)?.f32())
+    }
+
+    /// The tensor, to be decoded in parts. An fp8 tensor is multiplied by its scale (`X.scale_weight`
+    /// or `X.weight_scale` beside `X.weight`) where the file has one.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::bytes`].
+    pub fn encoded(&self, name: &str) -> Result<Encoded<'_>, WeightsError> {
         let bytes = self.bytes(name)?;
-        let Some(info) = self.info(name) else { return Ok(Vec::new()) };
-        let mut values = info.dtype.decode(&bytes);
-        if let (true, Some(stem)) = (info.dtype.is_f8(), name.strip_suffix(".weight")) {
+        let dtype = self.info(name).map_or(Dtype::U8, |info| info.dtype);
+        let mut scale = 1.0;
+        if let (true, Some(stem)) = (dtype.is_f8(), name.strip_suffix(".weight")) {
             for scale_name in [format!("{stem}.scale_weight"), format!("{stem}.weight_scale")] {
                 if self.info(&scale_name).is_some_and(|scale| scale.elements() == 1) {
-                    let scale = self.f32(&scale_name)?[0];
-                    values.iter_mut().for_each(|value| *value *= scale);
+                    scale *= self.f32(&scale_name)?[0];
                 }
             }
         }
-        Ok(values)
+        Ok(Encoded { bytes, dtype, scale })
     }
 
     fn add_shards(&mut self) -> Result<(), WeightsError> {
         let shards = Self::files(&self.path)?;
         if shards.is_empty() {
-            return Err(self.malformed("weight", "the folder has no .safetensors file".to_owned()));
+            return Err(self.malformed("weight", shards::none_in(&self.path)));
         }
         shards.iter().try_for_each(|shard| self.add_safetensors(shard))
     }
 
-    /// The files that hold the weights at `path`: itself or, of a folder, its `.safetensors` files,
-    /// sorted.
+    /// The files that hold the weights at `path`: itself or, of a folder, the shards that its index
+    /// names, and without an index its `.safetensors` files; sorted.
     ///
     /// # Errors
-    /// The folder cannot be read.
+    /// The folder or its index cannot be read, or a shard is missing.
     pub fn files(path: &Path) -> Result<Vec<PathBuf>, WeightsError> {
-        if !path.is_dir() {
-            return Ok(vec![path.to_owned()]);
-        }
-        let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(unreadable)? {
-            let file = entry.map_err(unreadable)?.path();
-            if file.extension().is_some_and(|extension| extension == "safetensors") {
-                files.push(file);
-            }
-        }
-        files.sort();
-        Ok(files)
+        if path.is_dir() { shards::of(path) } else { Ok(vec![path.to_owned()]) }
     }
 
     fn add_safetensors(&mut self, path: &Path) -> Result<(), WeightsError> {
@@ -200,7 +196,11 @@ impl Checkpoint {
                 return Err(wrong(format!("tensor `{name}` ends beyond the end of the file")));
             }
             let place = Place::Mapped { file: file.clone(), from, to };
-            self.tensors.insert(name, (TensorInfo { dtype, shape: info.shape.clone() }, place));
+            let info = TensorInfo { dtype, shape: info.shape.clone() };
+            if self.tensors.insert(name.clone(), (info, place)).is_some() {
+                // As when a folder has the same network twice, in two number formats.
+                return Err(wrong(format!("tensor `{name}` is in another file of the folder too")));
+            }
         }
         self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
         Ok(())

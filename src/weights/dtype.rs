@@ -1,6 +1,11 @@
 //! Element types of stored tensors and their decoding to f32.
 
-use half::{bf16, f16};
+use std::sync::LazyLock;
+
+use half::{
+    bf16, f16,
+    slice::{HalfBitsSliceExt, HalfFloatSliceExt},
+};
 
 /// The element type of a stored tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -104,29 +109,94 @@ impl Dtype {
     /// Decodes little-endian `bytes` of this type to f32. Integers beyond 2^24 and f64 are rounded.
     #[must_use]
     pub fn decode(self, bytes: &[u8]) -> Vec<f32> {
-        fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-            let (chunks, _) = bytes.as_chunks::<N>();
-            chunks.iter().map(|chunk| read(*chunk)).collect()
+        let mut values = vec![0.0; bytes.len() / self.size()];
+        self.decode_into(bytes, &mut values);
+        values
+    }
+
+    /// The same into `values`, as many as both have.
+    pub fn decode_into(self, bytes: &[u8], values: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], values: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+            for (value, chunk) in values.iter_mut().zip(bytes.as_chunks::<N>().0) {
+                *value = read(*chunk);
+            }
         }
         match self {
-            Self::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-            Self::F32 => each(bytes, f32::from_le_bytes),
-            Self::F16 => each(bytes, |b| f16::from_le_bytes(b).to_f32()),
-            Self::BF16 => each(bytes, |b| bf16::from_le_bytes(b).to_f32()),
-            Self::F8E4M3 => each(bytes, |[b]| f8_e4m3(b)),
-            // e5m2 is the upper half of an f16.
-            Self::F8E5M2 => each(bytes, |[b]| f16::from_bits(u16::from(b) << 8).to_f32()),
-            Self::I64 => each(bytes, |b| i64::from_le_bytes(b) as f32),
-            Self::I32 => each(bytes, |b| i32::from_le_bytes(b) as f32),
-            Self::I16 => each(bytes, |b| i16::from_le_bytes(b).into()),
-            Self::I8 => each(bytes, |b| i8::from_le_bytes(b).into()),
-            Self::U64 => each(bytes, |b| u64::from_le_bytes(b) as f32),
-            Self::U32 => each(bytes, |b| u32::from_le_bytes(b) as f32),
-            Self::U16 => each(bytes, |b| u16::from_le_bytes(b).into()),
-            Self::U8 | Self::Bool => each(bytes, |[b]| f32::from(b)),
+            Self::F64 => each(bytes, values, |b| f64::from_le_bytes(b) as f32),
+            Self::F32 => each(bytes, values, f32::from_le_bytes),
+            Self::F16 => f16_into(bytes, values),
+            Self::BF16 => each(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
+            Self::F8E4M3 => each(bytes, values, |[b]| F8_E4M3[usize::from(b)]),
+            Self::F8E5M2 => each(bytes, values, |[b]| F8_E5M2[usize::from(b)]),
+            Self::I64 => each(bytes, values, |b| i64::from_le_bytes(b) as f32),
+            Self::I32 => each(bytes, values, |b| i32::from_le_bytes(b) as f32),
+            Self::I16 => each(bytes, values, |b| i16::from_le_bytes(b).into()),
+            Self::I8 => each(bytes, values, |b| i8::from_le_bytes(b).into()),
+            Self::U64 => each(bytes, values, |b| u64::from_le_bytes(b) as f32),
+            Self::U32 => each(bytes, values, |b| u32::from_le_bytes(b) as f32),
+            Self::U16 => each(bytes, values, |b| u16::from_le_bytes(b).into()),
+            Self::U8 | Self::Bool => each(bytes, values, |[b]| f32::from(b)),
         }
     }
 }
+
+impl Dtype {
+    /// The values as little-endian bytes of this type, each rounded to the nearest; `None` for integers,
+    /// which no weights are stored as.
+    #[must_use]
+    pub fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
+        fn each<const N: usize>(values: &[f32], write: impl Fn(f32) -> [u8; N]) -> Vec<u8> {
+            values.iter().flat_map(|&value| write(value)).collect()
+        }
+        match self {
+            Self::F64 => Some(each(values, |x| f64::from(x).to_le_bytes())),
+            Self::F32 => Some(each(values, f32::to_le_bytes)),
+            Self::F16 => Some(each(values, |x| f16::from_f32(x).to_le_bytes())),
+            Self::BF16 => Some(each(values, |x| bf16::from_f32(x).to_le_bytes())),
+            Self::F8E4M3 => Some(each(values, |x| [nearest(&F8_E4M3, x, 0x7e)])),
+            Self::F8E5M2 => Some(each(values, |x| [nearest(&F8_E5M2, x, 0x7b)])),
+            _ => None,
+        }
+    }
+}
+
+/// The byte of an 8-bit float that is nearest to `x`, the even one of two; beyond the largest, that one.
+/// Without the sign, the values of the bytes from 0 to `largest` rise.
+fn nearest(values: &[f32; 256], x: f32, largest: u8) -> u8 {
+    let sign = if x.is_sign_negative() { 0x80 } else { 0 };
+    if x.is_nan() {
+        return sign | 0x7f;
+    }
+    let rising = &values[..=usize::from(largest)];
+    let above = rising.partition_point(|&value| value < x.abs()).min(usize::from(largest));
+    let below = above.saturating_sub(1);
+    let [low, high] = [x.abs() - rising[below], rising[above] - x.abs()];
+    let chosen =
+        if low < high || (low.total_cmp(&high).is_eq() && below % 2 == 0) { below } else { above };
+    sign | chosen as u8
+}
+
+/// The processor converts a slice of halves many at once, where it lies on whole elements.
+fn f16_into(bytes: &[u8], values: &mut [f32]) {
+    let count = values.len().min(bytes.len() / 2);
+    match bytemuck::try_cast_slice::<u8, u16>(&bytes[..2 * count]) {
+        Ok(bits) if cfg!(target_endian = "little") => {
+            bits.reinterpret_cast::<f16>().convert_to_f32_slice(&mut values[..count]);
+        }
+        _ => {
+            for (value, chunk) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *value = f16::from_le_bytes(*chunk).to_f32();
+            }
+        }
+    }
+}
+
+/// The values of all bytes.
+static F8_E4M3: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| f8_e4m3(byte as u8)));
+/// The values of all bytes: e5m2 is the upper half of an f16.
+static F8_E5M2: LazyLock<[f32; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| f16::from_bits((byte as u16) << 8).to_f32()));
 
 /// `float8_e4m3fn`: bias 7, no infinities, only `S.1111.111` is NaN.
 fn f8_e4m3(byte: u8) -> f32 {
@@ -152,5 +222,36 @@ mod tests {
         );
         assert!(Dtype::F8E4M3.decode(&[0x7f])[0].is_nan());
         assert_eq!(Dtype::F8E5M2.decode(&[0x3c, 0x7b]), [1.0, 57344.0]);
+    }
+
+    #[test]
+    fn what_is_encoded_is_the_nearest_value_of_the_format() {
+        let every = (0..=255).filter(|byte| byte & 0x7f != 0x7f).collect::<Vec<u8>>();
+        let values = Dtype::F8E4M3.decode(&every);
+        assert_eq!(Dtype::F8E4M3.encode(&values).unwrap(), every);
+        // Between 1 and 1.125 the even one is 1; beyond the largest there is none.
+        let between = [1.0625, 1.07, -1.19, 1e9, f32::NAN];
+        assert_eq!(Dtype::F8E4M3.encode(&between).unwrap(), [0x38, 0x39, 0xba, 0x7e, 0x7f]);
+        let finite = (0..=0x7b).collect::<Vec<u8>>();
+        let values = Dtype::F8E5M2.decode(&finite);
+        assert_eq!(Dtype::F8E5M2.encode(&values).unwrap(), finite);
+        for dtype in [Dtype::F64, Dtype::F32, Dtype::F16, Dtype::BF16] {
+            let bytes = dtype.encode(&[-1.5, 0.25]).unwrap();
+            assert_eq!(dtype.decode(&bytes), [-1.5, 0.25]);
+        }
+        assert_eq!(Dtype::I8.encode(&[1.0]), None);
+    }
+
+    #[test]
+    fn halves_are_decoded_wherever_they_lie() {
+        let values: Vec<f32> = (-40..40).map(|i| i as f32 / 8.0).collect();
+        let mut bytes = vec![0];
+        bytes.extend(values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
+        // One of the two places is not on a whole element.
+        assert_eq!(Dtype::F16.decode(&bytes[1..]), values);
+        assert_eq!(Dtype::F16.decode(&bytes[1..].to_vec()), values);
+        let mut some = [0.0; 3];
+        Dtype::F16.decode_into(&bytes[1..], &mut some);
+        assert_eq!(some, values[..3]);
     }
 }

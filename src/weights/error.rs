@@ -1,8 +1,10 @@
 //! What can be wrong with a weight file.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use miette::Diagnostic;
+
+use super::audit;
 
 /// One tensor that is not as the network needs it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,18 +22,6 @@ pub enum Problem {
     },
     /// The network has no use for this tensor.
     Extra(String),
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(name) => write!(f, "missing    {name}"),
-            Self::Shape { name, expected, found } => {
-                write!(f, "misshapen  {name}: expected {expected:?}, found {found:?}")
-            }
-            Self::Extra(name) => write!(f, "not used   {name}"),
-        }
-    }
 }
 
 /// Why a weight file cannot be used.
@@ -59,6 +49,17 @@ pub enum WeightsError {
         format: &'static str,
         /// What is wrong, in words.
         reason: String,
+    },
+    /// The file is of another network, or of this one in a form that is not read.
+    #[error("{} holds {found}", path.display())]
+    #[diagnostic(code(fluxpipe::weights::other), help("{help}"))]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// What it holds, in words.
+        found: String,
+        /// What to do.
+        help: String,
     },
     /// The tensors are not those of the network.
     #[error("{path} does not hold a {network}: {}", listing(problems))]
@@ -88,16 +89,17 @@ fn advice(format: &str) -> &'static str {
 }
 
 fn listing(problems: &[Problem]) -> String {
-    const SHOWN: usize = 12;
+    const SHOWN: usize = 16;
     let mut text = match problems.len() {
         1 => "1 tensor does not fit".to_owned(),
         count => format!("{count} tensors do not fit"),
     };
-    for problem in problems.iter().take(SHOWN) {
-        text += &format!("\n  {problem}");
+    let rows = audit::rows(problems);
+    for row in rows.iter().take(SHOWN) {
+        text += &format!("\n  {row}");
     }
-    if problems.len() > SHOWN {
-        text += &format!("\n  … and {} more", problems.len() - SHOWN);
+    if rows.len() > SHOWN {
+        text += &format!("\n  … and {} more such lines", rows.len() - SHOWN);
     }
     text
 }

@@ -11,7 +11,7 @@ use burn::{
     tensor::{DType, Device, FloatDType, Tensor, TensorData},
 };
 
-use super::{Checkpoint, Dtype, Problem, TensorInfo, WeightsError};
+use super::{Checkpoint, Dtype, Encoded, Problem, TensorInfo, WeightsError};
 
 /// A place in a checkpoint, such as `double_blocks.0.img_attn`, from which tensors are taken.
 pub struct Loader<'a> {
@@ -114,6 +114,44 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// Takes the matrix `name` undecoded, where tensors are f32: for a network that lays it out in its own
+    /// way. `None` if they are of another type, or if it is missing or misshapen, which is then noted:
+    /// [`Loader::tensor`] goes on in each case.
+    #[must_use]
+    pub fn encoded(&self, name: &str, shape: [usize; 2]) -> Option<Encoded<'a>> {
+        if self.shared.dtype != FloatDType::F32 {
+            return None;
+        }
+        let full = format!("{}{name}", self.prefix);
+        let info = self.shared.checkpoint.info(&full)?;
+        if info.shape != shape {
+            return None;
+        }
+        self.shared.used.borrow_mut().insert(full.clone());
+        self.kept(self.shared.checkpoint.encoded(&full))
+    }
+
+    /// Takes some rows of the table `name` `[rows, width]`, in the order given, and reads no others: a
+    /// table of a large vocabulary is never held. Rows beyond its end are zeros.
+    #[must_use]
+    pub fn rows(&self, name: &str, shape: [usize; 2], rows: &[u32]) -> Tensor<2> {
+        let full = format!("{}{name}", self.prefix);
+        let [count, width] = shape;
+        let target = (&self.shared.device, DType::F32);
+        let mut values = vec![0.0; rows.len() * width];
+        let table = self.audited(&full, &shape);
+        let table = table.and_then(|_| self.kept(self.shared.checkpoint.encoded(&full)));
+        if let Some(table) = table {
+            for (values, &row) in values.chunks_exact_mut(width.max(1)).zip(rows) {
+                if (row as usize) < count {
+                    table.decode(row as usize * width, values);
+                }
+            }
+        }
+        let data = TensorData::new(values, [rows.len(), width]);
+        Tensor::<2>::from_data(data, target).cast(self.shared.dtype)
+    }
+
     /// Takes the tensor `name` as a parameter of a module.
     #[must_use]
     pub fn param<const D: usize>(&self, name: &str, shape: [usize; D]) -> Param<Tensor<D>> {
@@ -150,10 +188,10 @@ impl<'a> Loader<'a> {
         let mut problems = self.shared.problems.borrow().clone();
         let used = self.shared.used.borrow();
         for name in self.shared.checkpoint.names() {
-            let scale = name.ends_with(".scale_weight")
-                || name.ends_with(".weight_scale")
-                || name.ends_with("scaled_fp8");
-            if name.starts_with(&self.shared.root) && !used.contains(name) && !scale {
+            if name.starts_with(&self.shared.root)
+                && !used.contains(name)
+                && !goes_with_scales(name)
+            {
                 problems.push(Problem::Extra(name.to_owned()));
             }
         }
@@ -200,12 +238,26 @@ impl<'a> Loader<'a> {
         } else {
             checkpoint.f32(full).map(|values| TensorData::new(values, shape.to_vec()))
         };
-        match data {
-            Ok(data) => Some(data),
+        self.kept(data)
+    }
+
+    /// Keeps the first failure for [`Loader::finish`].
+    fn kept<T>(&self, read: Result<T, WeightsError>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
             Err(error) => {
                 self.shared.failure.borrow_mut().get_or_insert(error);
                 None
             }
         }
     }
+}
+
+/// Tensors of files with scaled 8-bit weights that are none of the network's: the scales, which
+/// [`Checkpoint::encoded`] multiplies by; the mark that there are some; and the scales of inputs, which
+/// are for products in 8 bits and have no use where inputs stay as they are.
+fn goes_with_scales(name: &str) -> bool {
+    const ENDS: [&str; 5] =
+        [".scale_weight", ".weight_scale", "scaled_fp8", ".scale_input", ".input_scale"];
+    ENDS.iter().any(|end| name.ends_with(end))
 }

@@ -5,18 +5,22 @@
 //! streaming. Does not know what any tensor means.
 
 mod archive;
+mod audit;
 mod checkpoint;
 mod dtype;
+mod encoded;
 mod error;
 mod loader;
 mod npz;
 mod pickle;
 #[cfg(test)]
 mod pth_tests;
+mod shards;
 mod writer;
 
 pub use checkpoint::{Checkpoint, TensorInfo};
 pub use dtype::Dtype;
+pub use encoded::Encoded;
 pub use error::{Problem, WeightsError};
 pub use loader::Loader;
 pub use npz::{Array, Npz};

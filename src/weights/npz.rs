@@ -38,6 +38,12 @@ impl Npz {
         Ok(Self(arrays))
     }
 
+    /// These arrays, as if they had been read.
+    #[cfg(test)]
+    pub(crate) fn of(arrays: impl Iterator<Item = (String, Array)>) -> Self {
+        Self(arrays.collect())
+    }
+
     /// The array of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Array> {

@@ -1,12 +1,13 @@
 //! How long the networks take on this machine, with random weights of full size.
 //!
-//! `cargo bench --bench speed -- label`, `-- ae` and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
+//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
 //! graph and times the same work in the public Python packages. Each figure is the median of some runs
 //! after one that is not counted. `docs/benchmarks.md` says how to read them.
 
 mod ae;
 mod label;
 mod tagger;
+mod texts;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["label"] => label::run(),
+        ["t5"] => texts::t5(),
+        ["clip"] => texts::clip(),
         ["ae"] => ae::run(),
         ["ae", levels, side] => match (levels.parse(), side.parse()) {
             (Ok(levels), Ok(side)) => ae::bands(levels, side),
@@ -24,7 +27,9 @@ fn main() -> ExitCode {
         },
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
-            eprintln!("cargo bench --bench speed -- label | ae [LEVELS SIDE] | tagger GRAPH.onnx");
+            eprintln!(
+                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | tagger GRAPH.onnx"
+            );
             return ExitCode::from(2);
         }
     }

@@ -1,12 +1,14 @@
 """Times the same networks in the public Python packages, for docs/benchmarks.md.
 
-`python tests/bench/peers.py ae` times the autoencoder alone, in torch.
-
     pip install torch==2.8.0 transformers==4.54.1 onnx onnxruntime
     python tests/bench/peers.py GRAPH.onnx
+    python tests/bench/peers.py t5
+    python tests/bench/peers.py clip
+    python tests/bench/peers.py ae
 
-writes the tagger graph that `cargo bench --bench speed -- tagger GRAPH.onnx`
-reads, and prints one line per measurement: the median of five runs after one
+The first writes the tagger graph that `cargo bench --bench speed -- tagger GRAPH.onnx`
+reads, and times it and the captioner; the others time the text encoders and the autoencoder. Each
+prints one line per measurement: the median of five runs after one
 that is not counted. Weights are random and of the published sizes; the number
 of new tokens is forced, so that they do not matter.
 """
@@ -101,6 +103,28 @@ def tagger(path):
         timed(f"tagger, batch {batch} (torch)", lambda: model(pictures))
 
 
+def t5():
+    from transformers import T5Config, T5EncoderModel
+
+    config = T5Config(d_model=4096, d_ff=10240, d_kv=64, num_heads=64, num_layers=1,
+                      feed_forward_proj="gated-gelu", vocab_size=32128)
+    model = T5EncoderModel(config).eval()
+    for texts in (1, 4):
+        ids = torch.randint(0, 32000, (texts, 512))
+        timed(f"T5-XXL layer, {texts} x 512 tokens (transformers)", lambda: model(input_ids=ids))
+
+
+def clip():
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+                            num_attention_heads=12, hidden_act="quick_gelu")
+    model = CLIPTextModel(config).eval()
+    for texts in (1, 8):
+        ids = torch.randint(0, 49000, (texts, 77))
+        timed(f"CLIP-L, {texts} x 77 tokens (transformers)", lambda: model(input_ids=ids))
+
+
 class Residual(nn.Module):
     def __init__(self, width, to):
         super().__init__()
@@ -182,7 +206,11 @@ if __name__ == "__main__":
     torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     with torch.no_grad():
-        if sys.argv[1] == "ae":
+        if sys.argv[1] == "t5":
+            t5()
+        elif sys.argv[1] == "clip":
+            clip()
+        elif sys.argv[1] == "ae":
             ae()
         else:
             tagger(sys.argv[1])

@@ -2,8 +2,10 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 9] =
-    ["init", "check", "plan", "run", "why", "graph", "inspect", "doctor", "demo"];
+const COMMANDS: [&str; 11] = [
+    "init", "check", "plan", "captions", "run", "why", "graph", "inspect", "doctor", "demo",
+    "bench",
+];
 
 #[test]
 fn help_texts() {

@@ -20,7 +20,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "stages",
         &["base", "manifest", "device", "weights", "dataset", "models", "train", "pipeline"],
     ),
-    ("report", &["base", "manifest", "device", "weights", "pipeline"]),
+    ("report", &["base", "manifest", "device", "weights", "pipeline", "stages"]),
     (
         "cli",
         &[

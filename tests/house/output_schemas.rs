@@ -1,13 +1,19 @@
-//! The schemas of what `plan --json` and `run --json` print are those of the types that are printed.
+//! The schemas of what `plan --json`, `run --json` and `captions --json` print are those of the types that are printed.
 //! `UPDATE_SCHEMAS=1 cargo test --release --test house` writes them anew.
 
 use std::{fs, path::Path};
 
-use fluxpipe::report::{EVENT_SCHEMA, PLAN_SCHEMA, event_schema, plan_schema};
+use fluxpipe::report::{
+    CAPTIONS_SCHEMA, EVENT_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema, plan_schema,
+};
 
 #[test]
-fn schemas_of_plan_and_events_are_up_to_date() {
-    for (name, schema) in [(PLAN_SCHEMA, plan_schema()), (EVENT_SCHEMA, event_schema())] {
+fn schemas_of_what_is_printed_are_up_to_date() {
+    for (name, schema) in [
+        (PLAN_SCHEMA, plan_schema()),
+        (EVENT_SCHEMA, event_schema()),
+        (CAPTIONS_SCHEMA, captions_schema()),
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {

@@ -6,7 +6,7 @@ use fluxpipe::{
     models::{
         autoencoder::{Decoder, Encoder, to_latent},
         clip::{Activation, ClipConfig, ClipText},
-        t5::{T5Batch, T5Stream, bucket},
+        t5::{T5Stream, T5Text, bucket},
     },
     weights::{Checkpoint, Loader},
 };
@@ -38,6 +38,23 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 fn t5_stream<'a>(pack: &Pack, loader: Loader<'a>) -> T5Stream<'a> {
     let vocabulary = pack.manifest["config"]["vocab_size"].as_u64().expect("vocab_size");
     T5Stream::with_vocabulary(loader, usize::try_from(vocabulary).unwrap()).unwrap()
+}
+
+fn clip_of(pack: &Pack, loader: &Loader<'_>) -> ClipText {
+    let size = |name: &str| pack.manifest["config"][name].as_u64().map(usize::try_from);
+    let config = ClipConfig {
+        heads: size("num_attention_heads").unwrap().unwrap(),
+        vocabulary: size("vocab_size").unwrap().unwrap(),
+        ..ClipConfig::detect(loader)
+    };
+    ClipText::load(loader, config).unwrap()
+}
+
+/// Texts with these ids, of which the first `attend` are attended to.
+fn texts(ids: Vec<Vec<u32>>, attend: Option<Vec<usize>>) -> Vec<T5Text> {
+    let attend = |row| attend.as_ref().map(|attend| attend[row]);
+    let text = |(row, ids)| T5Text { ids, attend: attend(row) };
+    ids.into_iter().enumerate().map(text).collect()
 }
 
 /// What the decoder's pictures may differ by. A pack without this bound judges the encoder alone, and
@@ -181,24 +198,90 @@ fn t5_gives_the_reference_s_states_with_and_without_mask() {
         let weights = pack.tensors("weights.safetensors");
         let t5 = t5_stream(&pack, loader(&weights));
         let tolerance = &pack.manifest["tolerance"]["output"];
-        // All cases in one set, so that lengths and masks of one batch cannot leak into another.
-        let mut batches = Vec::new();
+        // All cases in one set, so that lengths and masks of one text cannot leak into another.
+        let mut set = Vec::new();
         let mut expected = Vec::new();
         for case in cases(&pack) {
             let file = pack.tensors(&format!("{case}.safetensors"));
             let attend = leading(&ids(&file, "attention_mask"));
             for (name, attend) in [("output", None), ("output_masked", Some(attend))] {
-                batches.push(T5Batch { ids: ids(&file, "input_ids"), attend });
-                expected.push((format!("{case} {name}"), file.f32(name).unwrap()));
+                let some = texts(ids(&file, "input_ids"), attend);
+                expected.push((format!("{case} {name}"), some.len(), file.f32(name).unwrap()));
+                set.extend(some);
             }
         }
         let mut layers = Vec::new();
-        let found = t5.encode(&batches, |behind, all| layers.push((behind, all))).unwrap();
+        let note = |behind, all| {
+            layers.push((behind, all));
+            true
+        };
+        let found = t5.encode(&set, note).unwrap().unwrap();
         let all = pack.manifest["config"]["num_layers"].as_u64().unwrap();
         let all = usize::try_from(all).unwrap();
+        assert!(t5.encode(&set, |behind, _| behind < 1).unwrap().is_none(), "it was told to stop");
         assert_eq!(layers, (1..=all).map(|behind| (behind, all)).collect::<Vec<_>>());
-        for (found, (what, expected)) in found.into_iter().zip(expected) {
-            assert_within(&what, &values(found), &expected, tolerance);
+        let mut found = found.into_iter();
+        for (what, rows, expected) in expected {
+            let found = found.by_ref().take(rows).flat_map(values).collect::<Vec<_>>();
+            assert_within(&what, &found, &expected, tolerance);
+        }
+    }
+}
+
+/// Padding that nobody attends to changes nothing of the other rows, so a masked text need not be padded:
+/// what the cache stores of it.
+#[test]
+fn t5_gives_a_masked_text_without_its_padding_the_same_states() {
+    for pack in Pack::of_kind("t5_tiny") {
+        let weights = pack.tensors("weights.safetensors");
+        let t5 = t5_stream(&pack, loader(&weights));
+        for case in cases(&pack) {
+            let file = pack.tensors(&format!("{case}.safetensors"));
+            let attend = leading(&ids(&file, "attention_mask"));
+            let cut = ids(&file, "input_ids").into_iter().zip(&attend);
+            let cut = cut.map(|(ids, &real)| T5Text { ids: ids[..real].to_vec(), attend: None });
+            let found = t5.encode(&cut.collect::<Vec<_>>(), |_, _| true).unwrap().unwrap();
+            let expected = file.f32("output_masked").unwrap();
+            let rows = expected.chunks(expected.len() / attend.len());
+            for (found, rows) in found.into_iter().zip(rows) {
+                let found = values(found);
+                let tolerance = &pack.manifest["tolerance"]["output"];
+                assert_within(&format!("{case} cut"), &found, &rows[..found.len()], tolerance);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoding_does_not_depend_on_what_is_encoded_beside_it() {
+    for pack in Pack::of_kind("t5_tiny") {
+        let weights = pack.tensors("weights.safetensors");
+        let t5 = t5_stream(&pack, loader(&weights));
+        let text = |length: usize, attend| {
+            let ids = (0..length).map(|at| (at * 7 % 50) as u32).collect();
+            T5Text { ids, attend }
+        };
+        // Lengths on both sides of all that products and attention have another way for.
+        let set = [1, 2, 5, 19, 33, 65, 130, 512, 700].map(|length| text(length, None));
+        let set = set.into_iter().chain([text(77, Some(30)), text(77, None), text(77, None)]);
+        let set = set.collect::<Vec<_>>();
+        let together = t5.encode(&set, |_, _| true).unwrap().unwrap();
+        for (text, together) in set.iter().zip(together) {
+            let alone =
+                t5.encode(std::slice::from_ref(text), |_, _| true).unwrap().unwrap().remove(0);
+            alone.into_data().assert_eq(&together.into_data(), true);
+        }
+    }
+    for pack in Pack::of_kind("clip_l_tiny") {
+        let weights = pack.tensors("weights.safetensors");
+        let clip = clip_of(&pack, &loader(&weights));
+        let rows = ids(&pack.tensors("quick_gelu.safetensors"), "input_ids");
+        let rows = rows.iter().cycle().take(5).cloned().collect::<Vec<_>>();
+        let together = clip.forward(&rows).pooled;
+        for (index, row) in rows.into_iter().enumerate() {
+            let alone = clip.forward(&[row]).pooled;
+            let together = together.clone().narrow(0, index, 1);
+            alone.into_data().assert_eq(&together.into_data(), true);
         }
     }
 }
@@ -209,10 +292,10 @@ fn t5_reads_fp8_weights() {
         let weights = pack.tensors("weights_fp8.safetensors");
         let t5 = t5_stream(&pack, loader(&weights));
         let file = pack.tensors("fp8.safetensors");
-        let batch = T5Batch { ids: ids(&file, "input_ids"), attend: None };
-        let found = t5.encode(&[batch], |_, _| {}).unwrap().remove(0);
+        let found = t5.encode(&texts(ids(&file, "input_ids"), None), |_, _| true).unwrap().unwrap();
+        let found = found.into_iter().flat_map(values).collect::<Vec<_>>();
         let tolerance = &pack.manifest["tolerance"]["output"];
-        assert_within("fp8", &values(found), &file.f32("output").unwrap(), tolerance);
+        assert_within("fp8", &found, &file.f32("output").unwrap(), tolerance);
     }
 }
 
@@ -277,15 +360,7 @@ fn encoders_run_in_bf16() {
     }
     for pack in Pack::of_kind("clip_l_tiny") {
         let weights = pack.tensors("weights.safetensors");
-        let loader = half_loader(&weights);
-        let heads = pack.manifest["config"]["num_attention_heads"].as_u64().unwrap();
-        let vocabulary = pack.manifest["config"]["vocab_size"].as_u64().unwrap();
-        let config = ClipConfig {
-            heads: usize::try_from(heads).unwrap(),
-            vocabulary: usize::try_from(vocabulary).unwrap(),
-            ..ClipConfig::detect(&loader)
-        };
-        let clip = ClipText::load(&loader, config).unwrap();
+        let clip = clip_of(&pack, &half_loader(&weights));
         let file = pack.tensors("quick_gelu.safetensors");
         let found = clip.forward(&ids(&file, "input_ids")).pooled.cast(FloatDType::F32);
         within("CLIP", values(found), &file.f32("pooled").unwrap());
@@ -296,9 +371,10 @@ fn encoders_run_in_bf16() {
         for case in cases(&pack).take(1) {
             let file = pack.tensors(&format!("{case}.safetensors"));
             let attend = Some(leading(&ids(&file, "attention_mask")));
-            let batch = T5Batch { ids: ids(&file, "input_ids"), attend };
-            let found = t5.encode(&[batch], |_, _| {}).unwrap().remove(0).cast(FloatDType::F32);
-            within("T5", values(found), &file.f32("output_masked").unwrap());
+            let found =
+                t5.encode(&texts(ids(&file, "input_ids"), attend), |_, _| true).unwrap().unwrap();
+            let found = found.into_iter().flat_map(|x| values(x.cast(FloatDType::F32))).collect();
+            within("T5", found, &file.f32("output_masked").unwrap());
         }
     }
 }

@@ -12,6 +12,7 @@ mod parity {
     mod blip;
     mod blip_files;
     mod buckets;
+    mod captions;
     mod encoders;
     mod flow;
     mod flux;

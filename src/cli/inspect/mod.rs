@@ -2,7 +2,6 @@
 //! makes of inputs.
 
 mod execute;
-pub(super) mod network;
 mod picture;
 
 use std::{
@@ -14,6 +13,7 @@ use super::{CliError, Exit, Outcome};
 use crate::{
     base::clock::Stopwatch,
     models::{
+        identity::{self, Network},
         onnx::{Graph, Port, ops},
         tagger::{TagTable, Tagger},
     },
@@ -106,7 +106,8 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         return describe_graph(&graph);
     }
     let checkpoint = Checkpoint::open(path)?;
-    let network = network::recognise(&checkpoint);
+    let mut networks = identity::networks(&checkpoint).into_iter();
+    let network = networks.next();
     let mut tensors = Vec::new();
     let mut dtypes = BTreeMap::new();
     let mut parameters = 0;
@@ -124,6 +125,8 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     // Stable, so equal sizes stay in the order of their names.
     tensors.sort_by_key(|tensor| std::cmp::Reverse(tensor.bytes));
     tensors.truncate(BIGGEST);
+    let scaled = |name: &str| name.ends_with(".scale_weight") || name.ends_with(".weight_scale");
+    let scaled = dtypes.keys().any(|name| name.starts_with("F8")) && checkpoint.names().any(scaled);
     let network = network.map_or((None, None, None), |n| (Some(n.name), Some(n.size), n.names));
     Ok(WeightFile {
         path: path.to_owned(),
@@ -132,16 +135,23 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         network: network.0,
         size: network.1,
         names: network.2,
+        others: networks.map(other).collect(),
         dtypes,
         parameters,
         biggest: tensors,
         operators: BTreeMap::new(),
         opset: None,
-        note: None,
+        note: scaled.then(|| "each 8-bit weight has a scale, by which it is multiplied".to_owned()),
         unsupported: Vec::new(),
         ports: Vec::new(),
         metadata: checkpoint.metadata().clone(),
     })
+}
+
+/// A further network of the file, in a line.
+fn other(network: Network) -> String {
+    let names = network.names.map_or_else(String::new, |names| format!("; {names}"));
+    format!("{}: {}{names}", network.name, network.size)
 }
 
 /// Element type and sizes of an input or output, an open one by its name: `float [batch, any, 3]`.
@@ -177,6 +187,7 @@ fn describe_graph(path: &Path) -> miette::Result<WeightFile> {
         }),
         size: None,
         names: None,
+        others: Vec::new(),
         dtypes: BTreeMap::new(),
         parameters: 0,
         biggest: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{FloatDType, Tensor, activation};
 use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{
     host::{self, Host},
     product::{Product, Strided, Target},
-    rows::exponentials,
+    rows::{biased, exponentials},
 };
 
 /// Queries that are worked on together: with 800 keys their scores take less than half of a core's own cache.
@@ -90,7 +90,8 @@ fn block_of(length: usize) -> usize {
     if blocks == 1 { length } else { length.div_ceil(blocks.next_multiple_of(4)) }
 }
 
-/// The same in Burn's operators. Written out, because fused kernels multiply in half precision.
+/// The same in Burn's operators. Written out, because fused kernels multiply in half precision. Scores
+/// are f32 from the product on, whatever the type: half precision has too few bits for their sums.
 fn plain<const D: usize>(
     q: Tensor<D>,
     k: Tensor<D>,
@@ -98,12 +99,13 @@ fn plain<const D: usize>(
     bias: Option<Tensor<D>>,
     scale: f64,
 ) -> Tensor<D> {
-    let scores = q.matmul(k.swap_dims(D - 2, D - 1)) * scale;
+    let dtype = FloatDType::from(v.dtype());
+    let scores = q.matmul(k.swap_dims(D - 2, D - 1)).cast(FloatDType::F32) * scale;
     let scores = match bias {
-        Some(bias) => scores + bias,
+        Some(bias) => scores + bias.cast(FloatDType::F32),
         None => scores,
     };
-    activation::softmax(scores, D - 1).matmul(v)
+    activation::softmax(scores, D - 1).cast(dtype).matmul(v)
 }
 
 /// `[..., heads, N, width]`, wherever its elements lie.
@@ -177,10 +179,14 @@ impl Attention<'_> {
             // A bias is added to scores that are scaled already; without one, the exponent scales.
             let mut scale = self.scale;
             if let Some(bias) = bias {
-                let start = row as isize * bias.row;
-                for (key, score) in (0..).zip(scores.iter_mut()) {
-                    let bias = bias.values[(start + key * bias.column) as usize];
-                    *score = *score * self.scale + bias;
+                if bias.column == 1 {
+                    biased(scores, self.scale, bias.row_of(row, seen));
+                } else {
+                    let start = row as isize * bias.row;
+                    for (key, score) in (0..).zip(scores.iter_mut()) {
+                        let bias = bias.values[(start + key * bias.column) as usize];
+                        *score = *score * self.scale + bias;
+                    }
                 }
                 scale = 1.0;
             }

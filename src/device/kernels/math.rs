@@ -61,10 +61,32 @@ pub(super) fn gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     simd.mul_f32s(simd.mul_f32s(simd.splat_f32s(0.5), x), twice)
 }
 
-/// `x · sigmoid(x)`.
+/// `x / (1 + e⁻ʸ)`: `x` times the logistic function of `y`.
+#[inline(always)]
+fn logistic_times<S: Simd>(simd: S, x: S::f32s, y: S::f32s) -> S::f32s {
+    // Beyond 88 the power overflows; there the quotient is nothing beside any sum it goes into.
+    let power = exp(simd, simd.min_f32s(simd.neg_f32s(y), simd.splat_f32s(88.0)));
+    simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), power))
+}
+
+/// `x · σ(1.702 x)`, the approximation that CLIP was trained with.
+#[inline(always)]
+pub(super) fn quick_gelu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    logistic_times(simd, x, simd.mul_f32s(x, simd.splat_f32s(1.702)))
+}
+
+/// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, by `½ (1 + tanh u) = σ(2u)`.
+#[inline(always)]
+pub(super) fn gelu_tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let slope = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+    let square = simd.mul_f32s(x, x);
+    let factor =
+        simd.mul_add_e_f32s(square, simd.splat_f32s(0.044_715 * slope), simd.splat_f32s(slope));
+    logistic_times(simd, x, simd.mul_f32s(x, factor))
+}
+
+/// `x · σ(x)`.
 #[inline(always)]
 pub(super) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
-    // Beyond 88 the exponential would not be one; there `x / eˣ` is next to nothing anyway.
-    let power = exp(simd, simd.min_f32s(simd.neg_f32s(x), simd.splat_f32s(88.0)));
-    simd.div_f32s(x, simd.add_f32s(simd.splat_f32s(1.0), power))
+    logistic_times(simd, x, x)
 }

@@ -18,6 +18,7 @@ mod convolution;
 mod convolution_tests;
 mod groups;
 mod host;
+mod layout;
 mod math;
 mod product;
 mod rows;
@@ -27,8 +28,9 @@ mod tests;
 pub use attention::attention;
 pub use convolution::{Convolution, Prepare, by_taps};
 pub use groups::{ChannelAffine, GroupMoments};
-pub use product::{by_columns, linear, linear_onto};
-pub use rows::{gelu, layer_norm, softmax};
+pub use layout::{by_columns, by_columns_from};
+pub use product::{linear, linear_onto};
+pub use rows::{gated_gelu, gelu, layer_norm, rms_norm, softmax};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,4 +40,6 @@ pub enum Activation {
     None,
     /// `x · Φ(x)`, with the error function.
     Gelu,
+    /// `x · σ(1.702 x)`: what CLIP was trained with.
+    QuickGelu,
 }

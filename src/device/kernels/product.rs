@@ -20,7 +20,7 @@ const TASK: usize = 16 * 1024;
 ///
 /// How the weight lies decides how it is multiplied. Row by row, as checkpoints have it, each weight is
 /// read once for every four rows of `x`: right for few rows, where reading the weights is what takes the
-/// time, and a blocked product would first copy all of them. Laid out [`by_columns`] the product is
+/// time, and a blocked product would first copy all of them. Laid out [`by_columns`](super::by_columns) the product is
 /// blocked: right for many rows. Either way the numbers of a row are the same whatever other rows there
 /// are; of a blocked product that holds from some 20 rows on, below which `gemm` takes other ways.
 #[must_use]
@@ -35,6 +35,7 @@ pub fn linear<const D: usize>(
         return match then {
             Activation::None => y,
             Activation::Gelu => activation::gelu(y),
+            Activation::QuickGelu => y.clone() * activation::sigmoid(y * 1.702),
         };
     };
     let mut shape = x.dims();
@@ -193,6 +194,7 @@ fn active<S: Simd>(simd: S, x: S::f32s, then: Activation) -> S::f32s {
     match then {
         Activation::None => x,
         Activation::Gelu => math::gelu(simd, x),
+        Activation::QuickGelu => math::quick_gelu(simd, x),
     }
 }
 
@@ -362,24 +364,4 @@ impl Product<'_> {
             );
         }
     }
-}
-
-/// A weight `[out, in]` laid out by columns: products of many rows read it so a third quicker, since the
-/// rows of a wide layer lie at distances that fall on the same lines of the cache. Products of few rows
-/// want it as it is.
-#[must_use]
-pub fn by_columns(weight: Tensor<2>) -> Tensor<2> {
-    let Some(array) = Host::of(&weight) else { return weight };
-    let [out, width] = weight.dims();
-    let array = array.dense();
-    let rows = array.slice();
-    let mut columns = vec![0.0; out * width];
-    columns.par_chunks_mut((16 * out).max(1)).enumerate().for_each(|(block, columns)| {
-        for (row, values) in rows.chunks_exact(width).enumerate() {
-            for (column, &value) in values[block * 16..].iter().take(16).enumerate() {
-                columns[column * out + row] = value;
-            }
-        }
-    });
-    host::tensor(columns, [width, out]).transpose()
 }

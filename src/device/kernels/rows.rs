@@ -1,6 +1,8 @@
 //! Functions of each row of an array by itself.
 
-use burn::tensor::{Tensor, activation, module};
+use std::mem::MaybeUninit;
+
+use burn::tensor::{FloatDType, Tensor, activation, module};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -33,6 +35,46 @@ pub fn layer_norm<const D: usize>(
     by_rows(&mut values, shape[D - 1], |rows| {
         Arch::new().dispatch(Normalise { rows, scale, shift, epsilon: epsilon as f32 });
     });
+    host::tensor(values, shape)
+}
+
+/// Divides each row by the root of its mean square and scales it: `x / √(mean(x²) + ε) · w`. In f32,
+/// whatever the type, up to the scaling.
+#[must_use]
+pub fn rms_norm<const D: usize>(x: Tensor<D>, weight: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let (Some(array), Some(scale)) = (Host::of(&x), Host::of(&weight)) else {
+        let dtype = FloatDType::from(x.dtype());
+        let x = x.cast(FloatDType::F32);
+        let factor = (x.clone().square().mean_dim(D - 1) + epsilon).sqrt().recip();
+        return (x * factor).cast(dtype) * weight.unsqueeze::<D>();
+    };
+    let (array, scale) = (array.dense(), scale.dense());
+    let (input, scale) = (array.slice(), scale.slice());
+    let rows = (TASK / scale.len().max(1)).max(1) * scale.len().max(1);
+    let fill = |values: &mut [MaybeUninit<f32>]| {
+        values.par_chunks_mut(rows).zip(input.par_chunks(rows)).for_each(|(out, x)| {
+            Arch::new().dispatch(RootMeanSquare { x, scale, epsilon: epsilon as f32, out });
+        });
+    };
+    // SAFETY: rows of the width of `scale` are all of the input, and each is written.
+    let values = unsafe { host::filled(input.len(), fill) };
+    host::tensor(values, x.dims())
+}
+
+/// `gelu(gate) · x` of each element, with the approximation by `tanh`: what stands between the linear
+/// layers of a gated network.
+#[must_use]
+pub fn gated_gelu<const D: usize>(gate: Tensor<D>, x: Tensor<D>) -> Tensor<D> {
+    let (Some(array), Some(other)) = (Host::of(&gate), Host::of(&x)) else {
+        return activation::gelu_approximate(gate) * x;
+    };
+    let shape = gate.dims();
+    assert_eq!(shape, x.dims(), "a gate and what it gates are of one shape");
+    drop(gate);
+    let other = other.dense();
+    let mut values = array.into_buffer();
+    let parts = values.par_chunks_mut(TASK).zip(other.slice().par_chunks(TASK));
+    parts.for_each(|(values, x)| Arch::new().dispatch(GatedGelu { values, x }));
     host::tensor(values, shape)
 }
 
@@ -126,6 +168,61 @@ impl WithSimd for Exponentials<'_> {
     }
 }
 
+/// Puts `scale · x + bias` into each place of a row.
+pub(super) fn biased(row: &mut [f32], scale: f32, bias: &[f32]) {
+    Arch::new().dispatch(Biased { row, scale, bias });
+}
+
+struct Biased<'a> {
+    row: &'a mut [f32],
+    scale: f32,
+    bias: &'a [f32],
+}
+
+impl WithSimd for Biased<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (body, tail) = S::as_mut_simd_f32s(self.row);
+        let (bias_body, bias_tail) = S::as_simd_f32s(self.bias);
+        let scale = simd.splat_f32s(self.scale);
+        for (x, &bias) in body.iter_mut().zip(bias_body) {
+            *x = simd.mul_add_e_f32s(*x, scale, bias);
+        }
+        if !tail.is_empty() {
+            let (x, bias) = (simd.partial_load_f32s(tail), simd.partial_load_f32s(bias_tail));
+            simd.partial_store_f32s(tail, simd.mul_add_e_f32s(x, scale, bias));
+        }
+    }
+}
+
+struct RootMeanSquare<'a> {
+    x: &'a [f32],
+    scale: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl WithSimd for RootMeanSquare<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let width = self.scale.len();
+        let count = width as f32;
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            let (body, tail) = S::as_simd_f32s(x);
+            let sum = squares(simd, body, simd.splat_f32s(0.0));
+            let sum = sum + tail.iter().map(|x| x * x).sum::<f32>();
+            let factor = 1.0 / (sum / count + self.epsilon).sqrt();
+            for ((out, &x), &scale) in out.iter_mut().zip(x).zip(self.scale) {
+                out.write(x * factor * scale);
+            }
+        }
+    }
+}
+
 struct Normalise<'a> {
     rows: &'a mut [f32],
     scale: &'a [f32],
@@ -206,6 +303,29 @@ impl WithSimd for Gelu<'_> {
         }
         if !tail.is_empty() {
             simd.partial_store_f32s(tail, math::gelu(simd, simd.partial_load_f32s(tail)));
+        }
+    }
+}
+
+struct GatedGelu<'a> {
+    values: &'a mut [f32],
+    x: &'a [f32],
+}
+
+impl WithSimd for GatedGelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (body, tail) = S::as_mut_simd_f32s(self.values);
+        let (x_body, x_tail) = S::as_simd_f32s(self.x);
+        for (gate, &x) in body.iter_mut().zip(x_body) {
+            *gate = simd.mul_f32s(math::gelu_tanh(simd, *gate), x);
+        }
+        if !tail.is_empty() {
+            let gate = math::gelu_tanh(simd, simd.partial_load_f32s(tail));
+            let x = simd.partial_load_f32s(x_tail);
+            simd.partial_store_f32s(tail, simd.mul_f32s(gate, x));
         }
     }
 }

@@ -32,6 +32,9 @@ fn linear_layers_of_few_and_many_rows() {
             let given = Some(bias.clone());
             let active = linear(x.clone(), weight.clone(), given.clone(), Activation::Gelu);
             close(active, activation::gelu(plain.clone()));
+            let active = linear(x.clone(), weight.clone(), given.clone(), Activation::QuickGelu);
+            let logistic = activation::sigmoid(plain.clone() * 1.702);
+            close(active, plain.clone() * logistic);
             let onto = random([2, rows, out]);
             let sum = onto.clone() + plain;
             close(linear_onto(onto.clone(), x.clone(), weight.clone(), given.clone()), sum.clone());
@@ -75,7 +78,10 @@ fn attention_over_any_layout() {
         let (k, v) = (random([batch, heads, seen, head]), random([batch, seen, heads, head]));
         let v = v.swap_dims(1, 2);
         let scale = (head as f64).powf(-0.5);
-        for bias in [None, Some(random([1, 1, length, seen]))] {
+        // One bias for all heads, one for each, and one whose keys do not lie side by side.
+        let turned = random([1, heads, seen, length]).swap_dims(2, 3);
+        let biases = [random([1, 1, length, seen]), random([1, heads, length, seen]), turned];
+        for bias in [None].into_iter().chain(biases.map(Some)) {
             let scores = q.clone().matmul(k.clone().swap_dims(2, 3)) * scale;
             let scores = match bias.clone() {
                 Some(bias) => scores + bias,
@@ -108,6 +114,37 @@ fn rows_are_normalised() {
         let (apart, _) = apart(ours, plain);
         assert!(apart < 2e-4, "{apart} apart for {width}");
         close(softmax(x.clone()), activation::softmax(x, 2));
+    }
+}
+
+#[test]
+fn rows_are_divided_by_their_root_mean_square() {
+    for width in [1, 5, 64, 1000] {
+        let (x, weight) = (random([3, 7, width]) * 3.0, random([width]));
+        let factor = (x.clone().square().mean_dim(2) + 1e-6).sqrt().recip();
+        let plain = x.clone() * factor * weight.clone().unsqueeze::<3>();
+        close(rms_norm(x, weight, 1e-6), plain);
+    }
+}
+
+#[test]
+fn gates_are_those_of_the_tanh_formula() {
+    for length in [1, 17, 5000] {
+        let (gate, x) = (random([2, length]) * 4.0, random([2, length]));
+        close(gated_gelu(gate.clone(), x.clone()), activation::gelu_approximate(gate) * x);
+    }
+    let far = Tensor::<1>::from_floats([-1e20, -60.0, 60.0, f32::NAN], &Device::flex());
+    let far = gated_gelu(far.clone(), Tensor::ones_like(&far)).into_data().try_to_vec().unwrap();
+    assert!(f32::abs(far[0]) < 1e-17 && f32::abs(far[1]) < 1e-30, "{far:?}");
+    assert!(far[2] == 60.0 && f32::is_nan(far[3]), "{far:?}");
+}
+
+#[test]
+fn a_weight_is_laid_out_by_columns_whatever_its_size() {
+    for (out, width) in [(1, 1), (3, 700), (65, 256), (130, 513)] {
+        let weight = random([out, width]);
+        let turned = by_columns(weight.clone());
+        turned.into_data().assert_eq(&weight.into_data(), true);
     }
 }
 

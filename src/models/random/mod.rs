@@ -12,7 +12,6 @@ mod transformer;
 
 use std::{collections::BTreeMap, io, path::Path};
 
-use half::bf16;
 use rayon::prelude::*;
 
 use crate::{
@@ -20,6 +19,8 @@ use crate::{
     models::blip::BlipConfig,
     weights::{Checkpoint, Dtype, Entry, Writer},
 };
+
+pub use texts::{ClipShape, T5Shape};
 
 /// Writes all networks of a pipeline into `folder`: `blip.safetensors`, `tagger/`, `ae.safetensors`,
 /// `clip_l.safetensors`, `t5xxl.safetensors`, `flux1-dev.safetensors`; about 11 MB.
@@ -33,8 +34,8 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
     };
     write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
     write(autoencoder::tensors(autoencoder::SMALL), "ae.safetensors")?;
-    write(texts::clip(), "clip_l.safetensors")?;
-    write(texts::t5(), "t5xxl.safetensors")?;
+    write(texts::clip(ClipShape::SMALL), "clip_l.safetensors")?;
+    write(texts::t5(T5Shape::SMALL), "t5xxl.safetensors")?;
     write(transformer::tensors(), "flux1-dev.safetensors")?;
     fs_err::write(folder.join("tagger/model.onnx"), tagger::graph(seed)?)?;
     fs_err::write(folder.join("tagger/selected_tags.csv"), tagger::tags())
@@ -47,6 +48,31 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
 /// None that memory can give.
 pub fn captioner(config: &BlipConfig, seed: u64) -> io::Result<Checkpoint> {
     captioner::tensors(config).in_memory("random BLIP", seed)
+}
+
+/// A CLIP text encoder of this shape as its file would be, in memory.
+///
+/// # Errors
+/// None that memory can give.
+pub fn clip(shape: ClipShape, seed: u64) -> io::Result<Checkpoint> {
+    texts::clip(shape).in_memory("random CLIP", seed)
+}
+
+/// A T5 encoder of this shape as its file would be, in memory: one layer of T5-XXL takes 0.65 GB.
+///
+/// # Errors
+/// None that memory can give.
+pub fn t5(shape: T5Shape, seed: u64) -> io::Result<Checkpoint> {
+    texts::t5(shape).in_memory("random T5", seed)
+}
+
+/// Writes a T5 encoder of this shape as `dtype`, for measurements: T5-XXL in 16 bits is 9.5 GB. To be as
+/// quick as the disk, each tensor repeats its first million values.
+///
+/// # Errors
+/// The file cannot be written, or the type is none that weights are stored in.
+pub fn write_t5(file: impl io::Write, shape: T5Shape, dtype: Dtype, seed: u64) -> io::Result<()> {
+    texts::t5(shape).write_as(file, seed, dtype, Some(1_000_003)).map(drop)
 }
 
 /// The autoencoder in the size of FLUX.1's, as its file would be, in memory (168 MB): for benchmarks.
@@ -106,19 +132,35 @@ impl Tensors {
     /// Writes them as bf16. Tensors are drawn in parallel, a few at a time, so that a large network
     /// takes no second copy of itself.
     fn write<W: io::Write>(&self, file: W, seed: u64) -> io::Result<W> {
+        self.write_as(file, seed, Dtype::BF16, None)
+    }
+
+    /// Writes them as `dtype`. With a `period` no more values than that are drawn for a tensor, and then
+    /// come again.
+    fn write_as<W: io::Write>(
+        &self,
+        file: W,
+        seed: u64,
+        dtype: Dtype,
+        period: Option<usize>,
+    ) -> io::Result<W> {
         let entries = self.0.iter().map(|(name, shape, _)| Entry {
             name: name.clone(),
-            dtype: Dtype::BF16,
+            dtype,
             shape: shape.clone(),
         });
         let entries = entries.collect::<Vec<_>>();
         let mut writer = Writer::new(file, &entries, &BTreeMap::new())?;
-        for some in self.0.chunks(16) {
+        for some in self.0.chunks(if period.is_some() { 1 } else { 16 }) {
             let bytes = some.par_iter().map(|(name, shape, fill)| {
-                let values = fill.values(seed, name, shape.iter().product());
-                values.into_iter().flat_map(|value| bf16::from_f32(value).to_le_bytes()).collect()
+                let count = shape.iter().product::<usize>();
+                let drawn = count.min(period.unwrap_or(count));
+                let some = dtype.encode(&fill.values(seed, name, drawn)).ok_or_else(|| {
+                    io::Error::other(format!("no weights are stored as {}", dtype.name()))
+                })?;
+                Ok(some.into_iter().cycle().take(count * dtype.size()).collect::<Vec<u8>>())
             });
-            for bytes in bytes.collect::<Vec<Vec<u8>>>() {
+            for bytes in bytes.collect::<io::Result<Vec<_>>>()? {
                 writer.tensor(&bytes)?;
             }
         }

@@ -221,6 +221,9 @@ impl Run<'_> {
             published.push(path.to_owned());
             teller.tell(Event::Published { stage: node.name.clone(), path: path.to_owned() });
         })?;
+        for warning in publish::warnings(node, decided, &upstream(self.graph, index, &self.done))? {
+            self.teller.tell(Event::Warning { stage: node.name.clone(), warning });
+        }
         let counts = publish::frequencies(node, decided, self.store)?;
         if !counts.is_empty() {
             self.teller.tell(Event::Frequencies { stage: node.name.clone(), counts });

@@ -119,7 +119,7 @@ impl<'a, 't> Session<'a, 't> {
             output,
             failure,
             id: self.specs[item].id.clone(),
-            parts: self.specs[item].parts.clone(),
+            parts: self.specs[item].key_parts().cloned().collect(),
             seconds,
             run: self.run.to_owned(),
         };

@@ -1,18 +1,24 @@
 //! Digests of the user's files, remembered by path, size, modification time and inode, so that a
-//! 24 GB weight file is read once and not at every start.
+//! 24 GB weight file is read once and not at every start. Of sidecars their text is remembered too:
+//! to look at the time of 200 000 of them is quick, to open each is not.
 
 use std::{
     collections::HashMap,
     fs::Metadata,
+    io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, SystemTime},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, log};
-use crate::base::{Digest, atomic, clock};
+use crate::{
+    base::{Digest, atomic, clock},
+    pipeline::INLINE_LIMIT,
+};
 
 /// Above this size a file is memory-mapped and digested by all cores.
 const MAP_FROM: u64 = 1 << 20;
@@ -29,7 +35,12 @@ struct Look {
 }
 
 impl Look {
-    fn of(metadata: &Metadata) -> std::io::Result<Self> {
+    fn at(path: &Path) -> io::Result<Self> {
+        // Not through fs_err: a missing sidecar is no error, and its message would be made 100 000 times.
+        Self::of(&std::fs::metadata(path)?)
+    }
+
+    fn of(metadata: &Metadata) -> io::Result<Self> {
         #[cfg(unix)]
         let inode = std::os::unix::fs::MetadataExt::ino(metadata);
         #[cfg(not(unix))]
@@ -39,29 +50,48 @@ impl Look {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line<P> {
+struct Line<P, T> {
     path: P,
     digest: Digest,
     #[serde(flatten)]
     look: Look,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<T>,
 }
 
-/// The remembered digests.
+/// The remembered files.
 #[derive(Debug)]
 pub struct Files {
     log: PathBuf,
-    known: Mutex<Option<Known>>,
+    /// Where relative paths start.
+    folder: PathBuf,
+    known: RwLock<Option<Known>>,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    digests: HashMap<PathBuf, (Look, Digest)>,
+    files: HashMap<Box<Path>, Seen>,
     unsaved: Vec<u8>,
 }
 
+/// A file as it was when it was read.
+#[derive(Debug)]
+struct Seen {
+    look: Look,
+    digest: Digest,
+    /// Its bytes, where they were asked for and are a short text.
+    text: Option<Box<str>>,
+}
+
 impl Files {
-    pub fn new(log: PathBuf) -> Self {
-        Self { log, known: Mutex::new(None) }
+    /// The files remembered in the log at `log`.
+    ///
+    /// # Errors
+    /// The working folder is gone.
+    pub fn new(log: PathBuf) -> io::Result<Self> {
+        // Asked for once: it is a call to the system, and there are many files.
+        let folder = std::env::current_dir()?;
+        Ok(Self { log, folder, known: RwLock::new(None) })
     }
 
     /// The digest of the file's bytes.
@@ -69,25 +99,67 @@ impl Files {
     /// # Errors
     /// It cannot be read.
     pub fn digest(&self, path: &Path) -> Result<Digest, StoreError> {
-        let failed = |error| StoreError::read(path, error);
-        let path = std::path::absolute(path).map_err(failed)?;
-        let look = fs_err::metadata(&path).and_then(|metadata| Look::of(&metadata));
-        let look = look.map_err(failed)?;
-        if let Some(digest) = self.with(|known| {
-            let (seen, digest) = known.digests.get(&path)?;
-            (*seen == look).then_some(*digest)
-        })? {
+        let path = &*self.folder.join(path);
+        let look = Look::at(path).map_err(|error| StoreError::read(path, error))?;
+        if let Some(digest) = self.recall(path, &look, |seen| Some(seen.digest))? {
             return Ok(digest);
         }
-        let started = SystemTime::now();
-        let digest = digest_bytes(&path, look.size).map_err(failed)?;
-        let after = fs_err::metadata(&path).and_then(|metadata| Look::of(&metadata));
-        let settled =
-            clock::nanoseconds(started).saturating_sub(look.modified) > TICK.as_nanos() as i64;
-        if settled && after.map_err(failed)? == look {
-            self.with(|known| known.remember(path, look, digest))?;
+        let read = || digest_bytes(path, look.size);
+        self.learn(path, look.clone(), read, |digest| (*digest, None))
+    }
+
+    /// The bytes of a sidecar, or `None` where there is no such file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn sidecar(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = &*self.folder.join(path);
+        let look = match Look::at(path) {
+            Ok(look) => look,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::read(path, error)),
+        };
+        let text = |seen: &Seen| seen.text.as_ref().map(|text| text.as_bytes().to_vec());
+        if let Some(bytes) = self.recall(path, &look, text)? {
+            return Ok(Some(bytes));
         }
-        Ok(digest)
+        let short = |bytes: &Vec<u8>| {
+            let text = str::from_utf8(bytes).ok().filter(|text| text.len() <= INLINE_LIMIT);
+            (Digest::of(bytes), text.map(Box::from))
+        };
+        self.learn(path, look, || fs_err::read(path), short).map(Some)
+    }
+
+    /// What is remembered of a file that still looks as it did.
+    fn recall<T>(
+        &self,
+        path: &Path,
+        look: &Look,
+        what: impl FnOnce(&Seen) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        let known = self.known()?;
+        let seen = known.as_ref().and_then(|known| known.files.get(path));
+        Ok(seen.filter(|seen| seen.look == *look).and_then(what))
+    }
+
+    /// Reads a file that looks like this and remembers it, unless it may be changing.
+    fn learn<T>(
+        &self,
+        path: &Path,
+        look: Look,
+        read: impl FnOnce() -> io::Result<T>,
+        seen: impl FnOnce(&T) -> (Digest, Option<Box<str>>),
+    ) -> Result<T, StoreError> {
+        let failed = |error| StoreError::read(path, error);
+        let started = clock::nanoseconds(SystemTime::now());
+        let found = read().map_err(failed)?;
+        let settled = started.saturating_sub(look.modified) > TICK.as_nanos() as i64;
+        if settled && Look::at(path).map_err(failed)? == look {
+            let (digest, text) = seen(&found);
+            let seen = Seen { look, digest, text };
+            self.write().get_or_insert_default().remember(path.into(), seen);
+        }
+        Ok(found)
     }
 
     /// Appends what was learned to the log.
@@ -95,10 +167,8 @@ impl Files {
     /// # Errors
     /// It cannot be written.
     pub fn save(&self) -> Result<(), StoreError> {
-        let lines = self.with(|known| std::mem::take(&mut known.unsaved))?;
-        if lines.is_empty() {
-            return Ok(());
-        }
+        let lines = self.write().as_mut().map(|known| std::mem::take(&mut known.unsaved));
+        let Some(lines) = lines.filter(|lines| !lines.is_empty()) else { return Ok(()) };
         if let Some(folder) = self.log.parent() {
             fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
         }
@@ -107,35 +177,51 @@ impl Files {
             .map_err(|error| StoreError::write(&self.log, error))
     }
 
-    fn with<T>(&self, use_it: impl FnOnce(&mut Known) -> T) -> Result<T, StoreError> {
+    /// What is known, read from the log the first time.
+    fn known(&self) -> Result<RwLockReadGuard<'_, Option<Known>>, StoreError> {
         // A panic elsewhere cannot leave the map half changed.
-        let mut slot = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let read = || self.known.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = read();
+        if known.is_some() {
+            return Ok(known);
+        }
+        drop(known);
+        let mut slot = self.write();
         if slot.is_none() {
             *slot = Some(Known::load(&self.log)?);
         }
-        Ok(use_it(slot.get_or_insert_default()))
+        drop(slot);
+        Ok(read())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Option<Known>> {
+        self.known.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Known {
     fn load(log: &Path) -> Result<Self, StoreError> {
         let bytes = log::read(log)?;
-        let lines = log::bodies(&bytes)
-            .into_iter()
-            .filter_map(|place| serde_json::from_slice::<Line<PathBuf>>(&bytes[place]).ok());
-        let digests = lines.map(|line| (line.path, (line.look, line.digest))).collect();
-        Ok(Self { digests, unsaved: Vec::new() })
+        let lines = log::bodies(&bytes).into_par_iter().filter_map(|place| {
+            let line: Line<PathBuf, Box<str>> = serde_json::from_slice(&bytes[place]).ok()?;
+            let Line { path, digest, look, text } = line;
+            Some((path.into_boxed_path(), Seen { look, digest, text }))
+        });
+        let lines: Vec<_> = lines.collect();
+        Ok(Self { files: lines.into_iter().collect(), unsaved: Vec::new() })
     }
 
-    fn remember(&mut self, path: PathBuf, look: Look, digest: Digest) {
-        let line = Line { path: path.as_path(), digest, look: look.clone() };
+    fn remember(&mut self, path: Box<Path>, seen: Seen) {
+        let Seen { look, digest, text } = &seen;
+        let line =
+            Line { path: &*path, digest: *digest, look: look.clone(), text: text.as_deref() };
         // A path that is not Unicode has no place in JSON; it is read again in the next process.
         let _ = log::write_line(&mut self.unsaved, &line);
-        self.digests.insert(path, (look, digest));
+        self.files.insert(path, seen);
     }
 }
 
-fn digest_bytes(path: &Path, size: u64) -> std::io::Result<Digest> {
+fn digest_bytes(path: &Path, size: u64) -> io::Result<Digest> {
     if size < MAP_FROM {
         return Ok(Digest::of(&fs_err::read(path)?));
     }
@@ -159,7 +245,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [path, log] = ["a", "files.log"].map(|name| folder.path().join(name));
         fs_err::write(&path, "one").unwrap();
-        let files = Files::new(log.clone());
+        let files = Files::new(log.clone()).unwrap();
         assert_eq!(files.digest(&path).unwrap(), Digest::of(b"one"));
         files.save().unwrap();
         assert!(!log.exists(), "a fresh file is not remembered");
@@ -172,10 +258,10 @@ mod tests {
         let file = fs_err::OpenOptions::new().write(true).open(&path).unwrap();
         std::io::Write::write_all(&mut file.file(), b"two").unwrap();
         file.file().set_modified(modified).unwrap();
-        assert_eq!(Files::new(log.clone()).digest(&path).unwrap(), Digest::of(b"one"));
+        assert_eq!(Files::new(log.clone()).unwrap().digest(&path).unwrap(), Digest::of(b"one"));
 
         age(&path, 30);
-        assert_eq!(Files::new(log).digest(&path).unwrap(), Digest::of(b"two"));
+        assert_eq!(Files::new(log).unwrap().digest(&path).unwrap(), Digest::of(b"two"));
     }
 
     #[test]
@@ -184,7 +270,7 @@ mod tests {
         let path = folder.path().join("big");
         let bytes: Vec<u8> = (0..(MAP_FROM + 77)).map(|place| place as u8).collect();
         fs_err::write(&path, &bytes).unwrap();
-        let files = Files::new(folder.path().join("files.log"));
+        let files = Files::new(folder.path().join("files.log")).unwrap();
         assert_eq!(files.digest(&path).unwrap(), Digest::of(&bytes));
     }
 }

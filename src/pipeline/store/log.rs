@@ -1,7 +1,11 @@
 //! Logs: files of JSON lines that only grow, each line with a checksum of its own. A line that a
 //! killed process left unfinished, or a damaged disk changed, is passed over and spoils no other.
 
-use std::{io, ops::Range, path::Path};
+use std::{
+    io::{self, Read},
+    ops::Range,
+    path::Path,
+};
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -13,6 +17,9 @@ use super::StoreError;
 const HEAD: &str = r#"{"sum":""#;
 const MIDDLE: &str = r#"","body":"#;
 const SUM: usize = 16;
+/// Bytes of a log that are read at a time.
+const PIECE: u64 = 8 << 20;
+
 const BODY: usize = HEAD.len() + SUM + MIDDLE.len();
 
 /// Adds `body` as one line to `lines`.
@@ -45,6 +52,35 @@ pub fn bodies(bytes: &[u8]) -> Vec<Range<usize>> {
         whole.then_some(place + BODY..place + BODY + body.len())
     });
     places.collect()
+}
+
+/// Reads a log piece by piece, so that a long one is never in memory as a whole, and gives each piece
+/// with the places of the whole lines' bodies in it. No piece where there is no log yet.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn pieces(
+    path: &Path,
+    mut use_it: impl FnMut(&[u8], Vec<Range<usize>>),
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::read(path, error);
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    loop {
+        let more =
+            io::Read::by_ref(&mut file).take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
+        // What follows the last line end belongs to the next piece, or is a line left unfinished.
+        let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        use_it(&bytes[..end], bodies(&bytes[..end]));
+        bytes.drain(..end);
+        if more == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// The log's bytes; none where there is no log yet.

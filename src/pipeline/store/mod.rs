@@ -6,7 +6,7 @@
 //! v1/records/RECIPE.log     per recipe key: item key, its parts, its output or its failure
 //! v1/recipes/RECIPE.json    the recipe key in expanded form
 //! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
-//! v1/files.log              remembered digests of the user's files
+//! v1/files.log              remembered digests of the user's files, and the texts of sidecars
 //! v1/ledger/sidecars.log    what was written beside pictures
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
@@ -23,7 +23,10 @@ mod log;
 mod object;
 mod record;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +69,7 @@ impl Store {
         }
         let root = path.join("v1");
         let files = files::Files::new(root.join("files.log"));
+        let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
         Ok(Self { root, files, ledger })
     }
@@ -107,7 +111,16 @@ impl Store {
         self.files.digest(path)
     }
 
-    /// Keeps what [`Store::digest_file`] learned for the next process.
+    /// The bytes of a sidecar of the user's, or `None` if there is none; a short text is remembered as
+    /// a digest is.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read_sidecar(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        self.files.sidecar(path)
+    }
+
+    /// Keeps what [`Store::digest_file`] and [`Store::read_sidecar`] learned for the next process.
     ///
     /// # Errors
     /// The store cannot be written.
@@ -141,6 +154,15 @@ impl Store {
         let mut blobs = blobs.collect::<Result<Vec<_>, _>>()?;
         blobs.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(Output { blobs })
+    }
+
+    /// What came of these item keys of a recipe, as far as it is known.
+    pub(super) fn outcomes(
+        &self,
+        recipe: &Digest,
+        keys: &HashSet<Digest>,
+    ) -> Result<HashMap<Digest, Outcome>, StoreError> {
+        record::outcomes(&self.record_log(recipe), keys)
     }
 
     /// The records of a recipe.
@@ -202,6 +224,34 @@ impl Store {
     /// The keys of the items of a stage's last run.
     pub(super) fn heads(&self, stage: &str) -> Heads {
         Heads::load(&self.root.join("heads").join(format!("{}.json", file_name(stage))))
+    }
+
+    /// What the items of these ids made when their stage last ran; `None` where it never made them, or
+    /// where it cannot be told any more.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn last_outputs<'a>(
+        &self,
+        stage: &str,
+        recipe: &str,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<Vec<Option<Output>>, StoreError> {
+        let heads = self.heads(stage);
+        let heads: Vec<_> = ids.map(|id| heads.get(recipe, id)).collect();
+        let mut wanted: HashMap<Digest, HashSet<Digest>> = HashMap::new();
+        for head in heads.iter().flatten() {
+            wanted.entry(head.recipe).or_default().insert(head.item);
+        }
+        let mut outcomes = HashMap::new();
+        for (recipe, keys) in wanted {
+            outcomes.insert(recipe, self.outcomes(&recipe, &keys)?);
+        }
+        let output = |head: heads::Head| match outcomes.get(&head.recipe)?.get(&head.item)? {
+            Outcome::Output(output) => Some(output.clone()),
+            Outcome::Failure(_) => None,
+        };
+        Ok(heads.into_iter().map(|head| head.and_then(output)).collect())
     }
 
     /// Keeps the keys of the items of a stage's run.

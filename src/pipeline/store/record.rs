@@ -1,6 +1,10 @@
 //! Records: for each item key, what it was made of and what came of it.
 
-use std::{collections::HashMap, ops::Range, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    path::Path,
+};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -42,8 +46,47 @@ pub enum Outcome {
     Failure(ItemFailure),
 }
 
-/// The records of one recipe: the log's bytes and where in it each key stands. Lines are parsed only
-/// when they are asked for, so that 100 000 of them are looked through in a moment.
+/// What came of the keys in `wanted`, by the log at `path`. It is read piece by piece: a log of 100 000
+/// records takes 100 MB, of which a plan needs a small part.
+///
+/// # Errors
+/// The log is there and cannot be read.
+pub fn outcomes(
+    path: &Path,
+    wanted: &HashSet<Digest>,
+) -> Result<HashMap<Digest, Outcome>, StoreError> {
+    let mut outcomes = HashMap::with_capacity(wanted.len());
+    if wanted.is_empty() {
+        return Ok(outcomes);
+    }
+    log::pieces(path, |bytes, bodies| {
+        let found = bodies.into_par_iter().filter_map(|place| {
+            let body = &bytes[place];
+            let key = key_of(body).filter(|key| wanted.contains(key))?;
+            Some((key, outcome(body)?))
+        });
+        for (key, outcome) in found.collect::<Vec<_>>() {
+            // A later failure (of a forced run) does not take away what is stored.
+            if !(matches!(outcome, Outcome::Failure(_)) && outcomes.contains_key(&key)) {
+                outcomes.insert(key, outcome);
+            }
+        }
+    })?;
+    Ok(outcomes)
+}
+
+fn outcome(body: &[u8]) -> Option<Outcome> {
+    #[derive(Deserialize)]
+    struct Short {
+        output: Option<Output>,
+        failure: Option<ItemFailure>,
+    }
+    let short: Short = serde_json::from_slice(body).ok()?;
+    short.output.map(Outcome::Output).or(short.failure.map(Outcome::Failure))
+}
+
+/// The records of one recipe, for explanations: the log's bytes and where in it each key stands. Lines
+/// are parsed only when they are asked for, so that 100 000 of them are looked through in a moment.
 #[derive(Debug, Default)]
 pub struct Records {
     bytes: Vec<u8>,
@@ -73,18 +116,6 @@ impl Records {
             }
         }
         Ok(Self { bytes, places })
-    }
-
-    /// What came of this key.
-    #[must_use]
-    pub fn outcome(&self, key: &Digest) -> Option<Outcome> {
-        #[derive(Deserialize)]
-        struct Short {
-            output: Option<Output>,
-            failure: Option<ItemFailure>,
-        }
-        let short: Short = serde_json::from_slice(self.body(key)?).ok()?;
-        short.output.map(Outcome::Output).or(short.failure.map(Outcome::Failure))
     }
 
     /// The whole record of this key.
@@ -142,11 +173,13 @@ mod tests {
         }
         fs_err::write(&path, lines).unwrap();
         let records = Records::load(&path).unwrap();
-        let outcome = |key: u8| records.outcome(&Digest::of(&[key]));
-        assert!(matches!(outcome(1), Some(Outcome::Output(_))));
-        assert!(matches!(outcome(2), Some(Outcome::Failure(_))));
-        assert!(matches!(outcome(3), Some(Outcome::Output(_))));
-        assert!(outcome(4).is_none());
+        let keys = [1, 2, 3, 4].map(|key: u8| Digest::of(&[key]));
+        let found = outcomes(&path, &keys.into()).unwrap();
+        assert!(matches!(found[&keys[0]], Outcome::Output(_)));
+        assert!(matches!(found[&keys[1]], Outcome::Failure(_)));
+        assert!(matches!(found[&keys[2]], Outcome::Output(_)));
+        assert_eq!(found.len(), 3);
+        assert_eq!(outcomes(&path, &[keys[2]].into()).unwrap().len(), 1, "only what is wanted");
         assert_eq!(records.record(&Digest::of(&[3])).unwrap().id, "3");
     }
 }

@@ -1,0 +1,113 @@
+//! The training texts of pictures, for people.
+
+use super::{theme, words};
+use crate::{
+    base::plural,
+    stages::captions::{Captioned, Captions, Count, Said, Source},
+};
+
+/// Texts of one picture that are shown; `--json` has all.
+const VARIANTS: usize = 3;
+
+/// A few lines per picture, at most `limit` pictures, and what they come to at the end.
+#[must_use]
+pub fn captions(captions: &Captions, limit: usize) -> String {
+    let shown = captions.pictures.iter().take(limit);
+    let mut text: String = shown.map(|picture| self::picture(picture, captions) + "\n").collect();
+    let count = captions.pictures.len();
+    if count > limit {
+        let shown = format!("the first {limit} of {} are shown; ", plural(count, "picture"));
+        text += &theme::faint(shown + "--limit shows more, --filter others\n");
+    }
+    text + &summary(captions) + "\n"
+}
+
+fn picture(picture: &Captioned, captions: &Captions) -> String {
+    let state = match picture.changed {
+        Some(true) => theme::busy("  changed"),
+        Some(false) => String::new(),
+        None => theme::faint("  not known yet"),
+    };
+    let mut text = format!("{}{state}\n", theme::strong(&picture.item));
+    let count = picture.texts.len();
+    for (index, counted) in picture.texts.iter().take(VARIANTS).enumerate() {
+        let number = if count > 1 { format!("{}. ", index + 1) } else { String::new() };
+        let words = match counted.text.is_empty() {
+            true => theme::busy("(empty)"),
+            false => counted.text.clone(),
+        };
+        text += &format!("  {number}{words}\n");
+        for (encoder, cut) in [("CLIP", &counted.clip.cut), ("T5", &counted.t5.cut)] {
+            if let Some(cut) = cut {
+                text += &format!("  {}\n", theme::busy(format!("{encoder} does not read: {cut}")));
+            }
+        }
+    }
+    if count > VARIANTS {
+        text += &theme::faint(format!("  and {} more\n", count - VARIANTS));
+    }
+    for said in picture.words.iter().filter(|_| picture.texts.is_empty()) {
+        if let Some(known) = &said.text {
+            text += &format!("  {}: {known}\n", said.name);
+        }
+    }
+    text + &format!("  {}\n", theme::faint(facts(picture, captions)))
+}
+
+/// Where the words come from, and how long they are.
+fn facts(picture: &Captioned, captions: &Captions) -> String {
+    let mut facts: Vec<String> = picture.words.iter().filter_map(source).collect();
+    if facts.is_empty() {
+        facts.push("no caption and no tags".to_owned());
+    }
+    if !picture.rules.is_empty() {
+        facts.push(format!("by {}", picture.rules.join(", ")));
+    }
+    let longest = |count: fn(&crate::stages::captions::Counted) -> &Count| {
+        picture.texts.iter().map(|text| count(text).tokens).max()
+    };
+    if let (Some(clip), Some(t5)) = (longest(|text| &text.clip), longest(|text| &text.t5)) {
+        let (clip_limit, t5_limit) = (captions.clip_limit, captions.t5_limit);
+        facts.push(format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens"));
+    }
+    facts.join(" · ")
+}
+
+fn source(said: &Said) -> Option<String> {
+    let from = match &said.from {
+        Source::Model { stage, model } => {
+            let model = model.as_ref().and_then(|model| model.file_name());
+            let model = model.map(|model| format!(" ({})", model.display())).unwrap_or_default();
+            format!("from {stage}{model}")
+        }
+        Source::Hand { path } => format!("by hand in {}", path.display()),
+        Source::InJson { path } => format!("from {}", path.display()),
+        Source::Pending { stage } => format!("to be made by {stage}"),
+        Source::LeftOut => "not made: left out".to_owned(),
+        Source::Nothing => return None,
+    };
+    Some(format!("{} {from}", said.name))
+}
+
+fn summary(captions: &Captions) -> String {
+    let count = |test: fn(&Captioned) -> bool| {
+        captions.pictures.iter().filter(|picture| test(picture)).count()
+    };
+    let cut = |test: fn(&crate::stages::captions::Counted) -> bool| {
+        captions.pictures.iter().filter(|picture| picture.texts.iter().any(test)).count()
+    };
+    let mut said = vec![match captions.pictures.len() == captions.total {
+        true => plural(captions.total, "picture"),
+        false => format!("{} of {}", captions.pictures.len(), plural(captions.total, "picture")),
+    }];
+    let facts = [
+        (count(|picture| picture.changed == Some(true)), "changed since the last run"),
+        (count(|picture| picture.changed.is_none()), "wait for a stage"),
+        (cut(|text| text.text.is_empty()), "with an empty text"),
+        (cut(|text| text.clip.cut.is_some()), "longer than CLIP reads"),
+        (cut(|text| text.t5.cut.is_some()), "longer than T5 reads"),
+    ];
+    let facts = facts.into_iter().filter(|(count, _)| *count > 0);
+    said.extend(facts.map(|(count, what)| format!("{} {what}", words::grouped(count as u64))));
+    said.join(" · ")
+}

@@ -1,0 +1,219 @@
+//! The words of a sample: where its caption and tags come from, and the texts that are made of them.
+//! The stage `merge` and `fluxpipe captions` both ask here.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::Sample;
+use crate::{
+    base::{Digest, Stream, Value},
+    dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
+    manifest::{self, Dataset},
+    pipeline::{Draft, KeyPart, Origin, StageError, Store, UpstreamItem},
+};
+
+/// Name of the blob of the first training text; the others are `text-1` and so on.
+pub(super) const TEXT: &str = "text";
+
+/// A sort of words that goes into the training text.
+#[derive(Clone, Copy)]
+pub(super) struct Word {
+    /// Its blob, and its field in a metadata file.
+    pub name: &'static str,
+    /// Kind of the stage that makes it.
+    pub kind: &'static str,
+    /// Extension of the sidecar that stands for it where no stage does.
+    pub extension: &'static str,
+}
+
+/// All sorts.
+pub(super) const WORDS: [Word; 2] = [
+    Word { name: "caption", kind: "label", extension: ".caption" },
+    Word { name: "tags", kind: "tag", extension: ".txt" },
+];
+
+/// Where a sample's caption or tags come from.
+pub(super) enum Found<'a> {
+    /// A needed stage made it, or will; or its human gave it to that stage.
+    Made(UpstreamItem<'a>),
+    /// A sidecar that no stage writes.
+    Hand { path: PathBuf, bytes: Vec<u8> },
+    /// The metadata file that the manifest names.
+    InJson { path: &'a Path, text: &'a str },
+    /// There is none; a sidecar would lie there.
+    Nothing { path: PathBuf },
+    /// A needed stage could not make it.
+    LeftOut,
+}
+
+impl Found<'_> {
+    /// Whether a stage has still to make it, or could not.
+    pub fn is_pending(&self) -> bool {
+        match self {
+            Self::Made(item) => item.output.is_none(),
+            Self::LeftOut => true,
+            _ => false,
+        }
+    }
+
+    /// The key part for it; `None` where the sample is left out.
+    pub fn part(&self, word: Word) -> Option<KeyPart> {
+        let file = |path: &Path| Origin::File(path.to_owned());
+        Some(match self {
+            Self::Made(item) => item.part(word.name, word.name),
+            Self::Hand { path, bytes } => KeyPart::new(word.name, Digest::of(bytes), file(path)),
+            Self::InJson { path, text } => {
+                KeyPart::new(word.name, Digest::of(text.as_bytes()), file(path))
+            }
+            Self::Nothing { path } => KeyPart::new(word.name, Value::None, file(path)),
+            Self::LeftOut => return None,
+        })
+    }
+
+    /// The text, if there is one.
+    pub fn text(
+        &self,
+        word: Word,
+        store: &Store,
+        sample: &Sample,
+    ) -> Result<Option<String>, StageError> {
+        Ok(match self {
+            Self::Made(item) => {
+                let blob = item.output.and_then(|output| output.blob(word.name));
+                let Some(blob) = blob else { return Ok(None) };
+                Some(dataset::decode_text(&store.read(blob)?, &sample.file.path)?)
+            }
+            Self::Hand { path, bytes } => Some(dataset::decode_text(bytes, path)?),
+            Self::InJson { path, text } => Some(dataset::decode_text(text.as_bytes(), path)?),
+            Self::Nothing { .. } | Self::LeftOut => None,
+        })
+    }
+}
+
+/// What makes the training texts of one dataset's samples.
+pub(super) struct Rules {
+    merge: MergeRules,
+    captions: CaptionRules,
+    seed: u64,
+    variants: u32,
+}
+
+/// The words of one sample after the merge.
+pub(super) struct Texts {
+    /// Caption, tags, and the text before anything is drawn.
+    pub merged: Merged,
+    /// The training texts; one where nothing is drawn.
+    pub texts: Vec<String>,
+}
+
+impl Rules {
+    /// `tag_separator` is what stands between two tags.
+    pub fn new(config: &manifest::Merge, dataset: &Dataset, tag_separator: &str) -> Self {
+        let warmup =
+            TokenWarmup { min: dataset.token_warmup_min as usize, step: dataset.token_warmup_step };
+        let merge = MergeRules {
+            clean_captions: config.clean_captions,
+            clean_tags: config.clean_tags,
+            replace_tags: config.replace_tags.pairs().unwrap_or_default(),
+            remove_tags: config.remove_tags.tags(tag_separator),
+            deduplicate_tags: config.deduplicate_tags,
+            prepend_tags: config.prepend_tags.clone(),
+            append_tags: config.append_tags.clone(),
+            tag_separator: tag_separator.to_owned(),
+            template: config.template.clone(),
+            class_tokens: dataset.class_tokens.clone(),
+            lines: dataset.enable_wildcard,
+        };
+        let captions = CaptionRules {
+            caption_prefix: dataset.caption_prefix.clone(),
+            caption_suffix: dataset.caption_suffix.clone(),
+            caption_separator: dataset.caption_separator.clone(),
+            secondary_separator: dataset.secondary_separator.clone(),
+            shuffle_caption: dataset.shuffle_caption,
+            keep_tokens: dataset.keep_tokens as usize,
+            keep_tokens_separator: dataset.keep_tokens_separator.clone(),
+            enable_wildcard: dataset.enable_wildcard,
+            caption_tag_dropout_rate: dataset.caption_tag_dropout_rate,
+            token_warmup: (warmup.step > 0.0).then_some(warmup),
+        };
+        Self { merge, captions, seed: config.seed, variants: dataset.variants() }
+    }
+
+    /// The texts of a sample. Draws are named by the text that they are made for and the number of
+    /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
+    /// the text after the share `v / n` of the training.
+    pub fn texts(&self, caption: Option<&str>, tags: Option<&str>) -> Texts {
+        let merged = dataset::training_caption(caption, tags, &self.merge);
+        let digest = Digest::of(merged.text.as_bytes());
+        let text = |variant: u32| {
+            let mut draws = Stream::new(self.seed, "caption", Some(&digest), &[u64::from(variant)]);
+            let progress = f64::from(variant) / f64::from(self.variants);
+            self.captions.apply(&merged.text, progress, &mut draws)
+        };
+        let texts = (0..self.variants).map(text).collect();
+        Texts { merged, texts }
+    }
+}
+
+impl Texts {
+    /// The output of the stage.
+    pub fn draft(self) -> Draft {
+        let Self { merged, texts } = self;
+        let named = texts.into_iter().enumerate().map(|(variant, text)| (text_blob(variant), text));
+        let draft = named.fold(Draft::default(), |draft, (name, text)| draft.and(&name, text));
+        [("caption", merged.caption), ("tags", merged.tags)].into_iter().fold(
+            draft,
+            |draft, (name, text)| match text {
+                Some(text) => draft.and(name, text),
+                None => draft,
+            },
+        )
+    }
+}
+
+/// Name of the blob that holds a variant of the training text.
+pub fn text_blob(variant: usize) -> String {
+    match variant {
+        0 => TEXT.to_owned(),
+        variant => format!("{TEXT}-{variant}"),
+    }
+}
+
+/// Why pictures may have no words: texts lie beside them under other names than are read.
+pub(super) fn likely_cause(samples: &[&Sample]) -> String {
+    /// A folder with one habit shows it in its first pictures.
+    const LOOKED_AT: usize = 3;
+    let endings = samples.iter().take(LOOKED_AT).flat_map(|sample| other_endings(sample));
+    let endings: BTreeSet<String> = endings.collect();
+    if endings.is_empty() {
+        let help = "write a caption into a .caption file or tags into a .txt file beside each, or say \
+                    `class_tokens` in [[dataset]]";
+        return help.to_owned();
+    }
+    let endings: Vec<_> = endings.into_iter().collect();
+    format!(
+        "beside them lie files that end in {}; captions are read from .caption and tags from .txt: \
+         rename them",
+        endings.join(" and ")
+    )
+}
+
+/// Endings of the files beside a picture that have its name and are no picture.
+fn other_endings(sample: &Sample) -> Vec<String> {
+    let Ok(sidecar) = sample.sidecar(WORDS[1].extension) else { return Vec::new() };
+    let (Some(folder), Some(stem)) =
+        (sidecar.parent(), sidecar.file_stem().and_then(|s| s.to_str()))
+    else {
+        return Vec::new();
+    };
+    let names = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let ending = name.strip_prefix(stem)?;
+        let known = WORDS.iter().any(|word| word.extension == ending);
+        let is_text = ending.starts_with('.') && !known && !dataset::is_picture(Path::new(&name));
+        is_text.then(|| ending.to_owned())
+    });
+    names.collect()
+}
