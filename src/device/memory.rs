@@ -32,6 +32,14 @@ pub fn give_back() {
     }
 }
 
+/// Bytes of memory that the machine could give to programs now.
+#[must_use]
+pub fn free() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    system.available_memory()
+}
+
 /// Bytes of memory that are the program's own just now: without the pages of files that are mapped, which
 /// the system can take back at any time. `None` where the system does not tell.
 #[must_use]
