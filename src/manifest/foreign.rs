@@ -86,13 +86,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("vae", "say ae in [models]"),
 ];
 
-/// What the tagger script calls by the name of a key that is ours in another table.
-const OF_THE_TAGGER: (&str, &str) = (
-    "append_tags",
-    "say existing = \"append\" in [stages.tag], or append_tags = [\"…\"] in [stages.merge] for tags of all \
-     pictures",
-);
-
 /// The same for keys that are here in other tables: `(key, what to do)` where a `[[dataset]]` has one.
 const IN_DATASET: &[(&str, &str)] = &[
     ("batch_size", "say train_batch_size in [stages.finetune]"),
@@ -102,15 +95,24 @@ const IN_DATASET: &[(&str, &str)] = &[
     ),
 ];
 
+/// What the tagger script calls by the name of a key that is ours in another table.
+const OF_THE_TAGGER: (&str, &str) = (
+    "append_tags",
+    "say existing = \"append\" in [stages.tag], or append_tags = [\"…\"] in [stages.merge] for tags of all \
+     pictures",
+);
+
 /// The mistake of a key that another trainer knows, if one does.
 pub(super) fn known_elsewhere(key: &str, table: &str) -> Option<Mistake> {
-    let of_the_tagger = Some(&OF_THE_TAGGER).filter(|_| table != "[stages.merge]");
-    let in_dataset = IN_DATASET.iter().filter(|_| table == "[[dataset]]");
     if let Some((_, help)) =
-        of_the_tagger.into_iter().chain(in_dataset).find(|(name, _)| *name == key)
+        IN_DATASET.iter().find(|(name, _)| *name == key && table == "[[dataset]]")
     {
         let (key, table, help) = (key.to_owned(), table.to_owned(), (*help).to_owned());
         return Some(Mistake::UnknownKey { key, table, help });
+    }
+    if key == OF_THE_TAGGER.0 && table != "[stages.merge]" {
+        let (key, help) = (key.to_owned(), OF_THE_TAGGER.1.to_owned());
+        return Some(Mistake::UnknownKey { key, table: table.to_owned(), help });
     }
     if let Some((_, reason, instead)) = IGNORED.iter().find(|(flag, ..)| *flag == key) {
         let help = if instead.is_empty() {

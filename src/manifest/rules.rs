@@ -3,8 +3,8 @@
 use std::path::{Component, Path};
 
 use super::{
-    Dataset, Existing, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
-    TagReplacement, TimestepSampling,
+    Cache, ClipActivation, Dataset, Existing, Finetune, Label, Latent, LrScheduler, Merge, Models,
+    Project, StageConfig, Tag, TagReplacement, TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
     source::Place,
@@ -157,8 +157,38 @@ impl Rules<'_> {
             StageConfig::Label(label) => self.label(label),
             StageConfig::Tag(tag) => self.tag(tag),
             StageConfig::Merge(merge) => self.merge(merge),
-            StageConfig::Cache(_) => {}
+            StageConfig::Cache(cache) => self.cache(cache),
             StageConfig::Finetune(finetune) => self.finetune(finetune),
+        }
+    }
+
+    fn cache(&mut self, cache: &Cache) {
+        if cache.import_cache && cache.clip_activation != ClipActivation::Gelu {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold CLIP-L's vectors by the exact GELU".to_owned(),
+                help: "say clip_activation = \"gelu\", so that what is encoded anew is of one kind with \
+                       them, or take `import_cache` out"
+                    .to_owned(),
+            };
+            let labels = ["takes such caches", "another activation"];
+            self.broken(&["import_cache", "clip_activation"], &labels, mistake);
+        }
+        if cache.import_cache && !cache.attend_padding {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold T5's states of the padding, which is attended"
+                    .to_owned(),
+                help: "take `attend_padding` out, or `import_cache`".to_owned(),
+            };
+            let labels = ["takes such caches", "not attended"];
+            self.broken(&["import_cache", "attend_padding"], &labels, mistake);
+        }
+        if cache.import_cache && cache.latent != Latent::Sample {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold one draw of each latent, no mean and no deviation"
+                    .to_owned(),
+                help: "take `latent` out, or `import_cache`".to_owned(),
+            };
+            self.broken(&["import_cache", "latent"], &["takes such caches", "not a draw"], mistake);
         }
     }
 
@@ -383,34 +413,6 @@ pub(super) fn models_are_named(
     check.report(place, "uses networks that are not named", mistake);
 }
 
-/// A `seed` of a merge stage is for draws, and some dataset must draw.
-pub(super) fn merge_seed_draws(
-    check: &mut Check,
-    datasets: &[Dataset],
-    stages: &[(&str, &Place, &StageConfig)],
-) {
-    let draws = |dataset: &Dataset| {
-        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
-    };
-    if datasets.iter().any(draws) {
-        return;
-    }
-    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
-        let path = format!("stages.{name}.seed");
-        let Some(place) = check.places.get(&path).cloned() else { continue };
-        if check.is_bad(&path) {
-            continue;
-        }
-        let mistake = Mistake::NoEffect {
-            path,
-            reason: "no dataset draws anything in its captions".to_owned(),
-            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
-                .to_owned(),
-        };
-        check.report(&place, "has no effect", mistake);
-    }
-}
-
 /// Regularisation pictures stand beside others, and their weight beside them.
 pub(super) fn regularisation(
     check: &mut Check,
@@ -442,6 +444,34 @@ pub(super) fn regularisation(
             path,
             reason: "there are no regularisation pictures".to_owned(),
             help: "take `prior_loss_weight` out, or say `is_reg = true` in a [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
+}
+
+/// A `seed` of a merge stage is for draws, and some dataset must draw.
+pub(super) fn merge_seed_draws(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let draws = |dataset: &Dataset| {
+        !dataset.caption_rules().iter().all(|(name, _)| name != "caption_variants")
+    };
+    if datasets.iter().any(draws) {
+        return;
+    }
+    for (name, ..) in stages.iter().filter(|(.., config)| matches!(config, StageConfig::Merge(_))) {
+        let path = format!("stages.{name}.seed");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "no dataset draws anything in its captions".to_owned(),
+            help: "take `seed` out, or say `shuffle_caption` or another random rule in [[dataset]]"
                 .to_owned(),
         };
         check.report(&place, "has no effect", mistake);

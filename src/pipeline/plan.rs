@@ -148,7 +148,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
         warnings.push(publish::warnings(node, &decided, &seen)?);
         let idle = !decided.decisions.iter().any(Decision::runs);
         publishes.push(if idle { publish::due(node, &decided, store)?.len() } else { 0 });
-        done.push(Some(decided));
+        done.push(Some(decided.without_parts()));
     }
     // Only speed is lost where the store cannot be written.
     let _ = store.save_digests();
@@ -175,12 +175,16 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
     Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
 }
 
-/// Lets each stage tell what there is to tell beside what would run.
+/// Lets each stage that would run something tell what there is to tell beside that; with `all` every
+/// stage.
 ///
 /// # Errors
 /// A stage cannot read what it looks at.
-pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store) -> Result<(), RunError> {
+pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store, all: bool) -> Result<(), RunError> {
     for (stage, node) in plan.stages.iter_mut().zip(graph.nodes()) {
+        if !all && (stage.counts.run == 0 || !stage.selected) {
+            continue;
+        }
         let notes = node.stage.notes(&stage.decisions, store);
         stage.notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
     }

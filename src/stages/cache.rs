@@ -8,7 +8,8 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
-    ProjectError, Sample, Site, cache_notes, latents, site::needed, texts, variants, views::View,
+    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
+    views::View,
 };
 use crate::{
     base::{Digest, Value},
@@ -80,27 +81,28 @@ impl Cache {
     /// nothing of what was so before it came is no part.
     fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
         let datasets = self.site.manifest.dataset.iter().enumerate();
-        let parts = datasets.map(|(index, dataset)| {
-            let table = format!("dataset.{index}");
-            let mut parts = self.site.parameters(&table, dataset);
-            let rule = |name: &str, value: Value| KeyPart {
-                name: name.to_owned(),
-                value: Some(value),
-                origin: self.site.origin(format!("{table}.{name}")),
-            };
-            if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
-                parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
-            }
-            if let Some(how) = dataset.resize_interpolation {
-                let how = serde_json::to_value(how.plain()).unwrap_or_default();
-                parts.push(rule("resize_interpolation", Value::from(how)));
-            }
-            if dataset.alpha_mask {
-                parts.push(rule("alpha_mask", Value::Bool(true)));
-            }
-            Arc::from(parts)
-        });
-        parts.collect()
+        datasets.map(|(index, dataset)| self.parts_of_dataset(index, dataset).into()).collect()
+    }
+
+    fn parts_of_dataset(&self, index: usize, dataset: &manifest::Dataset) -> Vec<KeyPart> {
+        let table = format!("dataset.{index}");
+        let mut parts = self.site.parameters(&table, dataset);
+        let rule = |name: &str, value: Value| KeyPart {
+            name: name.to_owned(),
+            value: Some(value),
+            origin: self.site.origin(format!("{table}.{name}")),
+        };
+        if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
+            parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
+        }
+        if let Some(how) = dataset.resize_interpolation {
+            let how = serde_json::to_value(how.plain()).unwrap_or_default();
+            parts.push(rule("resize_interpolation", Value::from(how)));
+        }
+        if dataset.alpha_mask {
+            parts.push(rule("alpha_mask", Value::Bool(true)));
+        }
+        parts
     }
 
     /// The sample and view that the id of a latent stands for.
@@ -141,6 +143,12 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
+        // Drawn views and drawn texts are no part of what those caches hold.
+        let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
+            let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
+            import::part(&self.site, &files)
+        };
         let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
@@ -149,12 +157,19 @@ impl Stage for Cache {
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
-                let latent = ItemSpec::new(&view.id(&sample.id), LATENT, parts);
+                if !view.is_drawn() {
+                    parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
+                }
+                let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
                 items.push(latent.sharing(&buckets[sample.dataset]));
             }
-            for variant in 0..dataset.variants() {
-                let parts = vec![merged.part("caption", &variants::blob(variant))];
-                items.push(ItemSpec::new(&variants::id(&sample.id, variant), TEXT, parts));
+            let variants = dataset.variants();
+            for variant in 0..variants {
+                let mut parts = vec![merged.part("caption", &variants::blob(variant))];
+                if variants == 1 {
+                    parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
+                }
+                items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
         }
         if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
@@ -175,6 +190,7 @@ impl Stage for Cache {
             items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
         };
         let (latents, texts) = (of(LATENT), of(TEXT));
+        let texts = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
             texts::encode(self, work, &texts)?;

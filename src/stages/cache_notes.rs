@@ -11,12 +11,12 @@ use serde_json::json;
 use super::{
     ProjectError, Sample,
     cache::{Cache, LATENT, TEXT},
-    variants, views,
+    samples, variants, views,
 };
 use crate::{
     base::{bytes as told, plural},
     dataset::{DatasetError, Encoded, Placement},
-    manifest::{Dtype, StageConfig},
+    manifest::{Dtype, Latent, StageConfig},
     models::flux::FluxConfig,
     pipeline::{Decision, Note, StageError, Store},
     weights::Checkpoint,
@@ -98,11 +98,15 @@ fn placed<'a>(
 }
 
 fn buckets(cache: &Cache, placed: &[Placed<'_>]) -> Note {
+    let held_out = samples::held_out_pictures(&cache.site);
     let mut all = BTreeMap::<(usize, usize), (usize, usize)>::new();
     for picture in placed {
         let (pictures, repeats) = all.entry(picture.placement.bucket).or_default();
         *pictures += 1;
-        *repeats += cache.site.dataset(picture.sample).num_repeats as usize;
+        // What is held out is in no batch of the training.
+        if !held_out.contains(&(picture.sample.dataset, picture.sample.digest)) {
+            *repeats += cache.site.dataset(picture.sample).num_repeats as usize;
+        }
     }
     let at_once = batch_size(cache);
     let mut all = all.into_iter().collect::<Vec<_>>();
@@ -247,18 +251,19 @@ fn records(
     let of = |recipe: usize| decisions.iter().filter(move |one| one.spec.recipe == recipe).count();
     let (views, texts) = (of(LATENT), of(TEXT));
     let per_text = bytes[1] / counts[1].max(1) as u64;
+    // How many tokens a text has is known once it is encoded.
+    let unsure = !cache.config.attend_padding && decisions.iter().any(Decision::runs);
+    let most = if unsure { "at most " } else { "" };
     let mut line = format!(
-        "{} and {}, {} together; a text takes {}{}",
+        "{} and {}, {} together; a text takes {most}{}",
         plural(counts[0], "latent"),
         plural(counts[1], "text"),
         told(bytes[0] + bytes[1]),
-        // Of masked texts the real tokens alone are stored, which are not counted before.
-        if cache.config.attend_padding { "" } else { "at most " },
         told(per_text)
     );
     let drawn = cache.site.manifest.dataset.iter().map(|dataset| dataset.variants()).max();
     if let Some(variants @ 2..) = drawn {
-        let _ = write!(line, ", each picture has up to {variants}");
+        let _ = write!(line, ", up to {variants} for each picture");
     }
     let details = vec![
         format!(
@@ -297,7 +302,9 @@ impl Widths {
     }
 
     fn latent(&self, cache: &Cache, width: usize, height: usize) -> u64 {
-        let element = element(cache.config.latent_dtype);
+        // Of moments there are two: mean and standard deviation.
+        let kept = if cache.config.latent == Latent::Moments { 2 } else { 1 };
+        let element = kept * element(cache.config.latent_dtype);
         HEADER + element * self.channels * (width as u64 / 8) * (height as u64 / 8)
     }
 

@@ -65,7 +65,7 @@ pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
 }
 
 /// Index of the dataset and digest of each picture that only measures the loss.
-fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
+pub fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
     let mut found = HashSet::new();
     for (index, dataset) in site.manifest.dataset.iter().enumerate() {
         if dataset.validation_split > 0.0 && !dataset.is_reg {

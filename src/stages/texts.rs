@@ -129,11 +129,10 @@ impl Encoders<'_> {
     }
 }
 
-/// The training captions of the items with these indices.
-fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
+/// The training texts of the items with these indices.
+pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
     let merged = variants::merged(work.upstream());
-    let read =
-        |&item: &usize| variants::read(&merged, work.store(), work.items()[item].id.as_str());
+    let read = |&item: &usize| variants::read(&merged, work.store(), &work.items()[item].id);
     items.iter().map(read).collect()
 }
 

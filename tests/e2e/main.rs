@@ -3,6 +3,7 @@
 
 mod bad_pictures;
 mod by_hand;
+mod captions;
 mod datasets;
 mod edits;
 mod errors;

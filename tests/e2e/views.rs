@@ -108,6 +108,27 @@ fn dropped_captions_need_one_more_text_and_change_the_training() {
 }
 
 #[test]
+fn every_text_of_a_picture_is_encoded_and_all_are_planned() {
+    let project = with("shuffle_caption = true\ncaption_variants = 3");
+    // Nobody knows the texts yet, and each is announced.
+    assert_eq!(project.plan(), format!("{REST}, cache 20 of 20, finetune 1 of 1"));
+    let run = project.run().exits(0);
+    let texts = run.made().into_iter().filter(|made| made.starts_with("cache/text"));
+    let texts = texts.collect::<Vec<_>>();
+    // Those that came out alike are encoded once.
+    assert!((6..=15).contains(&texts.len()), "{texts:?}");
+    assert!(texts.contains(&"cache/text coffee.webp".to_owned()), "{texts:?}");
+    assert!(texts.iter().any(|text| text.ends_with(" (text 2)")), "{texts:?}");
+    project.is_idle();
+    // How many there are is no matter of the first ones.
+    project.replace("caption_variants = 3", "caption_variants = 4");
+    let run = project.run().exits(0);
+    let more = run.made().into_iter().filter(|made| made.starts_with("cache/"));
+    assert!(more.clone().all(|made| made.ends_with(" (text 4)")), "{:?}", run.made());
+    project.is_idle();
+}
+
+#[test]
 fn held_out_pictures_are_measured_and_do_not_depend_on_names() {
     let project = with("validation_split = 0.4");
     project.run().exits(0);
