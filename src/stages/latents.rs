@@ -9,9 +9,11 @@ use super::{
     cache::Cache,
     import, posterior, record,
     sidecar::leave_out,
+    views::{self, View},
 };
 use crate::{
     base::Stream,
+<<<<<<< HEAD
     dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
     device,
     manifest::{self, Dtype},
@@ -19,6 +21,12 @@ use crate::{
         autoencoder::{Encoder, Moments, REDUCTION},
         identity,
     },
+=======
+    dataset::Fitted,
+    device,
+    manifest::Dtype,
+    models::{autoencoder::Encoder, identity},
+>>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -33,6 +41,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let checkpoint = Checkpoint::open(&cache.ae)?;
     let loader =
         Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
+<<<<<<< HEAD
     let mut encoder = None;
     let beside = cache.config.import_cache.then(|| import::Beside::of(&cache.site));
     let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
@@ -42,12 +51,27 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
     let fit = |index: usize, picture: Picture| {
         Ok(((picture.width, picture.height), buckets[samples[index].dataset].fit(&picture)?))
+=======
+    let encoder = Encoder::load(&loader)?;
+    let site = &cache.site;
+    let buckets =
+        site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
+    let by_id = cache.views();
+    let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
+    let views = items.iter().map(jobs_of).collect::<Vec<_>>();
+    let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
+    let seed = cache.config.seed;
+    let fit = |index: usize, picture| {
+        let (sample, view): (&Sample, View) = views[index];
+        view.fit(&buckets[sample.dataset], site.dataset(sample), seed, sample, &picture)
+>>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
+<<<<<<< HEAD
             Ok((size, fitted)) => {
                 let files = beside.as_ref().map_or(&[][..], |all| all.latents(samples[index]));
                 let taken = import::latent(files, false, size, fitted.placement.bucket);
@@ -66,6 +90,11 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                     }
                 };
                 work.commit(items[index], draft(cache, &kept, &fitted)?)?;
+=======
+            Ok(fitted) => {
+                let draft = latent(cache, &encoder, views[index], &fitted, &device)?;
+                work.commit(items[index], draft)?;
+>>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
             }
             Err(error) => leave_out(work, items[index], error)?,
         }
@@ -73,6 +102,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
+<<<<<<< HEAD
 fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
     let resolution = dataset.resolution;
     Buckets::new(&BucketSettings {
@@ -87,10 +117,21 @@ fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
 
 /// What the autoencoder gives for a picture.
 fn moments(cache: &Cache, encoder: &Encoder, fitted: &Fitted, device: &Device) -> Moments {
+=======
+/// The record of a view; noise is named by the seed, the picture's content and the view.
+fn latent(
+    cache: &Cache,
+    encoder: &Encoder,
+    (sample, view): (&Sample, View),
+    fitted: &Fitted,
+    device: &burn::tensor::Device,
+) -> Result<Draft, StageError> {
+>>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     let (width, height) = fitted.placement.bucket;
     let pixels = fitted.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
     let data = TensorData::new(pixels.collect::<Vec<_>>(), [height, width, 3]);
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
+<<<<<<< HEAD
     let levels = bands(cache, encoder, width * height, *device == device::cpu());
     encoder.encode_in_bands(image, levels)
 }
@@ -104,6 +145,20 @@ fn draft(cache: &Cache, kept: &[(&str, Vec<f32>)], fitted: &Fitted) -> Result<Dr
     });
     let tensors = tensors.collect::<Vec<_>>();
     let tensors = tensors.iter().map(|(name, shape, values)| (*name, &shape[..], *values));
+=======
+    let moments = encoder.encode(image);
+    let shape = moments.mean.dims();
+    let seed = cache.config.seed;
+    let counters = view.counters(&cache.site, seed, sample);
+    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
+    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
+    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
+    let mut tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
+    let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
+    if let Some(mask) = &mask {
+        tensors.push(("mask", &shape[2..], mask));
+    }
+>>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors.collect::<Vec<_>>(), &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
