@@ -7,13 +7,10 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-<<<<<<< HEAD
-use super::{ProjectError, Sample, Site, import, latents, site::needed, texts};
-=======
 use super::{
-    ProjectError, Sample, Site, cache_notes, latents, site::needed, texts, variants, views::View,
+    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
+    views::View,
 };
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
 use crate::{
     base::{Digest, Value},
     manifest,
@@ -155,24 +152,21 @@ impl Stage for Cache {
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-<<<<<<< HEAD
-            let mut parts = self.site.picture_parts(sample);
-            parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
-            let latent = ItemSpec::new(&sample.id, LATENT, parts);
-            items.push(latent.sharing(&buckets[sample.dataset]));
-            let mut parts = vec![merged.part("caption", "text")];
-            parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
-            items.push(ItemSpec::new(&sample.id, TEXT, parts));
-=======
             let dataset = self.site.dataset(sample);
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
+                if view.undrawn().is_some() {
+                    parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
+                }
                 let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
                 items.push(latent.sharing(&buckets[sample.dataset]));
             }
             for variant in 0..dataset.variants() {
-                let parts = vec![merged.part("caption", &variants::blob(variant))];
+                let mut parts = vec![merged.part("caption", &variants::blob(variant))];
+                if dataset.variants() == 1 {
+                    parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
+                }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
         }
@@ -180,7 +174,6 @@ impl Stage for Cache {
             let empty = Digest::of(b"");
             let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];
             items.push(ItemSpec::new(variants::EMPTY, TEXT, parts));
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
         }
         Ok(items)
     }

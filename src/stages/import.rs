@@ -148,10 +148,13 @@ pub fn take_texts(
     let (beside, samples, length) =
         (Beside::of(&cache.site), by_id(&cache.site), cache.t5_length()?);
     let mut left = Vec::new();
-    for (item, caption) in texts::captions(work, &items) {
+    let captions = texts::captions(work, &items)?;
+    for (item, caption) in items.into_iter().zip(captions) {
+        // A caption that is drawn anew is not the one that the file was made of.
         let sample = samples.get(work.items()[item].id.as_str());
+        let sample = sample.filter(|sample| cache.site.dataset(sample).variants() == 1);
         let file = sample.and_then(|sample| beside.texts(sample).first());
-        let real = T5Tokenizer::encode(&caption?, length).real;
+        let real = T5Tokenizer::encode(&caption, length).real;
         match file.and_then(|file| texts(file, length, real)) {
             Some(taken) => work.commit(item, taken.draft(length, real, cache)?)?,
             None => left.push(item),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::{
+    Sample,
     batches::{self, Flow},
     cache::Cache,
     import, posterior, record,
@@ -13,20 +14,13 @@ use super::{
 };
 use crate::{
     base::Stream,
-<<<<<<< HEAD
-    dataset::{BucketSettings, Buckets, DatasetError, Fitted, Picture},
+    dataset::{Fitted, Picture},
     device,
-    manifest::{self, Dtype},
+    manifest::Dtype,
     models::{
         autoencoder::{Encoder, Moments, REDUCTION},
         identity,
     },
-=======
-    dataset::Fitted,
-    device,
-    manifest::Dtype,
-    models::{autoencoder::Encoder, identity},
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -41,19 +35,9 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let checkpoint = Checkpoint::open(&cache.ae)?;
     let loader =
         Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
-<<<<<<< HEAD
     let mut encoder = None;
-    let beside = cache.config.import_cache.then(|| import::Beside::of(&cache.site));
-    let buckets = cache.site.manifest.dataset.iter().map(buckets).collect::<Result<Vec<_>, _>>()?;
-    let by_id = super::sidecar::by_id(&cache.site);
-    let samples = items.iter().map(|&item| by_id[work.items()[item].id.as_str()]);
-    let samples = samples.collect::<Vec<_>>();
-    let jobs = samples.iter().map(|sample| cache.site.job(sample)).collect::<Vec<_>>();
-    let fit = |index: usize, picture: Picture| {
-        Ok(((picture.width, picture.height), buckets[samples[index].dataset].fit(&picture)?))
-=======
-    let encoder = Encoder::load(&loader)?;
     let site = &cache.site;
+    let beside = cache.config.import_cache.then(|| import::Beside::of(site));
     let buckets =
         site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = cache.views();
@@ -61,21 +45,23 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let views = items.iter().map(jobs_of).collect::<Vec<_>>();
     let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
     let seed = cache.config.seed;
-    let fit = |index: usize, picture| {
+    let fit = |index: usize, picture: Picture| {
         let (sample, view): (&Sample, View) = views[index];
-        view.fit(&buckets[sample.dataset], site.dataset(sample), seed, sample, &picture)
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
+        let buckets = &buckets[sample.dataset];
+        let fitted = view.fit(buckets, site.dataset(sample), seed, sample, &picture)?;
+        Ok(((picture.width, picture.height), fitted))
     };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
-<<<<<<< HEAD
             Ok((size, fitted)) => {
-                let files = beside.as_ref().map_or(&[][..], |all| all.latents(samples[index]));
-                let taken = import::latent(files, false, size, fitted.placement.bucket);
-                let kept = match taken {
+                let (sample, view) = views[index];
+                let files = beside.as_ref().map_or(&[][..], |beside| beside.latents(sample));
+                let bucket = fitted.placement.bucket;
+                let take = |flipped| import::latent(files, flipped, size, bucket);
+                let kept = match view.undrawn().and_then(take) {
                     Some(latent) => vec![("latent", latent)],
                     None => {
                         let encoder = match &mut encoder {
@@ -83,18 +69,14 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                             none => none.insert(Encoder::load(&loader)?),
                         };
                         let moments = moments(cache, encoder, &fitted, &device);
-                        let seed = cache.config.seed;
-                        let digest = Some(&samples[index].digest);
-                        let noise = || Stream::new(seed, "posterior", digest, &[]);
+                        // Named by the seed, the picture's content and the view.
+                        let counters = view.counters(site, seed, sample);
+                        let noise =
+                            || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
                         posterior::tensors(moments, cache.config.latent, noise)?
                     }
                 };
-                work.commit(items[index], draft(cache, &kept, &fitted)?)?;
-=======
-            Ok(fitted) => {
-                let draft = latent(cache, &encoder, views[index], &fitted, &device)?;
-                work.commit(items[index], draft)?;
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
+                work.commit(items[index], draft(cache, sample, kept, &fitted)?)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
         }
@@ -102,63 +84,33 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
-<<<<<<< HEAD
-fn buckets(dataset: &manifest::Dataset) -> Result<Buckets, DatasetError> {
-    let resolution = dataset.resolution;
-    Buckets::new(&BucketSettings {
-        resolution: (resolution.width as usize, resolution.height as usize),
-        enable_bucket: dataset.enable_bucket,
-        min_bucket_reso: dataset.min_bucket_reso as usize,
-        max_bucket_reso: dataset.max_bucket_reso() as usize,
-        bucket_reso_steps: dataset.bucket_reso_steps as usize,
-        bucket_no_upscale: dataset.bucket_no_upscale,
-    })
-}
-
 /// What the autoencoder gives for a picture.
 fn moments(cache: &Cache, encoder: &Encoder, fitted: &Fitted, device: &Device) -> Moments {
-=======
-/// The record of a view; noise is named by the seed, the picture's content and the view.
-fn latent(
-    cache: &Cache,
-    encoder: &Encoder,
-    (sample, view): (&Sample, View),
-    fitted: &Fitted,
-    device: &burn::tensor::Device,
-) -> Result<Draft, StageError> {
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
     let (width, height) = fitted.placement.bucket;
     let pixels = fitted.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
     let data = TensorData::new(pixels.collect::<Vec<_>>(), [height, width, 3]);
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
-<<<<<<< HEAD
     let levels = bands(cache, encoder, width * height, *device == device::cpu());
     encoder.encode_in_bands(image, levels)
 }
 
-/// The record of a picture.
-fn draft(cache: &Cache, kept: &[(&str, Vec<f32>)], fitted: &Fitted) -> Result<Draft, StageError> {
+/// The record of a view.
+fn draft(
+    cache: &Cache,
+    sample: &Sample,
+    kept: Vec<(&str, Vec<f32>)>,
+    fitted: &Fitted,
+) -> Result<Draft, StageError> {
     let (width, height) = fitted.placement.bucket;
-    let [height, width] = [height, width].map(|side| side / REDUCTION);
-    let tensors = kept.iter().map(|(name, values)| {
-        (*name, [values.len() / (height * width), height, width], values.as_slice())
+    let size = [height, width].map(|side| side / REDUCTION);
+    let arrays = kept.into_iter().map(|(name, values)| {
+        let shape = vec![values.len() / (size[0] * size[1]), size[0], size[1]];
+        (name, shape, values)
     });
-    let tensors = tensors.collect::<Vec<_>>();
-    let tensors = tensors.iter().map(|(name, shape, values)| (*name, &shape[..], *values));
-=======
-    let moments = encoder.encode(image);
-    let shape = moments.mean.dims();
-    let seed = cache.config.seed;
-    let counters = view.counters(&cache.site, seed, sample);
-    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
-    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
-    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
-    let mut tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
+    let mut arrays = arrays.collect::<Vec<_>>();
     let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
-    if let Some(mask) = &mask {
-        tensors.push(("mask", &shape[2..], mask));
-    }
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
+    arrays.extend(mask.map(|mask| ("mask", size.to_vec(), mask)));
+    let tensors = arrays.iter().map(|(name, shape, values)| (*name, &shape[..], &values[..]));
     let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors.collect::<Vec<_>>(), &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))

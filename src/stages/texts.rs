@@ -129,34 +129,11 @@ impl Encoders<'_> {
     }
 }
 
-<<<<<<< HEAD
-/// The training captions of the items with these indices.
-pub(super) fn captions(
-    work: &dyn Work,
-    items: &[usize],
-) -> Vec<(usize, Result<String, StageError>)> {
-    let merged = work.upstream().items().filter(|item| item.kind == "merge");
-    let merged = merged.map(|item| (item.id, item)).collect::<BTreeMap<_, _>>();
-    items
-        .iter()
-        .map(|&item| {
-            let id = work.items()[item].id.as_str();
-            let blob =
-                merged.get(id).and_then(|item| item.output).and_then(|output| output.blob("text"));
-            let bytes = blob.map(|blob| work.store().read(blob)).transpose();
-            let text = |bytes: Option<Vec<u8>>| {
-                String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-            };
-            (item, bytes.map(text).map_err(Into::into))
-        })
-        .collect()
-=======
 /// The training texts of the items with these indices.
-fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
+pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
     let merged = variants::merged(work.upstream());
     let read = |&item: &usize| variants::read(&merged, work.store(), &work.items()[item].id);
     items.iter().map(read).collect()
->>>>>>> b50b7363a1fe4598075a0763932a787fc15d0468
 }
 
 #[cfg(test)]

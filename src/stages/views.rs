@@ -49,6 +49,11 @@ impl View {
             .collect()
     }
 
+    /// Of a view in which nothing is drawn, whether it is mirrored.
+    pub fn undrawn(self) -> Option<bool> {
+        (self.number == 0).then_some(self.flipped)
+    }
+
     /// What the view's item is called: `coffee.png`, `coffee.png (flipped)`, `coffee.png (view 3)`.
     pub fn id(self, sample: &str) -> String {
         match (self.number, self.flipped) {
