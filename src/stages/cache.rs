@@ -144,6 +144,7 @@ impl Stage for Cache {
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
         let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
+        // Drawn views and drawn texts are no part of what those caches hold.
         let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
             let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
             import::part(&self.site, &files)
@@ -156,15 +157,16 @@ impl Stage for Cache {
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
-                if view.undrawn().is_some() {
+                if !view.is_drawn() {
                     parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
                 }
                 let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
                 items.push(latent.sharing(&buckets[sample.dataset]));
             }
-            for variant in 0..dataset.variants() {
+            let variants = dataset.variants();
+            for variant in 0..variants {
                 let mut parts = vec![merged.part("caption", &variants::blob(variant))];
-                if dataset.variants() == 1 {
+                if variants == 1 {
                     parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
                 }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));

@@ -148,10 +148,9 @@ pub fn take_texts(
     let (beside, samples, length) =
         (Beside::of(&cache.site), by_id(&cache.site), cache.t5_length()?);
     let mut left = Vec::new();
-    let captions = texts::captions(work, &items)?;
-    for (item, caption) in items.into_iter().zip(captions) {
-        // A caption that is drawn anew is not the one that the file was made of.
+    for (caption, item) in texts::captions(work, &items)?.into_iter().zip(items) {
         let sample = samples.get(work.items()[item].id.as_str());
+        // The caches hold one text of a picture, in which nothing was drawn.
         let sample = sample.filter(|sample| cache.site.dataset(sample).variants() == 1);
         let file = sample.and_then(|sample| beside.texts(sample).first());
         let real = T5Tokenizer::encode(&caption, length).real;

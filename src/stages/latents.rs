@@ -42,11 +42,11 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
         site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = cache.views();
     let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
-    let views = items.iter().map(jobs_of).collect::<Vec<_>>();
+    let views = items.iter().map(jobs_of).collect::<Vec<(&Sample, View)>>();
     let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
     let seed = cache.config.seed;
     let fit = |index: usize, picture: Picture| {
-        let (sample, view): (&Sample, View) = views[index];
+        let (sample, view) = views[index];
         let buckets = &buckets[sample.dataset];
         let fitted = view.fit(buckets, site.dataset(sample), seed, sample, &picture)?;
         Ok(((picture.width, picture.height), fitted))
@@ -58,10 +58,10 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
         match fitted {
             Ok((size, fitted)) => {
                 let (sample, view) = views[index];
-                let files = beside.as_ref().map_or(&[][..], |beside| beside.latents(sample));
+                let files = beside.as_ref().filter(|_| !view.is_drawn());
+                let files = files.map_or(&[][..], |all| all.latents(sample));
                 let bucket = fitted.placement.bucket;
-                let take = |flipped| import::latent(files, flipped, size, bucket);
-                let kept = match view.undrawn().and_then(take) {
+                let mut kept = match import::latent(files, view.is_flipped(), size, bucket) {
                     Some(latent) => vec![("latent", latent)],
                     None => {
                         let encoder = match &mut encoder {
@@ -69,14 +69,15 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                             none => none.insert(Encoder::load(&loader)?),
                         };
                         let moments = moments(cache, encoder, &fitted, &device);
-                        // Named by the seed, the picture's content and the view.
                         let counters = view.counters(site, seed, sample);
-                        let noise =
-                            || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
+                        let digest = Some(&sample.digest);
+                        let noise = || Stream::new(seed, "posterior", digest, &counters);
                         posterior::tensors(moments, cache.config.latent, noise)?
                     }
                 };
-                work.commit(items[index], draft(cache, sample, kept, &fitted)?)?;
+                let mask = site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
+                kept.extend(mask.map(|mask| ("mask", mask)));
+                work.commit(items[index], draft(cache, &kept, &fitted)?)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
         }
@@ -94,23 +95,18 @@ fn moments(cache: &Cache, encoder: &Encoder, fitted: &Fitted, device: &Device) -
     encoder.encode_in_bands(image, levels)
 }
 
-/// The record of a view.
-fn draft(
-    cache: &Cache,
-    sample: &Sample,
-    kept: Vec<(&str, Vec<f32>)>,
-    fitted: &Fitted,
-) -> Result<Draft, StageError> {
+/// The record of a view: tensors `[C, h, w]`, but for a mask, which is `[h, w]`.
+fn draft(cache: &Cache, kept: &[(&str, Vec<f32>)], fitted: &Fitted) -> Result<Draft, StageError> {
     let (width, height) = fitted.placement.bucket;
-    let size = [height, width].map(|side| side / REDUCTION);
-    let arrays = kept.into_iter().map(|(name, values)| {
-        let shape = vec![values.len() / (size[0] * size[1]), size[0], size[1]];
-        (name, shape, values)
+    let [height, width] = [height, width].map(|side| side / REDUCTION);
+    let tensors = kept.iter().map(|(name, values)| {
+        let shape = [values.len() / (height * width), height, width];
+        (*name, shape, values.as_slice())
     });
-    let mut arrays = arrays.collect::<Vec<_>>();
-    let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
-    arrays.extend(mask.map(|mask| ("mask", size.to_vec(), mask)));
-    let tensors = arrays.iter().map(|(name, shape, values)| (*name, &shape[..], &values[..]));
+    let tensors = tensors.collect::<Vec<_>>();
+    let tensors = tensors.iter().map(|(name, shape, values)| {
+        (*name, if *name == "mask" { &shape[1..] } else { &shape[..] }, *values)
+    });
     let f32 = cache.config.latent_dtype == Dtype::F32;
     let bytes = record::write(&tensors.collect::<Vec<_>>(), &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))

@@ -49,9 +49,14 @@ impl View {
             .collect()
     }
 
-    /// Of a view in which nothing is drawn, whether it is mirrored.
-    pub fn undrawn(self) -> Option<bool> {
-        (self.number == 0).then_some(self.flipped)
+    /// Whether its crop or its colours may have been drawn.
+    pub fn is_drawn(self) -> bool {
+        self.number > 0
+    }
+
+    /// Whether it is mirrored.
+    pub fn is_flipped(self) -> bool {
+        self.flipped
     }
 
     /// What the view's item is called: `coffee.png`, `coffee.png (flipped)`, `coffee.png (view 3)`.
