@@ -241,8 +241,8 @@ mod tests {
         let flipped = values.iter().map(|value| -value).collect::<Vec<_>>();
         let mut file = vec![
             ("original_size_4x6", &[2][..], vec![100.0, 70.0]),
-            ("latents_4x6", &[16, 4, 6][..], values.clone()),
-            ("latents_flipped_4x6", &[16, 4, 6][..], flipped.clone()),
+            ("latents_4x6", &[16, 4, 6], values.clone()),
+            ("latents_flipped_4x6", &[16, 4, 6], flipped.clone()),
         ];
         let (picture, bucket) = ((100, 70), (48, 32));
         assert_eq!(latent_of(&npz(&file), false, picture, bucket).unwrap(), values);
@@ -265,9 +265,9 @@ mod tests {
         let mask = |real: usize| (0..8).map(|place| f32::from(u8::from(place < real))).collect();
         let mut file = vec![
             ("l_pooled", &[768][..], vec![0.5; 768]),
-            ("t5_out", &[8, 4096][..], vec![0.25; 8 * 4096]),
-            ("t5_attn_mask", &[8][..], mask(5)),
-            ("apply_t5_attn_mask", &[][..], vec![0.0]),
+            ("t5_out", &[8, 4096], vec![0.25; 8 * 4096]),
+            ("t5_attn_mask", &[8], mask(5)),
+            ("apply_t5_attn_mask", &[], vec![0.0]),
         ];
         let taken = texts_of(&npz(&file), 8, 5).unwrap();
         assert_eq!((taken.pooled.len(), taken.hidden.len()), (768, 8 * 4096));
