@@ -43,7 +43,7 @@ impl Plan {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let options = self.selection.options(&project.manifest);
-let has_work = show(&project, &options, self.json, self.verbose)?;
+        let has_work = show(&project, &options, self.json, self.verbose)?;
         // As with the plan below.
         std::mem::forget(project);
         Ok(if has_work && self.exit_code { Exit::Work } else { Exit::Done })

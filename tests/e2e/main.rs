@@ -6,6 +6,7 @@ mod by_hand;
 mod datasets;
 mod edits;
 mod errors;
+mod exactly;
 mod idle;
 mod kill;
 mod label;
