@@ -48,12 +48,12 @@ const TABLES: [(&str, &str); 4] = [
 struct Edit {
     /// Table and key.
     key: (&'static str, &'static str),
-    /// What stands in the table before, without which the key has no effect.
-    with: &'static str,
+    /// A table and what stands in it before, without which the key has no effect.
+    with: (&'static str, &'static str),
     /// Its new value.
     value: &'static str,
     /// What is made again: `latent *` is the latents of all pictures. `~text *` is announced by the plan,
-    /// which cannot know that what these texts are made of comes out as before.
+    /// which cannot know that what these texts are made of comes out as before; of `?latent *` some are made.
     makes: &'static [&'static str],
 }
 
@@ -63,7 +63,7 @@ const fn edit(
     value: &'static str,
     makes: &'static [&'static str],
 ) -> Edit {
-    Edit { key: (table, key), with: "", value, makes }
+    Edit { key: (table, key), with: (table, ""), value, makes }
 }
 
 const fn edit_with(
@@ -73,7 +73,7 @@ const fn edit_with(
     value: &'static str,
     makes: &'static [&'static str],
 ) -> Edit {
-    Edit { key: (table, key), with, value, makes }
+    Edit { key: (table, key), with: (table, with), value, makes }
 }
 
 const NOTHING: &[&str] = &[];
@@ -84,6 +84,11 @@ const TEXTS: &[&str] = &["merge *", "text *"];
 const DRAWN: &[&str] = &["merge *", "text *", "text * (text 2)"];
 /// The training captions are looked at again and come out as they were.
 const AS_BEFORE: &[&str] = &["merge *", "~text *"];
+/// Two parts have two orders, and for one picture the same was drawn twice.
+const TWO_PARTS: &[&str] =
+    &["merge *", "text *", "text a.png (text 2)", "~text b.png (text 2)", "text c.png (text 2)"];
+/// The last variant of a warm-up has all parts, as the plain caption.
+const WARMED: &[&str] = &["merge *", "text *", "~text * (text 2)"];
 const SHUFFLED: &str = "shuffle_caption = true\ncaption_variants = 2";
 
 const DATASET: &[Edit] = &[
@@ -93,22 +98,26 @@ const DATASET: &[Edit] = &[
     edit("dataset", "sidecars", "'moved'", NOTHING),
     edit("dataset", "exif_orientation", "false", LATENTS),
     edit("dataset", "resolution", "80", LATENTS),
-    edit("dataset", "enable_bucket", "false", LATENTS),
+    edit(
+        "dataset",
+        "enable_bucket",
+        "false\nmin_bucket_reso = none\nbucket_reso_steps = none",
+        LATENTS,
+    ),
     edit("dataset", "min_bucket_reso", "16", LATENTS),
     edit("dataset", "max_bucket_reso", "96", LATENTS),
     edit("dataset", "bucket_reso_steps", "32", LATENTS),
-    edit("dataset", "bucket_no_upscale", "true", LATENTS),
+    edit("dataset", "bucket_no_upscale", "true\nmin_bucket_reso = none", LATENTS),
     edit("dataset", "aspect", "'linear'", LATENTS),
     edit("dataset", "resize_interpolation", "'bicubic'", LATENTS),
     edit("dataset", "flip_aug", "true", &["latent * (flipped)"]),
-    edit_with(
-        "image_variants = 2",
+    edit(
         "dataset",
         "random_crop",
-        "true",
+        "true\nimage_variants = 2",
         &["latent * (view 1)", "latent * (view 2)"],
     ),
-    edit_with("image_variants = 2", "dataset", "color_aug", "true", COLOURED),
+    edit("dataset", "color_aug", "true\nimage_variants = 3", COLOURED),
     edit_with(
         "random_crop = true\nimage_variants = 2",
         "dataset",
@@ -126,19 +135,19 @@ const DATASET: &[Edit] = &[
     edit("dataset", "caption_prefix", "'photo of'", TEXTS),
     edit("dataset", "caption_suffix", "'at night'", TEXTS),
     edit("dataset", "shuffle_caption", "true\ncaption_variants = 2", DRAWN),
-    edit_with(SHUFFLED, "dataset", "caption_separator", "';'", DRAWN),
+    edit_with(SHUFFLED, "dataset", "caption_separator", "';'", TWO_PARTS),
     edit("dataset", "secondary_separator", "'&&'", TEXTS),
     edit_with(SHUFFLED, "dataset", "keep_tokens", "2", DRAWN),
     edit_with(SHUFFLED, "dataset", "keep_tokens_separator", "'|||'", DRAWN),
     edit("dataset", "enable_wildcard", "true\ncaption_variants = 1", TEXTS),
     edit_with(SHUFFLED, "dataset", "caption_tag_dropout_rate", "0.5", DRAWN),
-    edit("dataset", "token_warmup_step", "0.5\ncaption_variants = 2", DRAWN),
+    edit("dataset", "token_warmup_step", "0.5\ncaption_variants = 2", WARMED),
     edit_with(
         "token_warmup_step = 0.5\ncaption_variants = 2",
         "dataset",
         "token_warmup_min",
         "3",
-        DRAWN,
+        WARMED,
     ),
     // The variants that were there are drawn as before.
     edit_with(
@@ -152,19 +161,19 @@ const DATASET: &[Edit] = &[
     edit("dataset", "caption_dropout_every_n_epochs", "2", NOTHING),
 ];
 
-const COLOURED: &[&str] = &["latent * (view 1)"];
+/// A third of the views is drawn to change; the others are the plain one, which is there.
+const COLOURED: &[&str] = &["?latent * (view 1)", "?latent * (view 2)", "?latent * (view 3)"];
 
 const STAGES: &[Edit] = &[
     edit("stages.merge", "clean_captions", "true", TEXTS),
     edit("stages.merge", "clean_tags", "true", TEXTS),
     edit("stages.merge", "replace_tags", "[['sky', 'clouds']]", TEXTS),
     edit("stages.merge", "remove_tags", "['sky']", TEXTS),
-    edit("stages.merge", "deduplicate_tags", "true", TEXTS),
+    edit("stages.merge", "deduplicate_tags", "false", TEXTS),
     edit("stages.merge", "prepend_tags", "['first']", TEXTS),
     edit("stages.merge", "append_tags", "['last']", TEXTS),
-    edit("stages.merge", "template", "'{caption}'", TEXTS),
-    // Nothing is drawn.
-    edit("stages.merge", "seed", "7", NOTHING),
+    edit("stages.merge", "template", "'{tags}'", TEXTS),
+    Edit { key: ("stages.merge", "seed"), with: ("dataset", SHUFFLED), value: "7", makes: DRAWN },
     // Sidecars come first, and all pictures have them.
     edit("stages.merge", "in_json", "'words.json'", NOTHING),
     edit("stages.merge", "full_path", "true", NOTHING),
@@ -200,7 +209,12 @@ fn manifest(lines: &[(&str, String)]) -> String {
             let (key, value) = line.split_once(" = ").unwrap();
             keys.insert(key, value);
         }
-        keys.iter().for_each(|(key, value)| text += &format!("{key} = {value}\n"));
+        let stated = keys.iter().filter(|(_, value)| **value != "none");
+        stated.for_each(|(key, value)| text += &format!("{key} = {value}\n"));
+        if keys.contains_key("is_reg") {
+            // Regularisation pictures stand beside others.
+            text += &format!("[[dataset]]\n{plain}\n");
+        }
     }
     text
 }
@@ -262,28 +276,31 @@ fn items(pattern: &str) -> Vec<String> {
 /// Plans and runs: the plan must count, and the run must make, exactly this.
 #[track_caller]
 fn makes(project: &Project, edit: &str, expected: &[&str]) {
-    let (announced, certain): (Vec<_>, Vec<_>) =
-        expected.iter().partition(|pattern| pattern.starts_with('~'));
-    let mut certain: Vec<_> = certain.into_iter().flat_map(|pattern| items(pattern)).collect();
-    certain.sort();
-    let announced: Vec<_> = announced
-        .into_iter()
-        .flat_map(|pattern| items(&pattern[1..]))
-        .chain(certain.clone())
-        .collect();
+    let of = |mark: char| expected.iter().filter_map(move |pattern| pattern.strip_prefix(mark));
+    let all =
+        |patterns: &mut dyn Iterator<Item = &str>| patterns.flat_map(items).collect::<Vec<_>>();
+    let mut certain =
+        all(&mut expected.iter().copied().filter(|item| !item.starts_with(['~', '?'])));
+    let some = all(&mut of('?'));
     let plan = project.call(&["plan", "project.toml", "--json"]).exits(0);
     let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    let made = project.run().exits(0).made();
+    let drawn: Vec<_> = made.iter().filter(|item| some.contains(item)).cloned().collect();
+    assert_eq!(drawn.is_empty(), some.is_empty(), "{edit}: the run");
+    certain.extend(drawn);
+    certain.sort();
+    assert_eq!(made, certain, "{edit}: the run");
+    certain.extend(all(&mut of('~')));
     for stage in plan["stages"].as_array().unwrap() {
         let name = stage["name"].as_str().unwrap();
-        let of_stage = announced.iter().filter(|item| item.starts_with(&format!("{name}/")));
+        let of_stage = certain.iter().filter(|item| item.starts_with(&format!("{name}/")));
         assert_eq!(stage["items"]["run"], of_stage.count(), "{edit}: the plan of {name}");
     }
-    assert_eq!(project.run().exits(0).made(), certain, "{edit}: the run");
 }
 
 fn check(project: &Project, edits: &[Edit]) {
     for Edit { key: (table, key), with, value, makes: expected } in edits {
-        let with = (*table, (*with).to_owned());
+        let with = (with.0, with.1.to_owned());
         project.manifest(&manifest(std::slice::from_ref(&with)));
         if !with.1.is_empty() {
             project.run().exits(0);
