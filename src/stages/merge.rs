@@ -126,13 +126,13 @@ impl Merge {
         self.rules[sample.dataset].texts(caption, tags)
     }
 
-    /// The texts of a sample, as far as what it reads is there.
-    fn texts_of(
+    /// Caption and tags of a sample; `None` where they have still to be made.
+    fn words(
         &self,
         made: &Made<'_>,
         sample: &Sample,
         store: &Store,
-    ) -> Result<Option<Texts>, StageError> {
+    ) -> Result<Option<[Option<String>; 2]>, StageError> {
         let mut read = [None, None];
         for (text, word) in read.iter_mut().zip(words::WORDS) {
             let found = self.find(made, sample, word)?;
@@ -141,8 +141,7 @@ impl Merge {
             }
             *text = found.text(word, store, sample)?;
         }
-        let [caption, tags] = read;
-        Ok(Some(self.texts(sample, caption.as_deref(), tags.as_deref())))
+        Ok(Some(read))
     }
 
     /// Entries of the metadata file that no picture has.
@@ -267,8 +266,9 @@ impl Stage for Merge {
         let made = made(work.upstream());
         for item in work.items() {
             let sample = samples[item.id.as_str()];
-            let texts = self.texts_of(&made, sample, work.store())?;
-            drafts.push(texts.map(Texts::draft).unwrap_or_default());
+            // What an item that runs reads is there.
+            let [caption, tags] = self.words(&made, sample, work.store())?.unwrap_or_default();
+            drafts.push(self.texts(sample, caption.as_deref(), tags.as_deref()).draft());
         }
         drop(made);
         drafts.into_iter().enumerate().try_for_each(|(item, draft)| work.commit(item, draft))
@@ -321,24 +321,21 @@ impl Stage for Merge {
         upstream: &Upstream<'_>,
     ) -> Result<Vec<Warning>, StageError> {
         let by_id = sidecar::by_id(&self.site);
-        let mut made_before = None;
-        let mut empty = Vec::new();
-        for item in items {
-            let Some(&sample) = by_id.get(item.spec.id.as_str()) else { continue };
+        let made = match items.iter().all(|item| item.output.is_some()) {
+            true => Made::new(),
+            false => made(upstream),
+        };
+        let empty = items.par_iter().map(|item| {
+            let Some(&sample) = by_id.get(item.spec.id.as_str()) else { return Ok(None) };
             let is_empty = match item.output.and_then(|output| output.blob(words::TEXT)) {
                 Some(blob) => blob.size == 0,
-                None => {
-                    let made = made_before.get_or_insert_with(|| made(upstream));
-                    let texts = self.texts_of(made, sample, &self.site.store)?;
-                    texts.is_some_and(|texts| {
-                        texts.merged.text.is_empty() && texts.texts[0].is_empty()
-                    })
-                }
+                None => self.words(&made, sample, &self.site.store)?.is_some_and(|[caption, tags]| {
+                    self.rules[sample.dataset].is_empty(caption.as_deref(), tags.as_deref())
+                }),
             };
-            if is_empty {
-                empty.push(sample);
-            }
-        }
+            Ok(is_empty.then_some(sample))
+        });
+        let empty = empty.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
             message: format!(

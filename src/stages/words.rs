@@ -141,6 +141,12 @@ impl Rules {
         Self { merge, captions, seed: config.seed, variants: dataset.variants() }
     }
 
+    /// Whether a sample with these words is trained on an empty text.
+    pub fn is_empty(&self, caption: Option<&str>, tags: Option<&str>) -> bool {
+        let added = self.captions.caption_prefix.is_some() || self.captions.caption_suffix.is_some();
+        !added && dataset::training_caption(caption, tags, &self.merge).text.is_empty()
+    }
+
     /// The texts of a sample. Draws are named by the text that they are made for and the number of
     /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
     /// the text after the share `v / n` of the training.
