@@ -1,4 +1,4 @@
-//! Words for people: the nearest name to a misspelt one, and plurals.
+//! Words for people: the nearest name to a misspelt one, plurals, sizes of files.
 
 /// The candidate that `word` was most likely meant to be, if one is near enough.
 ///
@@ -56,6 +56,26 @@ pub fn plural(count: usize, noun: &str) -> String {
         }
         None => format!("{count} {noun}s"),
     }
+}
+
+/// `512 B`, `1.5 KiB`, `23.8 GiB`.
+#[must_use]
+pub fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut value = count as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        // Before it would be printed as 1024.0.
+        if value < 1023.95 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub struct Plan {
     #[arg(long)]
     json: bool,
 
+    /// Also list every bucket, the pictures that are cut most, and what stages tell that have nothing to do
+    #[arg(long, short)]
+    verbose: bool,
+
     /// Exit with 4 if there is work to do
     #[arg(long)]
     exit_code: bool,
@@ -39,19 +43,30 @@ impl Plan {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let options = self.selection.options(&project.manifest);
-        let has_work = show(&project, &options, self.json)?;
+        let has_work = show(&project, &options, self.json, self.verbose)?;
+        // As with the plan below.
+        std::mem::forget(project);
         Ok(if has_work && self.exit_code { Exit::Work } else { Exit::Done })
     }
 }
 
 /// Prints the plan and tells whether there is work; `run --dry-run` prints the same.
-pub(super) fn show(project: &Project, options: &RunOptions, json: bool) -> miette::Result<bool> {
+pub(super) fn show(
+    project: &Project,
+    options: &RunOptions,
+    json: bool,
+    verbose: bool,
+) -> miette::Result<bool> {
     let mut plan = pipeline::plan(&project.graph, &project.store, options)?;
+    pipeline::add_notes(&mut plan, &project.graph, &project.store, json || verbose)?;
     plan.manifest = project.manifest.source.path.display().to_string();
     if json {
         super::print_json(&plan)?;
     } else {
-        super::print(&report::plan(&plan, project.places()))?;
+        super::print(&report::plan(&plan, project.places(), verbose))?;
     }
-    Ok(report::has_work(&plan))
+    let has_work = report::has_work(&plan);
+    // The process ends here: the system takes back the memory of 500 000 decisions at once.
+    std::mem::forget(plan);
+    Ok(has_work)
 }

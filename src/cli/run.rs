@@ -50,6 +50,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(mut self) -> Outcome {
+        device::memory::keep();
         if let Some(device) = &self.device {
             self.manifest.set.push(("project.device".to_owned(), device.clone()));
         }
@@ -57,7 +58,7 @@ impl Run {
         let mut options = self.selection.options(&project.manifest);
         options.keep_going = self.keep_going;
         if self.dry_run {
-            super::plan::show(&project, &options, self.json)?;
+            super::plan::show(&project, &options, self.json, false)?;
             return Ok(Exit::Done);
         }
         look_before(&project, &options)?;

@@ -25,6 +25,22 @@ pub struct BucketSettings {
     /// `min_bucket_reso` and `max_bucket_reso` do not count. As in the training scripts, a picture
     /// just above the wanted area may still grow by half a step, and its bucket exceed the area.
     pub bucket_no_upscale: bool,
+    /// How the bucket of a picture is chosen.
+    pub aspect: Aspect,
+    /// How pictures are resized; `None` is [`Resampling::automatic`].
+    pub resize_interpolation: Option<Resampling>,
+}
+
+/// How the bucket of a picture is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// The bucket with the least `|ln(bucket's width / height) − ln(picture's)|`: what is cut off is least,
+    /// and a portrait goes to the turned bucket of the same picture lying. Of two that are equally near,
+    /// the larger. Pictures that are not enlarged lose pixels on one axis only.
+    ConstantArea,
+    /// The rule of the training scripts: the least difference of width / height, which makes a portrait
+    /// go to another shape than the same picture lying. Of two that are equally near, the first.
+    Linear,
 }
 
 /// No side of a bucket is longer; far more than any network takes, and few enough to list.
@@ -37,6 +53,8 @@ pub struct Buckets {
     area: usize,
     /// Set where buckets are made for each picture.
     step: Option<usize>,
+    aspect: Aspect,
+    resampling: Option<Resampling>,
 }
 
 /// Where a picture goes.
@@ -55,6 +73,8 @@ pub struct Placement {
 pub struct Fitted {
     /// `[height, width, 3]` of the bucket, red first.
     pub pixels: Vec<u8>,
+    /// `[height, width]` of the bucket, for pictures that have transparency.
+    pub alpha: Option<Vec<u8>>,
     /// Where it went, and how.
     pub placement: Placement,
 }
@@ -73,8 +93,10 @@ impl Buckets {
         if area == 0 || area > PIXEL_LIMIT {
             return refuse("`resolution`", "the resolution has no pixels, or too many");
         }
+        let (aspect, resampling) = (settings.aspect, settings.resize_interpolation);
+        let buckets = |sizes, step| Ok(Self { sizes, area, step, aspect, resampling });
         if !settings.enable_bucket {
-            return Ok(Self { sizes: vec![settings.resolution], area, step: None });
+            return buckets(vec![settings.resolution], None);
         }
         let step = settings.bucket_reso_steps;
         if step == 0 {
@@ -86,7 +108,7 @@ impl Buckets {
         let min = settings.min_bucket_reso / step * step;
         let max = settings.max_bucket_reso.next_multiple_of(step);
         if settings.bucket_no_upscale {
-            return Ok(Self { sizes: Vec::new(), area, step: Some(step) });
+            return buckets(Vec::new(), Some(step));
         }
         if width.min(height) < min {
             let reason = "`min_bucket_reso` is larger than the resolution";
@@ -101,7 +123,7 @@ impl Buckets {
             let reason = "the resolution is smaller than one step";
             return refuse("`bucket_reso_steps` or `resolution`", reason);
         }
-        Ok(Self { sizes, area, step: None })
+        buckets(sizes, None)
     }
 
     /// The sizes of the buckets, sorted. None where buckets are made for each picture.
@@ -122,9 +144,12 @@ impl Buckets {
         if width == 0 || height == 0 {
             return refuse("it is empty", "replace the picture");
         }
-        let (bucket, resized) = match self.step {
-            Some(step) => select_without_upscale(self.area, step, width, height),
-            None => self.select_nearest(width, height),
+        let (bucket, resized) = match (self.step, self.aspect) {
+            (Some(step), Aspect::Linear) => select_without_upscale(self.area, step, width, height),
+            (Some(step), Aspect::ConstantArea) => {
+                lying(width, height, |width, height| shrink(self.area, step, width, height))
+            }
+            (None, _) => self.select_nearest(width, height),
         };
         if bucket.0 == 0 || bucket.1 == 0 {
             let reason =
@@ -140,26 +165,55 @@ impl Buckets {
         Ok(Placement { bucket, resized, crop })
     }
 
-    /// The bucket of the picture's own size, or the one nearest in aspect ratio; of two that are
-    /// equally near, the first. The picture is scaled to cover it.
+    /// The bucket of the picture's own size, or the one nearest in aspect ratio. The picture is scaled
+    /// to cover it.
     fn select_nearest(&self, width: usize, height: usize) -> ((usize, usize), (usize, usize)) {
         if self.sizes.contains(&(width, height)) {
             return ((width, height), (width, height));
         }
         let aspect = width as f64 / height as f64;
-        let ratio = |size: (usize, usize)| size.0 as f64 / size.1 as f64;
-        let mut bucket = self.sizes[0];
-        for &size in &self.sizes[1..] {
-            if (ratio(size) - aspect).abs() < (ratio(bucket) - aspect).abs() {
-                bucket = size;
-            }
-        }
+        let bucket = match self.aspect {
+            Aspect::ConstantArea => self.nearest_shape(width, height),
+            Aspect::Linear => self.nearest_aspect(aspect),
+        };
         let wider = aspect > ratio(bucket);
         let scale =
             if wider { bucket.1 as f64 / height as f64 } else { bucket.0 as f64 / width as f64 };
         // Covers the bucket whatever the last bit of `scale` is.
         let scaled = |side: usize, least: usize| round(side as f64 * scale).max(least);
         (bucket, (scaled(width, bucket.0), scaled(height, bucket.1)))
+    }
+
+    /// The first of the buckets with the least difference of width / height.
+    fn nearest_aspect(&self, aspect: f64) -> (usize, usize) {
+        let mut bucket = self.sizes[0];
+        for &size in &self.sizes[1..] {
+            if (ratio(size) - aspect).abs() < (ratio(bucket) - aspect).abs() {
+                bucket = size;
+            }
+        }
+        bucket
+    }
+
+    /// The bucket of which the least is cut off. The distance `ln(a·d / (b·c))` is compared as the
+    /// fraction itself, in whole numbers, so that no rounding favours one side.
+    fn nearest_shape(&self, width: usize, height: usize) -> (usize, usize) {
+        let apart = |&(w, h): &(usize, usize)| {
+            let (a, b) = (w as u128 * height as u128, h as u128 * width as u128);
+            (a.max(b), a.min(b))
+        };
+        let nearer = |one: &(usize, usize), other: &(usize, usize)| {
+            let ((a, b), (c, d)) = (apart(one), apart(other));
+            // a/b against c/d; where they are equal, the larger bucket first, then the lying one that
+            // a lying picture shares its axis with.
+            let area = |size: &(usize, usize)| size.0 * size.1;
+            let along = |size: &(usize, usize)| (size.0 >= size.1) == (width >= height);
+            (a * d)
+                .cmp(&(c * b))
+                .then(area(other).cmp(&area(one)))
+                .then(along(other).cmp(&along(one)))
+        };
+        self.sizes.iter().copied().min_by(nearer).unwrap_or_default()
     }
 
     /// Brings `picture` to the size of its bucket. What is transparent shows white.
@@ -169,8 +223,28 @@ impl Buckets {
     pub fn fit(&self, picture: &Picture) -> Result<Fitted, DatasetError> {
         let size = (picture.width, picture.height);
         let placement = self.select(size.0, size.1)?;
-        let resampling = Resampling::automatic(size, placement.resized);
-        Ok(place(picture, placement, resampling))
+        Ok(place(picture, placement, self.resampling(size, placement)))
+    }
+
+    /// How a picture of this size is brought to its place.
+    #[must_use]
+    pub fn resampling(&self, size: (usize, usize), placement: Placement) -> Resampling {
+        self.resampling.unwrap_or_else(|| Resampling::automatic(size, placement.resized))
+    }
+}
+
+impl Placement {
+    /// Share of the resized picture that is cut off, from 0 to 1.
+    #[must_use]
+    pub fn cut_off(&self) -> f64 {
+        let area = |(width, height): (usize, usize)| width as f64 * height as f64;
+        1.0 - area(self.bucket) / area(self.resized)
+    }
+
+    /// How many times as long as in the picture a side is in the resized one; below 1 it shrank.
+    #[must_use]
+    pub fn enlargement(&self, (width, height): (usize, usize)) -> f64 {
+        (self.resized.0 as f64 / width as f64).max(self.resized.1 as f64 / height as f64)
     }
 }
 
@@ -181,11 +255,25 @@ pub fn place(picture: &Picture, placement: Placement, resampling: Resampling) ->
         None => Cow::Borrowed(picture),
         Some(_) => Cow::Owned(picture.clone().over_white()),
     };
-    let resized = resize(&flat.rgb, (flat.width, flat.height), placement.resized, resampling);
+    let size = (flat.width, flat.height);
+    let resized = resize(&flat.rgb, size, placement.resized, resampling);
+    let alpha = picture.alpha.as_ref().map(|alpha| {
+        let grey = alpha.iter().flat_map(|&opacity| [opacity; 3]).collect::<Vec<_>>();
+        let grey = resize(&grey, size, placement.resized, resampling);
+        cropped(&grey, placement).iter().copied().step_by(3).collect()
+    });
+    Fitted { pixels: cropped(&resized, placement), alpha, placement }
+}
+
+/// The bucket's part of a resized picture.
+fn cropped(resized: &[u8], placement: Placement) -> Vec<u8> {
     let ((width, height), (left, top)) = (placement.bucket, placement.crop);
     let rows = resized.chunks_exact(placement.resized.0 * 3).skip(top).take(height);
-    let pixels = rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect();
-    Fitted { pixels, placement }
+    rows.flat_map(|row| &row[left * 3..(left + width) * 3]).copied().collect()
+}
+
+fn ratio((width, height): (usize, usize)) -> f64 {
+    width as f64 / height as f64
 }
 
 /// All sizes with an area of at most `area` whose sides are multiples of `step` between `min` and
@@ -240,106 +328,57 @@ fn select_without_upscale(
     ((resized.0 / step * step, resized.1 / step * step), resized)
 }
 
+/// A choice for a lying picture, turned for one that stands.
+fn lying(
+    width: usize,
+    height: usize,
+    choose: impl Fn(usize, usize) -> ((usize, usize), (usize, usize)),
+) -> ((usize, usize), (usize, usize)) {
+    if width >= height {
+        return choose(width, height);
+    }
+    let turn = |(width, height): (usize, usize)| (height, width);
+    let (bucket, resized) = choose(height, width);
+    (turn(bucket), turn(resized))
+}
+
+/// The size of a picture that only shrinks, and its bucket. One side becomes a whole number of steps, and
+/// the other is cut by less than one: of the two ways the one that cuts off less, and of equal ones
+/// the larger.
+fn shrink(
+    area: usize,
+    step: usize,
+    width: usize,
+    height: usize,
+) -> ((usize, usize), (usize, usize)) {
+    let scale = (area as f64 / (width as f64 * height as f64)).sqrt().min(1.0);
+    let floor = |side: f64| side as usize / step * step;
+    let way = |exact: usize, side: usize, other: usize| {
+        let scaled = exact as f64 / side as f64 * other as f64;
+        let bucket = floor(scaled + 1e-6);
+        // Never more than the picture has: `exact` is at most `side`.
+        (bucket, round(scaled).min(other).max(bucket))
+    };
+    // The last bit of a product must not cost a whole step.
+    let ideal = |side: usize| floor(side as f64 * scale + 1e-6);
+    let (across, down) = (ideal(width), ideal(height));
+    let (by_width, by_height) = (way(across, width, height), way(down, height, width));
+    let ways =
+        [((across, by_width.0), (across, by_width.1)), ((by_height.0, down), (by_height.1, down))];
+    let kept = |((_, _), resized): &((usize, usize), (usize, usize))| resized.0 * resized.1;
+    let share = |way: &((usize, usize), (usize, usize))| {
+        let bucket = way.0.0 * way.0.1;
+        if bucket == 0 { 0.0 } else { bucket as f64 / kept(way) as f64 }
+    };
+    let [first, second] = ways;
+    let better = share(&second).total_cmp(&share(&first)).then(kept(&second).cmp(&kept(&first)));
+    if better.is_gt() { second } else { first }
+}
+
 /// To the nearest whole number; halves go up.
 fn round(value: f64) -> usize {
     (value + 0.5) as usize
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn settings(side: usize) -> BucketSettings {
-        BucketSettings {
-            resolution: (side, side),
-            enable_bucket: true,
-            min_bucket_reso: side / 4,
-            max_bucket_reso: side * 2,
-            bucket_reso_steps: 64,
-            bucket_no_upscale: false,
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_picture_covers_its_bucket_and_nothing_wide_is_cut(
-            (width, height) in (64..4000_usize, 64..4000_usize),
-            side in 256..1200_usize,
-            bucket_no_upscale: bool,
-        ) {
-            let settings = BucketSettings { bucket_no_upscale, ..settings(side) };
-            let Placement { bucket, resized, crop } =
-                match Buckets::new(&settings).unwrap().select(width, height) {
-                    Ok(placement) => placement,
-                    // Only the rounding down of a small or thin picture may leave nothing.
-                    Err(_) if bucket_no_upscale && width.min(height) < side => return Ok(()),
-                    Err(error) => panic!("{error}"),
-                };
-            for (bucket, resized, crop) in
-                [(bucket.0, resized.0, crop.0), (bucket.1, resized.1, crop.1)]
-            {
-                prop_assert!(bucket > 0 && bucket.is_multiple_of(64));
-                prop_assert!(resized >= bucket);
-                prop_assert!(resized - bucket - 2 * crop <= 1);
-            }
-            if bucket_no_upscale {
-                // One side is rounded to the nearest step, so it can grow by half a step, and the
-                // other side in proportion.
-                let shorter = width.min(height) as f64;
-                let growth = (resized.0 as f64 / width as f64).max(resized.1 as f64 / height as f64);
-                prop_assert!(growth <= 1.0 + 33.0 / shorter, "{growth}");
-            } else {
-                prop_assert!(bucket.0 * bucket.1 <= side * side);
-                prop_assert!(resized.0 == bucket.0 || resized.1 == bucket.1);
-            }
-        }
-    }
-
-    #[test]
-    fn contradictions_are_errors() {
-        let good = settings(512);
-        let bad = [
-            BucketSettings { resolution: (0, 512), ..good.clone() },
-            BucketSettings { bucket_reso_steps: 0, ..good.clone() },
-            BucketSettings { min_bucket_reso: 576, ..good.clone() },
-            BucketSettings { max_bucket_reso: 448, ..good.clone() },
-            BucketSettings { min_bucket_reso: 0, bucket_reso_steps: 1024, ..good.clone() },
-            BucketSettings { max_bucket_reso: usize::MAX, ..good.clone() },
-            BucketSettings { resolution: (usize::MAX, 2), ..good },
-        ];
-        for settings in bad {
-            let error = Buckets::new(&settings).unwrap_err();
-            assert!(matches!(error, DatasetError::BucketSettings { .. }), "{settings:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn pictures_that_fit_no_bucket_are_errors() {
-        let small = BucketSettings { bucket_no_upscale: true, ..settings(512) };
-        let buckets = Buckets::new(&small).unwrap();
-        assert!(matches!(buckets.select(63, 200), Err(DatasetError::NoBucket { .. })));
-        assert!(matches!(buckets.select(100_000, 64), Err(DatasetError::NoBucket { .. })));
-        assert_eq!(buckets.select(64, 200).unwrap().bucket, (64, 192));
-        // Enlarged to cover its bucket it would have 3 · 10⁹ pixels.
-        let buckets = Buckets::new(&settings(512)).unwrap();
-        assert!(matches!(buckets.select(100_000, 1), Err(DatasetError::NoBucket { .. })));
-    }
-
-    #[test]
-    fn without_buckets_every_picture_gets_the_resolution() {
-        let settings = BucketSettings { enable_bucket: false, ..settings(64) };
-        let picture = Picture { width: 100, height: 50, rgb: vec![9; 15_000], alpha: None };
-        let fitted = Buckets::new(&settings).unwrap().fit(&picture).unwrap();
-        let wanted = Placement { bucket: (64, 64), resized: (128, 64), crop: (32, 0) };
-        assert_eq!((fitted.placement, fitted.pixels), (wanted, vec![9; 64 * 64 * 3]));
-    }
-
-    #[test]
-    fn what_is_transparent_trains_as_white() {
-        let settings = BucketSettings { enable_bucket: false, ..settings(1) };
-        let picture = Picture { width: 1, height: 1, rgb: vec![0; 3], alpha: Some(vec![0]) };
-        assert_eq!(Buckets::new(&settings).unwrap().fit(&picture).unwrap().pixels, [255; 3]);
-    }
-}
+mod tests;

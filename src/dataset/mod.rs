@@ -6,6 +6,7 @@
 //! and no manifest: settings come in as plain values.
 
 mod area;
+mod augment;
 mod buckets;
 mod caption;
 mod caption_rules;
@@ -25,7 +26,8 @@ mod sidecar;
 mod square;
 mod stored;
 
-pub use buckets::{BucketSettings, Buckets, Fitted, Placement, place};
+pub use augment::ColourChange;
+pub use buckets::{Aspect, BucketSettings, Buckets, Fitted, Placement, place};
 pub use caption::{MergeRules, Merged, training_caption};
 pub use caption_rules::{CaptionRules, Draws, TokenWarmup};
 pub use encoded::{Encoded, Header, PIXEL_LIMIT};

@@ -21,6 +21,12 @@ pub enum Resampling {
     Bicubic,
     /// Cubic with a = −0.75 over four pixels whatever the scale: OpenCV's `INTER_CUBIC`.
     Cubic,
+    /// Linear between four pixels whatever the scale: OpenCV's `INTER_LINEAR`.
+    Linear,
+    /// The pixel at the same place: OpenCV's `INTER_NEAREST_EXACT`.
+    Nearest,
+    /// The mean of the pixels whose centres are covered: Pillow's `BOX`.
+    Box,
 }
 
 impl Resampling {
@@ -56,7 +62,30 @@ pub fn resize(
         Resampling::Area | Resampling::Lanczos => antialiased(rgb, from, to, 3.0, lanczos),
         Resampling::Bicubic => antialiased(rgb, from, to, 2.0, |x| cubic_weight(x, -0.5)),
         Resampling::Cubic => cubic(rgb, from, to, |x| cubic_weight(x, -0.75)),
+        Resampling::Linear => cubic(rgb, from, to, |x| (1.0 - x.abs()).max(0.0)),
+        Resampling::Nearest => nearest(rgb, from, to),
+        Resampling::Box => antialiased(rgb, from, to, 0.5, box_weight),
     }
+}
+
+/// Takes for each pixel the one at its place; places are computed with 16 bits behind the point.
+fn nearest(rgb: &[u8], from: (usize, usize), to: (usize, usize)) -> Vec<u8> {
+    let places = |from: usize, to: usize| {
+        let step = ((from << 16) + to / 2) / to;
+        let place = move |index: usize| ((step * index + step / 2 - from % 2) >> 16).min(from - 1);
+        (0..to).map(place).collect::<Vec<_>>()
+    };
+    let (columns, rows) = (places(from.0, to.0), places(from.1, to.1));
+    let mut pixels = Vec::with_capacity(to.0 * to.1 * 3);
+    for row in rows {
+        let row = rgb[row * from.0 * 3..][..from.0 * 3].as_chunks::<3>().0;
+        pixels.extend(columns.iter().flat_map(|&column| row[column]));
+    }
+    pixels
+}
+
+fn box_weight(x: f64) -> f64 {
+    if x > -0.5 && x <= 0.5 { 1.0 } else { 0.0 }
 }
 
 fn lanczos(x: f64) -> f64 {
@@ -85,8 +114,15 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Resampling; 4] =
-        [Resampling::Area, Resampling::Lanczos, Resampling::Bicubic, Resampling::Cubic];
+    const ALL: [Resampling; 7] = [
+        Resampling::Area,
+        Resampling::Lanczos,
+        Resampling::Bicubic,
+        Resampling::Cubic,
+        Resampling::Linear,
+        Resampling::Nearest,
+        Resampling::Box,
+    ];
 
     /// A small picture of random size and content with a random target size.
     fn job() -> impl Strategy<Value = (Vec<u8>, (usize, usize), (usize, usize))> {
@@ -112,7 +148,9 @@ mod tests {
             let turn = |rgb: &[u8]| -> Vec<u8> {
                 rgb.as_chunks::<3>().0.iter().rev().flatten().copied().collect()
             };
-            for resampling in ALL {
+            // Of two pixels that are equally near, the last two take the left or upper one.
+            for resampling in &ALL[..5] {
+                let resampling = *resampling;
                 let first = turn(&resize(&rgb, from, to, resampling));
                 let last = resize(&turn(&rgb), from, to, resampling);
                 // Ties are broken the other way round, once for each axis, and the second rounding
@@ -133,6 +171,59 @@ mod tests {
         assert_eq!(
             row,
             [100, 100, 100, 100, 100, 98, 93, 120, 180, 207, 202, 200, 200, 200, 200, 200]
+        );
+    }
+
+    /// The reds of a picture with hard edges, resized by OpenCV 5.0 (`INTER_LINEAR`,
+    /// `INTER_NEAREST_EXACT`) and Pillow 13 (`BOX`).
+    #[test]
+    fn the_other_resamplers_are_those_of_opencv_and_pillow() {
+        let (width, height) = (9, 7);
+        let level = |x: usize, y: usize, c: usize| {
+            ((x * x * 13 + y * y * 7 + x * y * 5 + c * 83) * 31 % 256) as u8
+        };
+        let rgb: Vec<u8> = (0..width * height * 3)
+            .map(|at| level(at / 3 % width, at / 3 / width, at % 3))
+            .collect();
+        let reds = |to, resampling| {
+            let resized = resize(&rgb, (width, height), to, resampling);
+            resized.into_iter().step_by(3).collect::<Vec<_>>()
+        };
+        let check = |resampling, most: u8, small: [u8; 20], row: [u8; 14]| {
+            for (found, expected) in
+                [(reds((5, 4), resampling), &small[..]), (reds((14, 10), resampling), &row[..])]
+            {
+                let apart = found.iter().zip(expected).map(|(a, b)| a.abs_diff(*b)).max();
+                assert!(apart <= Some(most), "{resampling:?}: {found:?}");
+            }
+        };
+        // OpenCV cuts bits off between the axes, so a level may differ.
+        check(
+            Resampling::Linear,
+            1,
+            [
+                86, 87, 74, 113, 115, 81, 44, 97, 100, 135, 138, 186, 101, 144, 174, 137, 79, 84,
+                142, 66,
+            ],
+            [0, 68, 139, 94, 63, 43, 46, 62, 89, 140, 138, 49, 119, 192],
+        );
+        check(
+            Resampling::Nearest,
+            0,
+            [
+                0, 76, 48, 172, 192, 100, 28, 108, 84, 212, 144, 180, 112, 196, 176, 132, 20, 60,
+                252, 84,
+            ],
+            [0, 0, 147, 76, 76, 43, 48, 48, 91, 172, 172, 35, 192, 192],
+        );
+        check(
+            Resampling::Box,
+            0,
+            [
+                93, 106, 83, 91, 100, 78, 71, 65, 90, 143, 144, 218, 112, 102, 172, 143, 106, 93,
+                111, 70,
+            ],
+            [0, 0, 147, 76, 76, 43, 48, 48, 91, 172, 172, 35, 192, 192],
         );
     }
 }

@@ -70,7 +70,7 @@ fn widened_taps(from: usize, to: usize, support: f64, filter: impl Fn(f64) -> f6
 /// Bits behind the point in the weights of [`cubic`], for each axis.
 const CUBIC_PRECISION: u32 = 11;
 
-/// Resizes with `filter` over four pixels whatever the scale. Rounded once, after both axes, as
+/// Resizes with `filter` over at most four pixels whatever the scale. Rounded once, after both axes, as
 /// OpenCV does; pixels beyond the border repeat the border.
 pub(super) fn cubic(
     rgb: &[u8],

@@ -247,15 +247,29 @@ pub enum ResizeInterpolation {
     /// The nearest pixel.
     Nearest,
     /// Linear between four pixels.
-    #[serde(alias = "linear")]
     Bilinear,
+    /// The same as `bilinear`.
+    Linear,
     /// Cubic between sixteen pixels.
-    #[serde(alias = "cubic")]
     Bicubic,
+    /// The same as `bicubic`.
+    Cubic,
     /// The mean of the covered area.
     Area,
     /// The mean of the covered pixels, as Pillow's.
     Box,
+}
+
+impl ResizeInterpolation {
+    /// The one that stands for all names of the same.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Linear => Self::Bilinear,
+            Self::Cubic => Self::Bicubic,
+            other => other,
+        }
+    }
 }
 
 /// Width and height in pixels; a single number in the manifest is both.

@@ -55,8 +55,9 @@ pub struct Finetune {
     pub output_name: Option<String>,
     /// Seed of order, noise and noise levels.
     pub seed: u64,
-    /// Whether padding of a caption is hidden from the network. FLUX.1 was trained without that.
-    pub apply_t5_attn_mask: bool,
+    /// Factor on the loss of regularisation pictures (`is_reg` in `[[dataset]]`).
+    #[schemars(range(min = 0.0))]
+    pub prior_loss_weight: f64,
 }
 
 impl Default for Finetune {
@@ -80,14 +81,15 @@ impl Default for Finetune {
             save_every_n_epochs: None,
             output_name: None,
             seed: 42,
-            apply_t5_attn_mask: false,
+            prior_loss_weight: 1.0,
         }
     }
 }
 
 /// A name is no part of a model. `save_every_n_epochs` counts: the models between are outputs too.
+/// `prior_loss_weight` is in the key with each regularisation picture.
 impl Params for Finetune {
-    const NOT_IN_KEY: &'static [&'static str] = &["output_name"];
+    const NOT_IN_KEY: &'static [&'static str] = &["output_name", "prior_loss_weight"];
 }
 
 /// Optimizer.

@@ -6,6 +6,10 @@ const ATTENTION: &str = "attention never holds all scores at once here, on any d
 const FUSED: &str = "each block is updated as soon as its gradients are there, always";
 const NO_READER: &str = "no part of a FLUX training reads it";
 const CACHED: &str = "the cache stage always stores latents and text encodings";
+const NO_FACES: &str =
+    "faces would have to be marked in the names of the files, as one old tool did";
+const NO_NETWORK: &str =
+    "it speaks to a network beside the model, and here the model itself is trained";
 const PRECISION: &str = "the number format of the weights is all there is to choose";
 const MEMORY: &str = "training goes block by block and computes each block anew, always";
 
@@ -49,15 +53,26 @@ const IGNORED: &[(&str, &str, &str)] = &[
     ("v_pred_like_loss", NO_READER, ""),
     ("weighted_captions", NO_READER, ""),
     ("clip_skip", NO_READER, ""),
+    (
+        "face_crop_aug_range",
+        NO_FACES,
+        "say random_crop = true in [[dataset]], which crops anywhere",
+    ),
+    ("network_multiplier", NO_NETWORK, ""),
+    ("custom_attributes", NO_NETWORK, ""),
+    ("debug_dataset", "`fluxpipe plan -v` tells how pictures are cut and scaled", ""),
     ("max_token_length", NO_READER, "say t5xxl_max_token_length in [stages.cache]"),
 ];
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("apply_t5_attn_mask", "say attend_padding = false in [stages.cache]"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
     ("datasets", "each folder of pictures is a `[[dataset]]`"),
     ("general", "say it in each `[[dataset]]`"),
+    ("dataset_repeats", "say num_repeats in [[dataset]]"),
+    ("metadata_file", "say in_json in [stages.merge]"),
     ("max_data_loader_n_workers", "take the line out: pictures are read by all cores"),
     ("max_train_steps", "say max_train_epochs in [stages.finetune]"),
     ("mixed_precision", "say weights in [stages.finetune]"),
@@ -71,6 +86,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("vae", "say ae in [models]"),
 ];
 
+/// The same for keys that are here in other tables: `(key, what to do)` where a `[[dataset]]` has one.
+const IN_DATASET: &[(&str, &str)] = &[
+    ("batch_size", "say train_batch_size in [stages.finetune]"),
+    (
+        "caption_extension",
+        "say it in [stages.label] or [stages.tag]; sidecars of no stage are *.caption and *.txt",
+    ),
+];
+
 /// What the tagger script calls by the name of a key that is ours in another table.
 const OF_THE_TAGGER: (&str, &str) = (
     "append_tags",
@@ -80,6 +104,12 @@ const OF_THE_TAGGER: (&str, &str) = (
 
 /// The mistake of a key that another trainer knows, if one does.
 pub(super) fn known_elsewhere(key: &str, table: &str) -> Option<Mistake> {
+    if let Some((_, help)) =
+        IN_DATASET.iter().find(|(name, _)| *name == key && table == "[[dataset]]")
+    {
+        let (key, table, help) = (key.to_owned(), table.to_owned(), (*help).to_owned());
+        return Some(Mistake::UnknownKey { key, table, help });
+    }
     if key == OF_THE_TAGGER.0 && table != "[stages.merge]" {
         let (key, help) = (key.to_owned(), OF_THE_TAGGER.1.to_owned());
         return Some(Mistake::UnknownKey { key, table: table.to_owned(), help });

@@ -237,6 +237,7 @@ fn stages(
         })
         .collect();
     rules::sidecars_differ(check, &writers);
+    rules::regularisation(check, datasets, &writers);
     rules::merge_seed_draws(check, datasets, &writers);
     let (declared, configs): (Vec<_>, Vec<_>) =
         read.drain(..).map(|stage| (stage.declared, stage.config)).unzip();

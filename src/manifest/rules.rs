@@ -3,8 +3,8 @@
 use std::path::{Component, Path};
 
 use super::{
-    Dataset, Existing, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
-    TagReplacement, TimestepSampling,
+    Cache, ClipActivation, Dataset, Existing, Finetune, Label, Latent, LrScheduler, Merge, Models,
+    Project, StageConfig, Tag, TagReplacement, TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
     source::Place,
@@ -77,6 +77,27 @@ impl Rules<'_> {
 
     pub(super) fn dataset(&mut self, dataset: &Dataset) {
         self.captions(dataset);
+        self.views(dataset);
+        self.buckets(dataset);
+    }
+
+    /// Keys about pictures that change nothing as they stand.
+    fn views(&mut self, dataset: &Dataset) {
+        if self.states("image_variants") && !dataset.random_crop && !dataset.color_aug {
+            let reason = "nothing is drawn: neither `random_crop` nor `color_aug` is on";
+            self.no_effect("image_variants", "random_crop", reason);
+        }
+        if self.states("validation_seed") && dataset.validation_split == 0.0 {
+            let reason = "no picture is held out";
+            self.no_effect("validation_seed", "validation_split", reason);
+        }
+        if dataset.is_reg && dataset.validation_split > 0.0 {
+            let reason = "regularisation pictures are never held out";
+            self.no_effect("validation_split", "is_reg", reason);
+        }
+    }
+
+    fn buckets(&mut self, dataset: &Dataset) {
         let (step, min, max) =
             (dataset.bucket_reso_steps, dataset.min_bucket_reso, dataset.max_bucket_reso());
         let (shorter, longer) = (dataset.resolution.shorter(), dataset.resolution.longer());
@@ -85,9 +106,13 @@ impl Rules<'_> {
                 let help = "without buckets every picture is brought to exactly this size";
                 self.out_of_range("resolution", "a multiple of 16", help);
             }
-            for field in
-                ["min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale"]
-            {
+            for field in [
+                "min_bucket_reso",
+                "max_bucket_reso",
+                "bucket_reso_steps",
+                "bucket_no_upscale",
+                "aspect",
+            ] {
                 if self.states(field) {
                     self.no_effect(field, "enable_bucket", "there are no buckets");
                 }
@@ -132,8 +157,38 @@ impl Rules<'_> {
             StageConfig::Label(label) => self.label(label),
             StageConfig::Tag(tag) => self.tag(tag),
             StageConfig::Merge(merge) => self.merge(merge),
-            StageConfig::Cache(_) => {}
+            StageConfig::Cache(cache) => self.cache(cache),
             StageConfig::Finetune(finetune) => self.finetune(finetune),
+        }
+    }
+
+    fn cache(&mut self, cache: &Cache) {
+        if cache.import_cache && cache.clip_activation != ClipActivation::Gelu {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold CLIP-L's vectors by the exact GELU".to_owned(),
+                help: "say clip_activation = \"gelu\", so that what is encoded anew is of one kind with \
+                       them, or take `import_cache` out"
+                    .to_owned(),
+            };
+            let labels = ["takes such caches", "another activation"];
+            self.broken(&["import_cache", "clip_activation"], &labels, mistake);
+        }
+        if cache.import_cache && !cache.attend_padding {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold T5's states of the padding, which is attended"
+                    .to_owned(),
+                help: "take `attend_padding` out, or `import_cache`".to_owned(),
+            };
+            let labels = ["takes such caches", "not attended"];
+            self.broken(&["import_cache", "attend_padding"], &labels, mistake);
+        }
+        if cache.import_cache && cache.latent != Latent::Sample {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold one draw of each latent, no mean and no deviation"
+                    .to_owned(),
+                help: "take `latent` out, or `import_cache`".to_owned(),
+            };
+            self.broken(&["import_cache", "latent"], &["takes such caches", "not a draw"], mistake);
         }
     }
 
@@ -356,6 +411,43 @@ pub(super) fn models_are_named(
     let help = format!("add to [models]: {}", lines.join(", "));
     let mistake = Mistake::MissingModel { stage: stage.to_owned(), models: absent, help };
     check.report(place, "uses networks that are not named", mistake);
+}
+
+/// Regularisation pictures stand beside others, and their weight beside them.
+pub(super) fn regularisation(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let is_reg = datasets.iter().position(|dataset| dataset.is_reg);
+    if let Some(index) = is_reg.filter(|_| datasets.iter().all(|dataset| dataset.is_reg)) {
+        let path = format!("dataset.{index}.is_reg");
+        if let Some(place) = check.places.get(&path).cloned() {
+            let mistake = Mistake::Conflict {
+                what: "all pictures are regularisation pictures".to_owned(),
+                help: "add a `[[dataset]]` of what is to be learnt, or take `is_reg` out"
+                    .to_owned(),
+            };
+            check.report(&place, "of these too", mistake);
+        }
+    }
+    if is_reg.is_some() {
+        return;
+    }
+    for (name, ..) in stages {
+        let path = format!("stages.{name}.prior_loss_weight");
+        let Some(place) = check.places.get(&path).cloned() else { continue };
+        if check.is_bad(&path) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path,
+            reason: "there are no regularisation pictures".to_owned(),
+            help: "take `prior_loss_weight` out, or say `is_reg = true` in a [[dataset]]"
+                .to_owned(),
+        };
+        check.report(&place, "has no effect", mistake);
+    }
 }
 
 /// A `seed` of a merge stage is for draws, and some dataset must draw.

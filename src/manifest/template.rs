@@ -96,8 +96,10 @@ mod tests {
     fn every_key_that_it_shows_can_be_switched_on() {
         let errors = Manifest::parse(Path::new("project.toml"), &with_all_keys()).unwrap_err();
         // Nothing is drawn in a search, and `thresh` has no effect beside both thresholds.
-        // Nothing in captions is drawn.
+        // Nothing in captions or views is drawn, no picture is held out, and none is for regularisation.
         let without_effect = [
+            "dataset.0.image_variants",
+            "dataset.0.validation_seed",
             "dataset.0.token_warmup_min",
             "dataset.0.caption_variants",
             "stages.label.top_p",
@@ -105,6 +107,7 @@ mod tests {
             "stages.label.seed",
             "stages.tag.thresh",
             "stages.merge.seed",
+            "stages.finetune.prior_loss_weight",
         ];
         assert_eq!(errors.errors.len(), without_effect.len(), "{}", show(&errors));
         for (error, key) in errors.errors.iter().zip(without_effect) {

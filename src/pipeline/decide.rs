@@ -31,6 +31,18 @@ pub struct Decided {
     pub ran_before: bool,
 }
 
+impl Decided {
+    /// The same without the key parts of items that are there: no later stage reads them, and of 100 000
+    /// items they take more memory than anything else.
+    pub fn without_parts(mut self) -> Self {
+        let held = |decision: &&mut Decision| matches!(decision.state, ItemState::Reuse(_));
+        self.decisions.iter_mut().filter(held).for_each(|decision| {
+            decision.spec.parts = Vec::new();
+        });
+        self
+    }
+}
+
 /// Decides for every item of `node`, given what is decided upstream. `force` makes every item run.
 pub fn decide(
     node: &Node,
@@ -88,7 +100,8 @@ fn item_keys(
         true => expected_upstream(upstream),
         false => HashMap::new(),
     };
-    let keyed = specs.par_iter().map(|spec| {
+    let siblings = siblings(specs);
+    let keyed = specs.par_iter().zip(siblings).map(|(spec, sibling)| {
         distinct(&node.name, &spec.id, spec.key_parts())?;
         if let Some(given) = &spec.given {
             return Ok((None, given.output.digest()));
@@ -106,10 +119,33 @@ fn item_keys(
         }
         let parts: Vec<_> = spec.key_parts().map(|part| known_or(part, &expected)).collect();
         // Every part has a value now; the mark keeps such a digest from ever being a key.
-        let mark = Digest::of(b"pending");
+        let mark = Digest::of(format!("pending {sibling}").as_bytes());
         Ok((None, digest(&[*recipe, mark], &parts).unwrap_or(mark)))
     });
     keyed.collect()
+}
+
+/// How many items before each one wait for the very same upstream items: they read different blobs of
+/// them, and will make different outputs. Zeros where nothing waits.
+fn siblings(specs: &[ItemSpec]) -> Vec<usize> {
+    let mut seen = HashMap::<(usize, Vec<(&str, &str)>), usize>::new();
+    let mut numbers = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let waits = spec.key_parts().filter(|part| part.value.is_none());
+        let waits = waits.filter_map(|part| match &part.origin {
+            Origin::Upstream { stage, item } => Some((stage.as_str(), item.as_str())),
+            _ => None,
+        });
+        let waits = waits.collect::<Vec<_>>();
+        if waits.is_empty() {
+            numbers.push(0);
+            continue;
+        }
+        let before = seen.entry((spec.recipe, waits)).or_default();
+        numbers.push(*before);
+        *before += 1;
+    }
+    numbers
 }
 
 /// By stage and id: a digest that is equal for upstream items that will make equal outputs.
@@ -166,12 +202,7 @@ fn stored(
     let stored = recipes.iter().enumerate().map(|(recipe, key)| {
         let items = specs.iter().zip(keyed).filter(|(spec, _)| spec.recipe == recipe);
         let wanted: HashSet<Digest> = items.filter_map(|(_, (key, _))| *key).collect();
-        let found = store.outcomes(key, &wanted)?;
-        let held = found.into_par_iter().filter(|(_, outcome)| match outcome {
-            Outcome::Output(output) => store.holds(output),
-            Outcome::Failure(_) => true,
-        });
-        Ok(held.collect())
+        Ok(store.outcomes(key, &wanted)?)
     });
     stored.collect()
 }

@@ -31,10 +31,10 @@ pub use graph::{Graph, GraphError, Node, Selection};
 pub use key::{KeyPart, Origin, digest};
 pub use ledger::{Ledger, Whose};
 pub use output::{Blob, Content, Draft, INLINE_LIMIT, Output};
-pub use plan::{Counts, Plan, Reason, StagePlan, StageState, plan};
+pub use plan::{Counts, Plan, Reason, StagePlan, StageState, add_notes, plan};
 pub use run::{RunOptions, StageSummary, Summary, run};
 pub use stage::{
-    Finished, Frequency, Given, ItemSpec, Owner, Publication, Published, Recipe, Seen, Stage,
+    Finished, Frequency, Given, ItemSpec, Note, Owner, Publication, Published, Recipe, Seen, Stage,
     StageError, Upstream, UpstreamItem, Warning, Words, Work,
 };
 pub use store::{Store, StoreError};

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Cause, Decision, Graph, GraphError, ItemState, Origin, RunError, RunOptions, Selection, Store,
-    Upstream, Warning,
+    Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError, RunOptions, Selection,
+    Store, Upstream, Warning,
     decide::{Decided, decide},
     publish,
     reason::reasons,
@@ -48,6 +48,8 @@ pub struct StagePlan {
     pub warnings: Vec<Warning>,
     /// Files beside the store that would be written, where no item runs (else they depend on what is made).
     pub publishes: usize,
+    /// What the stage itself tells; empty before [`add_notes`].
+    pub notes: Vec<Note>,
     /// Each item's decision.
     #[serde(skip)]
     pub decisions: Vec<Decision>,
@@ -146,7 +148,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
         warnings.push(publish::warnings(node, &decided, &seen)?);
         let idle = !decided.decisions.iter().any(Decision::runs);
         publishes.push(if idle { publish::due(node, &decided, store)?.len() } else { 0 });
-        done.push(Some(decided));
+        done.push(Some(decided.without_parts()));
     }
     // Only speed is lost where the store cannot be written.
     let _ = store.save_digests();
@@ -165,11 +167,28 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
             more_reasons,
             warnings,
             publishes,
+            notes: Vec::new(),
             decisions: decided.decisions,
             recipes: decided.names,
         }
     });
     Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
+}
+
+/// Lets each stage that would run something tell what there is to tell beside that; with `all` every
+/// stage.
+///
+/// # Errors
+/// A stage cannot read what it looks at.
+pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store, all: bool) -> Result<(), RunError> {
+    for (stage, node) in plan.stages.iter_mut().zip(graph.nodes()) {
+        if !all && (stage.counts.run == 0 || !stage.selected) {
+            continue;
+        }
+        let notes = node.stage.notes(&stage.decisions, store);
+        stage.notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
+    }
+    Ok(())
 }
 
 impl Plan {

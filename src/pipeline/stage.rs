@@ -30,6 +30,16 @@ pub trait Stage: Send + Sync {
     /// The dataset cannot be read.
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError>;
 
+    /// What a plan tells of the stage beside what would run: sizes, counts, what a person may want to
+    /// change first. Asked for a plan only; it may look into files that `items` does not read.
+    ///
+    /// # Errors
+    /// A file or the store cannot be read.
+    fn notes(&self, decisions: &[super::Decision], store: &Store) -> Result<Vec<Note>, StageError> {
+        let _ = (decisions, store);
+        Ok(Vec::new())
+    }
+
     /// Does the work for `work.items`, committing each item as it is done. One bad item is handed to
     /// [`Work::fail`] and does not end the stage.
     ///
@@ -79,6 +89,19 @@ pub trait Stage: Send + Sync {
         let _ = (finished, store);
         Ok(Vec::new())
     }
+}
+
+/// What a plan tells of a stage.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Note {
+    /// What it is about: `buckets`.
+    pub name: &'static str,
+    /// One line for people.
+    pub text: String,
+    /// More lines for people who ask for more.
+    pub details: Vec<String>,
+    /// The same for programs; its layout depends on `name`.
+    pub data: serde_json::Value,
 }
 
 /// Something about a stage that is no mistake, and that its user should know.

@@ -13,8 +13,10 @@ pub fn has_work(plan: &Plan) -> bool {
 }
 
 /// The table: a line per stage, its reasons below, and what a run would do at the end.
+///
+/// Notes of a stage stand below its reasons, one line each; with `verbose` with all their lines.
 #[must_use]
-pub fn plan(plan: &Plan, places: Places<'_>) -> String {
+pub fn plan(plan: &Plan, places: Places<'_>, verbose: bool) -> String {
     let column = |text: fn(&StagePlan) -> &str| {
         plan.stages.iter().map(|stage| text(stage).chars().count()).max().unwrap_or(0)
     };
@@ -36,6 +38,12 @@ pub fn plan(plan: &Plan, places: Places<'_>) -> String {
         text.push('\n');
         for reason in reasons(stage, places) {
             text += &format!("    {reason}\n");
+        }
+        for note in &stage.notes {
+            text += &format!("    {}\n", theme::faint(&note.text));
+            for line in note.details.iter().filter(|_| verbose) {
+                text += &format!("      {}\n", theme::faint(line));
+            }
         }
         for warning in &stage.warnings {
             text += &self::warning(warning, "    ");

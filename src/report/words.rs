@@ -1,6 +1,7 @@
 //! Numbers as people read them.
 
 use crate::base::Value;
+pub use crate::base::bytes;
 
 /// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
 #[must_use]
@@ -18,26 +19,6 @@ pub fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// `512 B`, `1.5 KiB`, `23.8 GiB`.
-#[must_use]
-pub fn bytes(count: u64) -> String {
-    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    let mut value = count as f64 / 1024.0;
-    let mut unit = UNITS[0];
-    for next in &UNITS[1..] {
-        // Before it would be printed as 1024.0.
-        if value < 1023.95 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    format!("{value:.1} {unit}")
 }
 
 /// A value of a key as its user would write it: `1e-4`, where the plain digits are hard to count.

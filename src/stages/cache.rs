@@ -1,17 +1,23 @@
 //! Stage `cache`: what the trainer reads instead of pictures and captions.
 //!
-//! Two sorts of items with a recipe each: a *latent* per picture (autoencoder) and a *text record*
-//! per training caption (CLIP-L and T5), so that an edited caption leaves its latent alone and an
-//! edited picture its text. Equal captions have equal keys and are encoded once.
+//! Two sorts of items with a recipe each: a *latent* per view of a picture (autoencoder) and a *text
+//! record* per training text (CLIP-L and T5), so that an edited caption leaves its latents alone and an
+//! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
+//! captions are dropped, the empty one is an item too, one for all pictures.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Site, latents, site::needed, texts};
+use super::{
+    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
+    views::View,
+};
 use crate::{
-    base::Value,
+    base::{Digest, Value},
     manifest,
     models::flux::FluxConfig,
-    pipeline::{ItemSpec, KeyPart, Recipe, Stage, StageError, Upstream, Work},
+    pipeline::{
+        Decision, ItemSpec, KeyPart, Note, Recipe, Stage, StageError, Store, Upstream, Work,
+    },
     weights::Checkpoint,
 };
 
@@ -19,7 +25,8 @@ use crate::{
 const LATENT_ALGORITHM: (i64, &str) =
     (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
-const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
+const TEXT_ALGORITHM: (i64, &str) =
+    (2, "the text encoders sum in another order: the last digits differ");
 
 /// Index of the recipe for latents.
 pub const LATENT: usize = 0;
@@ -29,7 +36,7 @@ pub const TEXT: usize = 1;
 /// The stage.
 pub struct Cache {
     pub(super) site: Arc<Site>,
-    name: String,
+    pub(super) name: String,
     pub(super) config: manifest::Cache,
     pub(super) ae: PathBuf,
     pub(super) clip_l: PathBuf,
@@ -70,12 +77,41 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
-    /// By dataset: what decides the size of a picture's latent, the bucket settings.
+    /// By dataset: what decides the size of a picture's latent, the bucket settings. A rule that changes
+    /// nothing of what was so before it came is no part.
     fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
         let datasets = self.site.manifest.dataset.iter().enumerate();
-        let parts = datasets
-            .map(|(index, dataset)| self.site.parameters(&format!("dataset.{index}"), dataset));
-        parts.map(Arc::from).collect()
+        datasets.map(|(index, dataset)| self.parts_of_dataset(index, dataset).into()).collect()
+    }
+
+    fn parts_of_dataset(&self, index: usize, dataset: &manifest::Dataset) -> Vec<KeyPart> {
+        let table = format!("dataset.{index}");
+        let mut parts = self.site.parameters(&table, dataset);
+        let rule = |name: &str, value: Value| KeyPart {
+            name: name.to_owned(),
+            value: Some(value),
+            origin: self.site.origin(format!("{table}.{name}")),
+        };
+        if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
+            parts.push(rule("aspect", Value::Text("constant_area".to_owned())));
+        }
+        if let Some(how) = dataset.resize_interpolation {
+            let how = serde_json::to_value(how.plain()).unwrap_or_default();
+            parts.push(rule("resize_interpolation", Value::from(how)));
+        }
+        if dataset.alpha_mask {
+            parts.push(rule("alpha_mask", Value::Bool(true)));
+        }
+        parts
+    }
+
+    /// The sample and view that the id of a latent stands for.
+    pub(super) fn views(&self) -> HashMap<String, (&Sample, View)> {
+        let views = self.site.samples.iter().flat_map(|sample| {
+            let views = View::all(self.site.dataset(sample)).into_iter();
+            views.map(move |view| (view.id(&sample.id), (sample, view)))
+        });
+        views.collect()
     }
 }
 
@@ -95,8 +131,6 @@ impl Stage for Cache {
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
-        // Only what differs from the rule of older records, so that their keys stay.
-        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")
@@ -109,16 +143,45 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
+        // Drawn views and drawn texts are no part of what those caches hold.
+        let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
+            let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
+            import::part(&self.site, &files)
+        };
         let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
-            let latent = ItemSpec::new(&sample.id, LATENT, self.site.picture_parts(sample));
-            items.push(latent.sharing(&buckets[sample.dataset]));
-            let parts = vec![merged.part("caption", "text")];
-            items.push(ItemSpec::new(&sample.id, TEXT, parts));
+            let dataset = self.site.dataset(sample);
+            for view in View::all(dataset) {
+                let mut parts = self.site.picture_parts(sample);
+                parts.extend(view.parts(&self.site, self.config.seed, sample));
+                if !view.is_drawn() {
+                    parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
+                }
+                let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
+                items.push(latent.sharing(&buckets[sample.dataset]));
+            }
+            let variants = dataset.variants();
+            for variant in 0..variants {
+                let mut parts = vec![merged.part("caption", &variants::blob(variant))];
+                if variants == 1 {
+                    parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
+                }
+                items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
+            }
+        }
+        if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
+            let empty = Digest::of(b"");
+            let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];
+            items.push(ItemSpec::new(variants::EMPTY, TEXT, parts));
         }
         Ok(items)
+    }
+
+    fn notes(&self, decisions: &[Decision], store: &Store) -> Result<Vec<Note>, StageError> {
+        cache_notes::notes(self, decisions, store)
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
@@ -127,6 +190,7 @@ impl Stage for Cache {
             items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
         };
         let (latents, texts) = (of(LATENT), of(TEXT));
+        let texts = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
             texts::encode(self, work, &texts)?;

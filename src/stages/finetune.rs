@@ -1,31 +1,32 @@
 //! Stage `finetune`: the cached samples become a fine-tuned FLUX.1.
 //!
-//! One item. Its key covers the list of (latent, text record, repeats), the model and the parameters,
-//! not where pictures lie or what they are called.
+//! One item. Its key covers the list of samples (latents, text records, repeats and what else is done
+//! with them), the model and the parameters, not where pictures lie or what they are called.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::tensor::FloatDType;
 
-use super::{ProjectError, Site, site::needed};
+use super::{
+    ProjectError, Site,
+    samples::{self, Cached, Records},
+    site::needed,
+};
 use crate::{
     base::{Digest, Value},
     device, manifest,
     models::flux::Flux,
     pipeline::{
         Blob, Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe,
-        Stage, StageError, Store, Upstream, UpstreamItem, Work,
+        Stage, StageError, Store, Upstream, Work,
     },
-    train::{self, CheckpointPlace, Observer, Samples, Settings, StepMetrics, TrainError, flow},
+    train::{self, CheckpointPlace, Observer, Settings, StepMetrics, TrainError, flow},
     weights::Checkpoint,
 };
 
 /// Raised with a reason whenever trained weights change for equal inputs.
-const ALGORITHM: (i64, &str) = (1, "first version");
+const ALGORITHM: (i64, &str) =
+    (2, "whether padding is masked is told by the text records, no longer by `apply_t5_attn_mask`");
 
 /// The stage.
 pub struct Finetune {
@@ -33,22 +34,6 @@ pub struct Finetune {
     name: String,
     config: manifest::Finetune,
     model: PathBuf,
-}
-
-/// What the trainer reads for one sample.
-struct Pair<'a> {
-    latent: UpstreamItem<'a>,
-    text: UpstreamItem<'a>,
-    repeats: u32,
-}
-
-impl Pair<'_> {
-    /// The pair as it stands in the key, or `None` while a part has still to be made.
-    fn value(&self) -> Option<Value> {
-        let latent = self.latent.output?.blob("latent.safetensors")?.digest;
-        let text = self.text.output?.blob("text.safetensors")?.digest;
-        Some(Value::List(vec![latent.into(), text.into(), Value::Int(i64::from(self.repeats))]))
-    }
 }
 
 impl Finetune {
@@ -59,25 +44,6 @@ impl Finetune {
     ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "flux", site.manifest.models.flux.as_ref())?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
-    }
-
-    fn pairs<'a>(&self, upstream: &Upstream<'a>) -> Vec<Pair<'a>> {
-        let of = |recipe: &'static str| {
-            upstream
-                .items()
-                .filter(move |item| item.kind == "cache" && item.recipe == recipe)
-                .map(|item| (item.id, item))
-                .collect::<BTreeMap<_, _>>()
-        };
-        let (latents, texts) = (of("latent"), of("text"));
-        let samples = super::sidecar::by_id(&self.site);
-        let mut pairs = Vec::new();
-        for (id, latent) in latents {
-            let (Some(&text), Some(sample)) = (texts.get(id), samples.get(id)) else { continue };
-            let repeats = self.site.dataset(sample).num_repeats;
-            pairs.push(Pair { latent, text, repeats });
-        }
-        pairs
     }
 }
 
@@ -125,7 +91,6 @@ impl Finetune {
                 Dtype::F32 => crate::weights::Dtype::F32,
                 Dtype::Bf16 => crate::weights::Dtype::BF16,
             },
-            apply_t5_attn_mask: config.apply_t5_attn_mask,
         }
     }
 
@@ -159,22 +124,22 @@ impl Stage for Finetune {
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
-        let pairs = self.pairs(upstream);
-        if pairs.is_empty() {
+        let cached = samples::cached(&self.site, upstream);
+        if cached.is_empty() {
             return Ok(Vec::new());
         }
-        let mut values = pairs.iter().map(Pair::value).collect::<Option<Vec<_>>>();
+        let value = |sample: &Cached<'_>| sample.value(self.config.prior_loss_weight);
+        let mut values = cached.iter().map(value).collect::<Option<Vec<_>>>();
         if let Some(values) = &mut values {
             // By content, so that names and the order of files do not matter.
             values.sort_by_cached_key(|value| *value.digest().as_bytes());
         }
-        let pending = pairs.iter().flat_map(|pair| [pair.latent, pair.text]);
-        let waiting = pending.into_iter().find(|item| item.output.is_none());
+        let waiting = cached.iter().flat_map(Cached::items).find(|item| item.output.is_none());
         let samples = match (values, waiting) {
             (Some(values), _) => {
                 let origin = Origin::Upstream {
-                    stage: pairs[0].latent.stage.to_owned(),
-                    item: format!("{} samples", pairs.len()),
+                    stage: cached[0].views[0].stage.to_owned(),
+                    item: format!("{} samples", cached.len()),
                 };
                 KeyPart { name: "samples".to_owned(), value: Some(Value::List(values)), origin }
             }
@@ -189,7 +154,7 @@ impl Stage for Finetune {
         let checkpoint = Checkpoint::open(&self.model)?;
         let settings = self.settings();
         let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
-        let records = Records::open(self, work)?;
+        let records = Records::open(&self.site, &self.config, work.upstream())?;
         let base = self.site.store.digest_file(&self.model)?;
         let mut journal = Journal::new(work, base, settings.max_train_epochs)?;
         let outcome = train::finetune(flux, &settings, &records, &mut journal);
@@ -224,83 +189,6 @@ impl Stage for Finetune {
     }
 }
 
-/// The cached records as the trainer reads them.
-struct Records {
-    store: Arc<Store>,
-    samples: Vec<Record>,
-}
-
-struct Record {
-    latent: Blob,
-    text: Blob,
-    repeats: u32,
-    content: Digest,
-    size: (usize, usize),
-}
-
-impl Records {
-    fn open(stage: &Finetune, work: &dyn Work) -> Result<Self, StageError> {
-        let mut samples = Vec::new();
-        for pair in stage.pairs(work.upstream()) {
-            let (Some(latent), Some(text), Some(value)) = (
-                pair.latent.output.and_then(|output| output.blob("latent.safetensors")).cloned(),
-                pair.text.output.and_then(|output| output.blob("text.safetensors")).cloned(),
-                pair.value(),
-            ) else {
-                continue;
-            };
-            let file =
-                Checkpoint::from_bytes(Path::new(&latent.name), work.store().read(&latent)?)?;
-            let shape = file.info("latent").map(|info| info.shape.clone()).unwrap_or_default();
-            let [_, height, width] = shape[..] else { continue };
-            samples.push(Record {
-                latent,
-                text,
-                repeats: pair.repeats,
-                content: value.digest(),
-                size: (height, width),
-            });
-        }
-        samples.sort_by_key(|sample| sample.content);
-        Ok(Self { store: stage.site.store.clone(), samples })
-    }
-}
-
-impl Samples for Records {
-    fn len(&self) -> usize {
-        self.samples.len()
-    }
-
-    fn bucket(&self, index: usize) -> (usize, usize) {
-        self.samples[index].size
-    }
-
-    fn content(&self, index: usize) -> Digest {
-        self.samples[index].content
-    }
-
-    fn repeats(&self, index: usize) -> u32 {
-        self.samples[index].repeats
-    }
-
-    fn load(&self, index: usize) -> Result<train::Sample, String> {
-        let sample = &self.samples[index];
-        let open = |blob: &Blob| -> Result<Checkpoint, String> {
-            let bytes = self.store.read(blob).map_err(|error| error.to_string())?;
-            Checkpoint::from_bytes(Path::new(&blob.name), bytes).map_err(|error| error.to_string())
-        };
-        let (latent, text) = (open(&sample.latent)?, open(&sample.text)?);
-        let tensor = |file: &Checkpoint, name| file.f32(name).map_err(|error| error.to_string());
-        let tokens = text.metadata().get("t5_tokens").and_then(|tokens| tokens.parse().ok());
-        Ok(train::Sample {
-            latent: tensor(&latent, "latent")?,
-            t5: tensor(&text, "t5")?,
-            t5_tokens: tokens.ok_or("a text record does not say how many tokens are real")?,
-            clip: tensor(&text, "clip_pooled")?,
-        })
-    }
-}
-
 /// Watches the trainer: progress for the screen, one line of metrics per step, places for
 /// checkpoints. What goes into the output holds no times, so that equal runs give equal outputs.
 struct Journal<'a> {
@@ -310,6 +198,9 @@ struct Journal<'a> {
     metrics: String,
     checkpoints: Vec<(String, PathBuf)>,
     epochs: usize,
+    /// Step and steps of the run, and the last loss on what is held out.
+    progress: (u64, u64),
+    validation_loss: Option<f64>,
 }
 
 impl<'a> Journal<'a> {
@@ -326,6 +217,8 @@ impl<'a> Journal<'a> {
             metrics: String::new(),
             checkpoints: Vec::new(),
             epochs,
+            progress: (0, 0),
+            validation_loss: None,
         })
     }
 
@@ -342,8 +235,19 @@ impl Observer for Journal<'_> {
             "learning_rate": metrics.learning_rate, "grad_norm": metrics.grad_norm,
         });
         self.metrics += &format!("{line}\n");
-        let note = format!("loss {:.4}, {:.2} s a step", metrics.loss, metrics.seconds);
-        self.work.step(0, metrics.step as u64, metrics.total_steps as u64, &note);
+        let held_out = self.validation_loss.map(|loss| format!(" (validation {loss:.4})"));
+        let held_out = held_out.unwrap_or_default();
+        let note = format!("loss {:.4}{held_out}, {:.2} s a step", metrics.loss, metrics.seconds);
+        self.progress = (metrics.step as u64, metrics.total_steps as u64);
+        self.work.step(0, self.progress.0, self.progress.1, &note);
+    }
+
+    fn validated(&mut self, epoch: usize, loss: f64) {
+        let (step, total) = self.progress;
+        let line = serde_json::json!({ "epoch": epoch, "step": step, "validation_loss": loss });
+        self.metrics += &format!("{line}\n");
+        self.validation_loss = Some(loss);
+        self.work.step(0, step, total, &format!("epoch {epoch}: validation loss {loss:.4}"));
     }
 
     fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {

@@ -4,11 +4,14 @@
 //! outputs by calling the networks. It does not know the scheduler or the screen: it sees them as
 //! [`Work`](crate::pipeline::Work).
 
+mod appearances;
 mod batches;
 mod build;
 mod cache;
+mod cache_notes;
 pub mod captions;
 mod finetune;
+mod import;
 mod label;
 mod latents;
 pub mod measure;
@@ -16,10 +19,13 @@ mod merge;
 mod posterior;
 mod probabilities;
 mod record;
+mod samples;
 mod sidecar;
 mod site;
 mod tag;
-pub mod texts;
+mod texts;
+mod variants;
+mod views;
 mod words;
 
 pub use build::{build, site};

@@ -1,68 +1,38 @@
 //! The training loop.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
-
-use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
+    time::Instant,
+};
 
 use super::{
-    Settings, TrainError,
-    batches::{Appearance, Batch, Batches},
-    blockwise::{Loss, backpropagate},
+    Samples, Settings, TrainError,
+    batches::{Batch, Batches},
+    blockwise::backpropagate,
     checkpoint,
-    flow::{Objective, noisy_input},
+    flow::Objective,
     optimizer::Optimizer,
+    prepare::{Loaded, Reader},
     rounding::Rounding,
     schedule::LrSchedule,
     update::{GradientNorm, Update},
 };
-use crate::{
-    base::{Digest, Stream},
-    models::flux::{Flux, FluxInput, pack, position_ids},
-};
+use crate::models::flux::Flux;
 
-/// The cached samples to train on.
-pub trait Samples {
-    /// How many there are.
-    fn len(&self) -> usize;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Height and width of the latent; samples of one size share batches.
-    fn bucket(&self, index: usize) -> (usize, usize);
-
-    /// What the sample is, whatever it is called: names its random numbers and its place in the order.
-    fn content(&self, index: usize) -> Digest;
-
-    /// How often it appears in an epoch.
-    fn repeats(&self, index: usize) -> u32;
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// In words, what went wrong.
-    fn load(&self, index: usize) -> Result<Sample, String>;
-}
-
-/// One sample, encoded.
-#[derive(Clone, Debug)]
-pub struct Sample {
-    /// `[channels, h, w]`
-    pub latent: Vec<f32>,
-    /// T5's hidden states `[L, context]`.
-    pub t5: Vec<f32>,
-    /// How many of the `L` tokens are real.
-    pub t5_tokens: usize,
-    /// CLIP's pooled vector.
-    pub clip: Vec<f32>,
-}
+/// How many batches are read ahead of the one that is trained.
+const AHEAD: usize = 2;
 
 /// Who watches the run, and says where its checkpoints go.
 pub trait Observer {
     /// An optimizer step was taken.
     fn step(&mut self, metrics: &StepMetrics);
+
+    /// The mean loss of the samples that are held out, after `epoch` (counted from 1). Noise and noise
+    /// levels are the same each time.
+    fn validated(&mut self, _epoch: usize, _loss: f64) {}
 
     /// Where the checkpoint after `epoch` (counted from 1) goes. `None` writes none.
     ///
@@ -133,90 +103,133 @@ pub fn finetune(
     if batches.is_empty() {
         return Err(TrainError::NoSamples);
     }
-    let per_epoch = batches.len().div_ceil(settings.gradient_accumulation_steps);
-    let total_steps = per_epoch * settings.max_train_epochs;
+    let reader = Reader { samples, config: flux.config.clone(), settings };
     let schedule = LrSchedule {
         scheduler: settings.lr_scheduler,
         warmup_steps: settings.lr_warmup_steps,
-        total_steps,
+        total_steps: batches.steps(settings.max_train_epochs, settings.gradient_accumulation_steps),
     };
     let optimizer = Optimizer::new(settings.optimizer.clone());
-    let mut trainer = Trainer { flux, settings, samples, optimizer, steps: 0 };
-    let mut last_epoch_loss = 0.0;
-    for epoch in 1..=settings.max_train_epochs {
-        let batches = batches.epoch(epoch);
-        let mut losses = Vec::with_capacity(per_epoch);
-        for group in batches.chunks(settings.gradient_accumulation_steps) {
-            if observer.cancelled() {
-                return Err(TrainError::Cancelled { steps: trainer.steps });
+    let trainer = Trainer { flux, settings, schedule, optimizer, steps: 0 };
+    thread::scope(|scope| {
+        let (sender, ahead) = sync_channel(AHEAD);
+        let (batches, reader) = (&batches, &reader);
+        // One thread reads, in the order of the training. It ends when nobody takes any more.
+        scope.spawn(move || {
+            for epoch in 1..=settings.max_train_epochs {
+                for batch in batches.epoch(epoch).into_iter().chain(batches.held_out()) {
+                    if sender.send(reader.read(&batch)).is_err() {
+                        return;
+                    }
+                }
             }
-            let begun = Instant::now();
-            let learning_rate = schedule.learning_rate(settings.learning_rate, trainer.steps);
-            let (loss, grad_norm) = trainer.step(epoch, group, learning_rate)?;
-            losses.push(loss);
-            observer.step(&StepMetrics {
-                epoch,
-                step: trainer.steps,
-                total_steps,
-                loss,
-                learning_rate,
-                grad_norm,
-                seconds: begun.elapsed().as_secs_f64(),
-            });
-        }
-        last_epoch_loss = losses.iter().sum::<f64>() / losses.len() as f64;
-        let due = settings.save_every_n_epochs.is_some_and(|n| epoch % n == 0);
-        if due || epoch == settings.max_train_epochs {
-            trainer.save(epoch, observer)?;
-        }
-    }
-    Ok(Summary { steps: trainer.steps, last_epoch_loss })
+        });
+        trainer.run(batches, &ahead, observer)
+    })
 }
+
+/// The batches that were read ahead.
+type Ahead = Receiver<Result<Loaded, TrainError>>;
 
 struct Trainer<'a> {
     flux: Flux,
     settings: &'a Settings,
-    samples: &'a dyn Samples,
+    schedule: LrSchedule,
     optimizer: Optimizer,
     steps: usize,
 }
 
-/// A micro-batch on the device.
-struct Prepared {
-    input: FluxInput,
-    noisy: Tensor<3>,
-    target: Tensor<3>,
-    sigmas: Vec<f32>,
-}
-
-impl Prepared {
-    fn with_loss(self, objective: Objective) -> (FluxInput, Box<Loss<'static>>) {
-        let Self { input, noisy, target, sigmas } = self;
-        let loss = move |output| objective.loss_and_gradient(output, &noisy, &target, &sigmas);
-        (input, Box::new(loss))
-    }
-}
-
 impl Trainer<'_> {
+    fn run(
+        mut self,
+        batches: &Batches,
+        ahead: &Ahead,
+        observer: &mut dyn Observer,
+    ) -> Result<Summary, TrainError> {
+        let settings = self.settings;
+        let mut last_epoch_loss = 0.0;
+        for epoch in 1..=settings.max_train_epochs {
+            let batches = (batches.epoch(epoch), batches.held_out());
+            let mut losses = Vec::new();
+            for group in batches.0.chunks(settings.gradient_accumulation_steps) {
+                if observer.cancelled() {
+                    return Err(TrainError::Cancelled { steps: self.steps });
+                }
+                let begun = Instant::now();
+                let learning_rate = self.schedule.learning_rate(settings.learning_rate, self.steps);
+                let (loss, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
+                losses.push(loss);
+                observer.step(&StepMetrics {
+                    epoch,
+                    step: self.steps,
+                    total_steps: self.schedule.total_steps,
+                    loss,
+                    learning_rate,
+                    grad_norm,
+                    seconds: begun.elapsed().as_secs_f64(),
+                });
+            }
+            last_epoch_loss = losses.iter().sum::<f64>() / losses.len() as f64;
+            if !batches.1.is_empty() {
+                let loss = self.validate(&batches.1, ahead)?;
+                observer.validated(epoch, loss);
+            }
+            let due = settings.save_every_n_epochs.is_some_and(|n| epoch % n == 0);
+            if due || epoch == settings.max_train_epochs {
+                self.save(epoch, observer)?;
+            }
+        }
+        Ok(Summary { steps: self.steps, last_epoch_loss })
+    }
+
+    fn objective(&self) -> Objective {
+        Objective {
+            timestep_sampling: self.settings.timestep_sampling,
+            model_prediction_type: self.settings.model_prediction_type,
+            loss_type: self.settings.loss_type,
+        }
+    }
+
+    /// The next batch that was read, on the device.
+    fn next(&self, ahead: &Ahead) -> Result<super::prepare::Prepared, TrainError> {
+        // The reader ends early only by a panic, which the scope of its thread carries on.
+        let loaded = ahead.recv().unwrap_or(Err(TrainError::NoSamples))?;
+        Ok(loaded.upload(&self.flux.config, self.settings.guidance_scale, &self.flux.device()))
+    }
+
+    /// The mean loss of the held-out samples.
+    fn validate(&self, batches: &[Batch], ahead: &Ahead) -> Result<f64, TrainError> {
+        let (mut sum, mut count) = (0.0, 0);
+        for _ in batches {
+            let batch = self.next(ahead)?;
+            let output = self.flux.forward(&batch.input);
+            let losses = self.objective().per_sample(
+                output,
+                &batch.noisy,
+                &batch.target,
+                &batch.sigmas,
+                batch.weights.as_ref(),
+            );
+            count += losses.dims()[0];
+            sum += f64::from(losses.sum().into_scalar::<f32>());
+        }
+        Ok(sum / count as f64)
+    }
+
     /// One optimizer step over the micro-batches of `group`: its loss, and the gradients' norm where it
     /// was measured.
     fn step(
         &mut self,
         epoch: usize,
         group: &[Batch],
+        ahead: &Ahead,
         learning_rate: f64,
     ) -> Result<(f64, Option<f64>), TrainError> {
         let step = self.steps + 1;
         let at_step = |source| TrainError::Step { step, epoch, source: Box::new(source) };
-        let prepared = group.iter().map(|batch| self.prepare(epoch, batch));
-        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
-        let objective = Objective {
-            timestep_sampling: self.settings.timestep_sampling,
-            model_prediction_type: self.settings.model_prediction_type,
-            loss_type: self.settings.loss_type,
-        };
-        let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
-        let batches = batches.collect::<Vec<_>>();
+        let objective = self.objective();
+        let batches = group.iter().map(|_| Ok(self.next(ahead)?.with_loss(objective)));
+        let batches = batches.collect::<Result<Vec<_>, TrainError>>()?;
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
             let mut norm = GradientNorm::default();
@@ -232,93 +245,6 @@ impl Trainer<'_> {
         Ok((pass.losses.iter().sum::<f64>() / pass.losses.len() as f64, grad_norm))
     }
 
-    /// Loads a batch's samples, draws their noise and mixes them with it.
-    fn prepare(&self, epoch: usize, batch: &Batch) -> Result<Prepared, TrainError> {
-        let config = &self.flux.config;
-        let (h, w) = batch.size;
-        let channels = config.in_channels / 4;
-        let loaded = batch.appearances.iter().map(|appearance| self.load(appearance, batch.size));
-        let loaded = loaded.collect::<Result<Vec<_>, _>>()?;
-        let text = loaded[0].t5.len() / config.context_in_dim;
-        if let Some(odd) = loaded.iter().position(|sample| sample.t5.len() != loaded[0].t5.len()) {
-            let index = batch.appearances[odd].index;
-            let reason = "its text has another number of tokens than its batch".to_owned();
-            return Err(TrainError::Sample { index, reason });
-        }
-        let device = self.flux.device();
-        let size = loaded.len();
-        let latents = join(&loaded, |sample| &sample.latent);
-        let latents = upload(latents, [size, channels, h, w], &device);
-        let drawn =
-            batch.appearances.iter().map(|appearance| self.draw(epoch, appearance, batch.size));
-        let (noise, sigmas): (Vec<_>, Vec<_>) = drawn.unzip();
-        let noise = upload(noise.concat(), [size, channels, h, w], &device);
-        let (latents, noise) = (pack(latents), pack(noise));
-        let noisy = noisy_input(latents.clone(), noise.clone(), None, &sigmas);
-        let t5 = join(&loaded, |sample| &sample.t5);
-        let clip = join(&loaded, |sample| &sample.clip);
-        let mask = self.settings.apply_t5_attn_mask.then(|| {
-            let real = loaded.iter().flat_map(|s| (0..text).map(move |token| token < s.t5_tokens));
-            let data = TensorData::new(real.collect::<Vec<_>>(), [size, text]);
-            Tensor::<2, Bool>::from_data(data, &device)
-        });
-        let input = FluxInput {
-            img: noisy.clone(),
-            txt: upload(t5, [size, text, config.context_in_dim], &device),
-            y: upload(clip, [size, config.vec_in_dim], &device),
-            timesteps: sigmas.clone(),
-            guidance: vec![self.settings.guidance_scale; size],
-            ids: position_ids(text, h, w),
-            txt_attention_mask: mask,
-        };
-        Ok(Prepared { input, noisy, target: noise - latents, sigmas })
-    }
-
-    /// Loads a sample and checks that it fits the transformer.
-    fn load(&self, appearance: &Appearance, (h, w): (usize, usize)) -> Result<Sample, TrainError> {
-        let index = appearance.index;
-        let sample = self.samples.load(index);
-        let sample = sample.map_err(|reason| TrainError::Load { index, reason })?;
-        let config = &self.flux.config;
-        let misfit = |what: &str, found: usize, expected: &str| {
-            let reason = format!("its {what} has {found} numbers, expected {expected}");
-            Err(TrainError::Sample { index, reason })
-        };
-        let latent = config.in_channels / 4 * h * w;
-        if h % 2 != 0 || w % 2 != 0 {
-            let reason = format!("a latent of {h}x{w} cannot be cut into 2x2 patches");
-            return Err(TrainError::Sample { index, reason });
-        }
-        if sample.latent.len() != latent {
-            return misfit("latent", sample.latent.len(), &latent.to_string());
-        }
-        if sample.t5.is_empty() || sample.t5.len() % config.context_in_dim != 0 {
-            let expected = format!("a multiple of {}", config.context_in_dim);
-            return misfit("text", sample.t5.len(), &expected);
-        }
-        if sample.clip.len() != config.vec_in_dim {
-            return misfit("pooled text", sample.clip.len(), &config.vec_in_dim.to_string());
-        }
-        Ok(sample)
-    }
-
-    /// The noise and the noise level of one appearance, named by what it is.
-    fn draw(
-        &self,
-        epoch: usize,
-        appearance: &Appearance,
-        (h, w): (usize, usize),
-    ) -> (Vec<f32>, f32) {
-        let Settings { seed, timestep_sampling, .. } = self.settings;
-        let content = Some(&appearance.content);
-        let counters = [epoch as u64, appearance.repeat];
-        let count = self.flux.config.in_channels / 4 * h * w;
-        let noise = Stream::new(*seed, "noise", content, &counters).normals(count);
-        let mut stream = Stream::new(*seed, "sigma", content, &counters);
-        let draw = timestep_sampling.draw(&mut stream);
-        (noise, timestep_sampling.sigma(draw, (h / 2) * (w / 2)))
-    }
-
     fn save(&self, epoch: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let failed = |source| TrainError::Checkpoint {
             path: format!("the checkpoint of epoch {epoch}").into(),
@@ -332,14 +258,6 @@ impl Trainer<'_> {
         }
         Ok(())
     }
-}
-
-fn join(samples: &[Sample], field: impl Fn(&Sample) -> &Vec<f32>) -> Vec<f32> {
-    samples.iter().flat_map(|sample| field(sample).iter().copied()).collect()
-}
-
-fn upload<const D: usize>(values: Vec<f32>, shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
 }
 
 #[cfg(test)]

@@ -248,7 +248,8 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The loss of each sample `[B]`: the mean over all but the first axis, in f32.
+    /// The loss of each sample `[B]`: the mean over all but the first axis, in f32. `weights` are
+    /// factors on its terms; the mean is over all of them, whatever they weigh.
     #[must_use]
     pub fn per_sample<const D: usize>(
         &self,
@@ -256,6 +257,7 @@ impl Objective {
         noisy: &Tensor<D>,
         target: &Tensor<D>,
         sigmas: &[f32],
+        weights: Option<&Tensor<D>>,
     ) -> Tensor<1> {
         let output = output.cast(FloatDType::F32);
         let column = |value: &dyn Fn(f32) -> f64| {
@@ -283,6 +285,9 @@ impl Objective {
             let weighting = self.timestep_sampling.weighting();
             loss = loss * column(&|sigma| weighting.weight(sigma));
         }
+        if let Some(weights) = weights {
+            loss = loss * weights.clone();
+        }
         loss.flatten::<2>(1, D - 1).mean_dim(1).flatten(0, 1)
     }
 
@@ -294,9 +299,10 @@ impl Objective {
         noisy: &Tensor<D>,
         target: &Tensor<D>,
         sigmas: &[f32],
+        weights: Option<&Tensor<D>>,
     ) -> (f64, Tensor<D>) {
         let output = output.inner().autodiff().require_grad();
-        let loss = self.per_sample(output.clone(), noisy, target, sigmas).mean();
+        let loss = self.per_sample(output.clone(), noisy, target, sigmas, weights).mean();
         let value = f64::from(loss.clone().inner().into_scalar::<f32>());
         let mut gradients = loss.backward();
         let gradient = output.grad_remove(&mut gradients);

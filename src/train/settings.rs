@@ -46,8 +46,6 @@ pub struct Settings {
     pub weights: FloatDType,
     /// Type of the weights in checkpoints: f32 or bf16.
     pub save_precision: Dtype,
-    /// Whether the text's padding is kept out of the attention.
-    pub apply_t5_attn_mask: bool,
 }
 
 impl Settings {

@@ -66,6 +66,17 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// Opens a safetensors file whatever it is called, such as an object of the store.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_safetensors(path: &Path) -> Result<Self, WeightsError> {
+        let mut checkpoint =
+            Self { path: path.to_owned(), tensors: BTreeMap::new(), metadata: BTreeMap::new() };
+        checkpoint.add_safetensors(path)?;
+        Ok(checkpoint)
+    }
+
     /// Reads a safetensors file that is in memory; `name` stands for its path in errors.
     ///
     /// # Errors

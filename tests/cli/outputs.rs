@@ -115,7 +115,7 @@ fn a_schema_refuses_what_is_not_printed() {
 #[test]
 fn plans_and_summaries_as_people_read_them() {
     let bench = Bench::new();
-    let said = |graph: &Graph| plain(&report::plan(&bench.plan(graph), bench.places()));
+    let said = |graph: &Graph| plain(&report::plan(&bench.plan(graph), bench.places(), false));
     insta::assert_snapshot!("plan-new", said(&graph(1, false)));
     let (_, summary) = bench.run(&graph(1, false), &RunOptions::default());
     insta::with_settings!({filters => vec![(r"\d+(\.\d+)? m?s\b", "[time]")]}, {

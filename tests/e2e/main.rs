@@ -14,6 +14,8 @@ mod pictures;
 mod project;
 mod tag;
 mod taggers;
+mod texts;
 mod together;
+mod views;
 
 pub use project::{Project, Run};

@@ -237,6 +237,39 @@ fn values_that_do_not_go_together() {
         &["no_effect"; 4],
     );
     case(
+        "no_effect_of_views",
+        &[(
+            "resolution = 512",
+            "resolution = 512\nimage_variants = 3\nvalidation_seed = 1\nenable_bucket = false\naspect = \"linear\"",
+        )],
+        &["no_effect"; 3],
+    );
+    case(
+        "no_effect_of_regularisation",
+        &[("max_train_epochs = 4", "max_train_epochs = 4\nprior_loss_weight = 0.5")],
+        &["no_effect"],
+    );
+    case(
+        "conflict_of_regularisation",
+        &[("resolution = 512", "resolution = 512\nis_reg = true\nvalidation_split = 0.1")],
+        &["conflict", "no_effect"],
+    );
+    case(
+        "foreign_keys_of_a_dataset",
+        &[(
+            "resolution = 512",
+            "resolution = 512\nbatch_size = 4\nface_crop_aug_range = \"2.0,4.0\"\nnetwork_multiplier = 1.0\ncustom_attributes = \"x\"\ncache_info = true\nmetadata_file = \"meta.json\"",
+        )],
+        &[
+            "unknown_key",
+            "ignored_flag",
+            "ignored_flag",
+            "ignored_flag",
+            "ignored_flag",
+            "unknown_key",
+        ],
+    );
+    case(
         "no_effect_of_draws",
         &[("num_beams = 3", "num_beams = 3\ntop_p = 0.9\ntop_k = 5\nseed = 1")],
         &["no_effect"; 3],

@@ -124,7 +124,8 @@ fn losses() {
             let target = noise - latents;
             for (name, known) in losses {
                 let objective = objective(name, &facts["args"]);
-                let found = objective.per_sample(prediction.clone(), &noisy, &target, &sigmas);
+                let found =
+                    objective.per_sample(prediction.clone(), &noisy, &target, &sigmas, None);
                 let found = floats(found);
                 let known_each = known["per_sample"].as_array().unwrap();
                 assert_eq!(found.len(), known_each.len());
@@ -148,7 +149,7 @@ fn losses() {
                     }
                 }
                 let (mean, _) =
-                    objective.loss_and_gradient(prediction.clone(), &noisy, &target, &sigmas);
+                    objective.loss_and_gradient(prediction.clone(), &noisy, &target, &sigmas, None);
                 let known = known["mean"].as_f64().unwrap();
                 assert!(
                     (mean - known).abs() <= 2e-6 * known.abs(),

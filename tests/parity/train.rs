@@ -78,7 +78,7 @@ fn micro_batch(
         loss_type: LossType::L2,
     };
     let levels = sigmas.clone();
-    let loss = move |output| objective.loss_and_gradient(output, &noisy, &target, &levels);
+    let loss = move |output| objective.loss_and_gradient(output, &noisy, &target, &levels, None);
     ((input, Box::new(loss)), sigmas)
 }
 

@@ -7,6 +7,7 @@
 //! v1/recipes/RECIPE.json    the recipe key in expanded form
 //! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
 //! v1/files.log              remembered digests of the user's files, and the texts of sidecars
+//! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
 //! v1/ledger/sidecars.log    what was written beside pictures
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
@@ -17,6 +18,7 @@
 //! before its record is written, so a kill at any moment loses what was not committed and nothing else.
 
 mod error;
+mod facts;
 mod files;
 mod heads;
 mod log;
@@ -43,6 +45,7 @@ use crate::base::{Digest, Lock, atomic};
 pub struct Store {
     root: PathBuf,
     files: files::Files,
+    facts: facts::Facts,
     ledger: Ledger,
 }
 
@@ -71,7 +74,8 @@ impl Store {
         let files = files::Files::new(root.join("files.log"));
         let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
-        Ok(Self { root, files, ledger })
+        let facts = facts::Facts::new(root.join("facts"));
+        Ok(Self { root, files, facts, ledger })
     }
 
     /// The folder of this version of the store.
@@ -128,6 +132,27 @@ impl Store {
         self.files.save()
     }
 
+    /// Numbers of the sort `sort` about the content `digest`: as remembered, or as `find` finds them.
+    ///
+    /// # Errors
+    /// What is remembered cannot be read, or whatever `find` returns.
+    pub fn fact<E: From<StoreError>>(
+        &self,
+        sort: &str,
+        digest: &Digest,
+        find: impl FnOnce() -> Result<Vec<u64>, E>,
+    ) -> Result<Vec<u64>, E> {
+        self.facts.get(sort, digest, find)
+    }
+
+    /// Keeps what [`Store::fact`] found for the next process.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn save_facts(&self) -> Result<(), StoreError> {
+        self.facts.save()
+    }
+
     /// Who wrote the sidecars.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
@@ -145,7 +170,7 @@ impl Store {
     /// Where the object of this digest is or would be.
     fn object(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        self.root.join("objects").join(&hex[..2]).join(&hex[2..])
+        self.root.join(format!("objects/{}/{}", &hex[..2], &hex[2..]))
     }
 
     /// Stores a draft's blobs; they are on the disk when this returns.
@@ -156,13 +181,14 @@ impl Store {
         Ok(Output { blobs })
     }
 
-    /// What came of these item keys of a recipe, as far as it is known.
+    /// What came of these item keys of a recipe, as far as it is known; not of those of whose output a
+    /// file is gone.
     pub(super) fn outcomes(
         &self,
         recipe: &Digest,
         keys: &HashSet<Digest>,
     ) -> Result<HashMap<Digest, Outcome>, StoreError> {
-        record::outcomes(&self.record_log(recipe), keys)
+        record::outcomes(&self.record_log(recipe), keys, |output| self.holds(output))
     }
 
     /// The records of a recipe.
@@ -239,18 +265,19 @@ impl Store {
     ) -> Result<Vec<Option<Output>>, StoreError> {
         let heads = self.heads(stage);
         let heads: Vec<_> = ids.map(|id| heads.get(recipe, id)).collect();
-        let mut wanted = HashMap::<Digest, HashSet<Digest>>::new();
+        let mut wanted: HashMap<Digest, HashSet<Digest>> = HashMap::new();
         for head in heads.iter().flatten() {
             wanted.entry(head.recipe).or_default().insert(head.item);
         }
-        let found = wanted.iter().map(|(recipe, keys)| self.outcomes(recipe, keys));
-        let found: HashMap<_, _> =
-            found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-        let output = |head: Option<Head>| match found.get(&head?.item)? {
+        let mut outcomes = HashMap::new();
+        for (recipe, keys) in wanted {
+            outcomes.insert(recipe, self.outcomes(&recipe, &keys)?);
+        }
+        let output = |head: heads::Head| match outcomes.get(&head.recipe)?.get(&head.item)? {
             Outcome::Output(output) => Some(output.clone()),
             Outcome::Failure(_) => None,
         };
-        Ok(heads.into_iter().map(output).collect())
+        Ok(heads.into_iter().map(|head| head.and_then(output)).collect())
     }
 
     /// Keeps the keys of the items of a stage's run.

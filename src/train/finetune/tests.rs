@@ -4,9 +4,10 @@ use burn::tensor::{Device, FloatDType};
 
 use super::*;
 use crate::{
+    base::{Digest, Stream},
     models::flux::FluxConfig,
     train::{
-        Adafactor, LrScheduler, OptimizerKind,
+        Adafactor, Appearance, LrScheduler, OptimizerKind, Role, Sample,
         flow::{LossType, PredictionType, TimestepSampling},
     },
     weights::{Checkpoint, Dtype},
@@ -50,7 +51,6 @@ fn settings() -> Settings {
         save_every_n_epochs: Some(1),
         weights: FloatDType::BF16,
         save_precision: Dtype::BF16,
-        apply_t5_attn_mask: true,
     }
 }
 
@@ -74,14 +74,17 @@ impl Samples for Made {
         1 + (self.0[index] % 2) as u32
     }
 
-    fn load(&self, index: usize) -> Result<Sample, String> {
+    fn load(&self, appearance: &Appearance) -> Result<Sample, String> {
+        let index = appearance.index;
         let mut stream = Stream::new(self.0[index], "sample", None, &[]);
         let mut latent = stream.normals(4 * 24);
         if self.0[index] == BROKEN {
             latent[0] = f32::NAN;
         }
-        let (t5, clip) = (stream.normals(5 * 10), stream.normals(6));
-        Ok(Sample { latent, t5, t5_tokens: 3, clip })
+        // Of different lengths, so that the shorter ones of a batch are padded and masked.
+        let rows = 3 + (self.0[index] % 4) as usize;
+        let (t5, clip) = (stream.normals(rows * 10), stream.normals(6));
+        Ok(Sample { latent, t5, t5_masked: true, clip, mask: None, weight: 1.0 })
     }
 }
 
@@ -93,6 +96,7 @@ struct Watch<'a> {
     folder: Option<&'a Path>,
     metrics: Vec<StepMetrics>,
     saved: Vec<usize>,
+    validated: Vec<f64>,
     stop_after: Option<usize>,
 }
 
@@ -111,6 +115,11 @@ impl Observer for Watch<'_> {
 
     fn saved(&mut self, epoch: usize) {
         self.saved.push(epoch);
+    }
+
+    fn validated(&mut self, epoch: usize, loss: f64) {
+        self.validated.push(loss);
+        assert_eq!(self.validated.len(), epoch);
     }
 
     fn cancelled(&self) -> bool {
@@ -251,4 +260,139 @@ fn a_cancelled_run_stops_before_its_next_step() {
     let mut watch = Watch { stop_after: Some(1), ..Watch::default() };
     let error = finetune(flux, &settings(), &Made(vec![0, 1, 2]), &mut watch).unwrap_err();
     assert!(matches!(error, TrainError::Cancelled { steps: 1 }), "{error}");
+}
+
+/// [`Made`] with roles, weights and masks; keeps in which order samples were asked for.
+struct Told {
+    samples: Made,
+    role: fn(u64) -> Role,
+    weight: f32,
+    mask: Option<f32>,
+    asked: std::sync::Mutex<Vec<Appearance>>,
+}
+
+impl Told {
+    fn new(samples: Vec<u64>, role: fn(u64) -> Role) -> Self {
+        Self { samples: Made(samples), role, weight: 1.0, mask: None, asked: Default::default() }
+    }
+
+    /// The losses of each step, and after each epoch on what is held out.
+    fn train(&self, settings: &Settings) -> (Vec<f64>, Vec<f64>) {
+        let flux = Flux::random(config(true), 5, &Device::flex(), settings.weights);
+        let mut watch = Watch::default();
+        finetune(flux, settings, self, &mut watch).unwrap();
+        (watch.metrics.iter().map(|metrics| metrics.loss).collect(), watch.validated)
+    }
+
+    fn asked(self) -> Vec<Appearance> {
+        self.asked.into_inner().unwrap()
+    }
+}
+
+impl Samples for Told {
+    fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn bucket(&self, index: usize) -> (usize, usize) {
+        self.samples.bucket(index)
+    }
+
+    fn content(&self, index: usize) -> Digest {
+        self.samples.content(index)
+    }
+
+    fn repeats(&self, index: usize) -> u32 {
+        self.samples.repeats(index)
+    }
+
+    fn role(&self, index: usize) -> Role {
+        (self.role)(self.samples.0[index])
+    }
+
+    fn load(&self, appearance: &Appearance) -> Result<Sample, String> {
+        self.asked.lock().unwrap().push(*appearance);
+        let mask = self.mask.map(|share| vec![share; 24]);
+        let sample = self.samples.load(appearance)?;
+        Ok(Sample { mask, weight: self.weight, ..sample })
+    }
+}
+
+#[test]
+fn samples_are_read_in_the_order_of_the_training() {
+    let settings = settings();
+    let told = Told::new(vec![0, 1, 2, 3, 4], |_| Role::Trained);
+    told.train(&settings);
+    let batches = Batches::new(&told.samples, settings.train_batch_size, settings.seed);
+    let planned = (1..=2).flat_map(|epoch| batches.epoch(epoch));
+    let planned = planned.flat_map(|batch| batch.appearances).collect::<Vec<_>>();
+    assert_eq!(told.asked(), planned);
+}
+
+#[test]
+fn what_is_held_out_is_never_trained_and_measured_alike_after_each_epoch() {
+    let held_out = |sample| if sample == 4 { Role::HeldOut } else { Role::Trained };
+    let settings = Settings { learning_rate: 1e-30, weights: FloatDType::F32, ..settings() };
+    let told = Told::new(vec![0, 1, 2, 3, 4], held_out);
+    let (losses, validated) = told.train(&settings);
+    // The weights do not move, so two epochs measure the same.
+    assert_eq!(validated.len(), 2);
+    assert!(validated[0] > 0.0 && (validated[0] - validated[1]).abs() < 1e-6, "{validated:?}");
+    let asked = told.asked();
+    assert!(asked.iter().all(|seen| (seen.index == 4) == seen.is_held_out()));
+    // The others are trained as if it were not there.
+    let without = Told::new(vec![0, 1, 2, 3], held_out);
+    assert_eq!(without.train(&settings).0, losses);
+}
+
+#[test]
+fn regularisation_samples_appear_as_often_as_the_others() {
+    // Samples 1 and 3 come twice an epoch: with 0 that makes 5 appearances.
+    let role = |sample| if sample >= 10 { Role::Regularisation } else { Role::Trained };
+    for more in [vec![10], vec![10, 12], (10..24).collect::<Vec<_>>()] {
+        let told = Told::new([vec![0, 1, 3], more.clone()].concat(), role);
+        let batches = Batches::new(&told, 2, 7);
+        let mut seen = vec![0; more.len()];
+        for epoch in 1..=8 {
+            let batches = batches.epoch(epoch);
+            let all = batches.iter().flat_map(|batch| &batch.appearances).collect::<Vec<_>>();
+            assert_eq!(all.len(), 10);
+            let regularisation = all.iter().filter(|appearance| appearance.index >= 3);
+            regularisation.for_each(|appearance| seen[appearance.index - 3] += 1);
+            let mut names = all.iter().map(|a| (a.content, a.repeat)).collect::<Vec<_>>();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), 10, "each has noise of its own");
+        }
+        assert_eq!(seen.iter().sum::<usize>(), 40);
+        let odd_ones = |at: &usize| more[*at] % 2 == 1;
+        let (twice, once): (Vec<_>, Vec<_>) = (0..more.len()).partition(odd_ones);
+        let apart = |of: &[usize]| {
+            let counts = of.iter().map(|&at| seen[at]);
+            counts.clone().max().unwrap_or(0) - counts.min().unwrap_or(0)
+        };
+        assert!(apart(&once) <= 1 && apart(&twice) <= 2, "{seen:?}");
+        let steps: usize = (1..=8).map(|epoch| batches.epoch(epoch).len().div_ceil(3)).sum();
+        assert_eq!(batches.steps(8, 3), steps);
+    }
+}
+
+#[test]
+fn weights_and_masks_scale_the_loss_and_the_gradient() {
+    let first = |weight, mask| {
+        let settings = Settings { max_grad_norm: 1e9, weights: FloatDType::F32, ..settings() };
+        let told = Told { weight, mask, ..Told::new(vec![2, 4, 8], |_| Role::Trained) };
+        let flux = Flux::random(config(true), 5, &Device::flex(), settings.weights);
+        let mut watch = Watch::default();
+        finetune(flux, &settings, &told, &mut watch).unwrap();
+        (watch.metrics[0].loss, watch.metrics[0].grad_norm.unwrap())
+    };
+    let (loss, norm) = first(1.0, None);
+    for (weight, mask, factor) in
+        [(0.5, None, 0.5), (1.0, Some(0.25), 0.25), (0.5, Some(0.5), 0.25)]
+    {
+        let (found, found_norm) = first(weight, mask);
+        assert!((found - factor * loss).abs() < 1e-6 * loss, "{found} {loss}");
+        assert!((found_norm - factor * norm).abs() < 1e-5 * norm, "{found_norm} {norm}");
+    }
 }
