@@ -12,6 +12,7 @@ use super::{
     Sample, Site,
     cache::Cache,
     merge::{self, Made, Merge},
+    variants,
     words::{self, Found, Word},
 };
 use crate::{
@@ -301,13 +302,13 @@ impl Listing<'_> {
 
     fn is_changed(&self, texts: &[String], before: Option<&Output>) -> Result<bool, StageError> {
         let Some(before) = before else { return Ok(true) };
-        for (variant, text) in texts.iter().enumerate() {
-            let Some(blob) = before.blob(&words::text_blob(variant)) else { return Ok(true) };
+        for (variant, text) in (0..).zip(texts) {
+            let Some(blob) = before.blob(&variants::blob(variant)) else { return Ok(true) };
             if self.site.store.read(blob)? != text.as_bytes() {
                 return Ok(true);
             }
         }
-        Ok(before.blob(&words::text_blob(texts.len())).is_some())
+        Ok(before.blob(&variants::blob(texts.len() as u32)).is_some())
     }
 
     fn counted(&self, text: String) -> Counted {

@@ -12,7 +12,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    Sample, Site, sidecar,
+    Sample, Site, sidecar, variants,
     words::{self, Found, Rules, Texts},
 };
 use crate::{
@@ -320,22 +320,27 @@ impl Stage for Merge {
         items: &[Seen<'_>],
         upstream: &Upstream<'_>,
     ) -> Result<Vec<Warning>, StageError> {
-        let by_id = sidecar::by_id(&self.site);
-        let made = match items.iter().all(|item| item.output.is_some()) {
-            true => Made::new(),
-            false => made(upstream),
-        };
-        let empty = items.par_iter().map(|item| {
-            let Some(&sample) = by_id.get(item.spec.id.as_str()) else { return Ok(None) };
-            let is_empty = match item.output.and_then(|output| output.blob(words::TEXT)) {
-                Some(blob) => blob.size == 0,
-                None => self.words(&made, sample, &self.site.store)?.is_some_and(|[caption, tags]| {
+        let first = variants::blob(0);
+        let size = |item: &Seen<'_>| Some(item.output?.blob(&first)?.size);
+        // Nearly always there are none, and nothing has to be looked up.
+        let doubtful: Vec<_> =
+            items.iter().filter(|item| size(item).is_none_or(|size| size == 0)).collect();
+        let mut empty = Vec::new();
+        if !doubtful.is_empty() {
+            let (by_id, made) = (sidecar::by_id(&self.site), made(upstream));
+            let checked = doubtful.par_iter().map(|item| {
+                let Some(&sample) = by_id.get(item.spec.id.as_str()) else { return Ok(None) };
+                let words = match item.output {
+                    Some(_) => return Ok(Some(sample)),
+                    None => self.words(&made, sample, &self.site.store)?,
+                };
+                let is_empty = words.is_some_and(|[caption, tags]| {
                     self.rules[sample.dataset].is_empty(caption.as_deref(), tags.as_deref())
-                }),
-            };
-            Ok(is_empty.then_some(sample))
-        });
-        let empty = empty.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
+                });
+                Ok(is_empty.then_some(sample))
+            });
+            empty = checked.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
+        }
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
             message: format!(
