@@ -339,7 +339,8 @@ impl Stage for Merge {
                 });
                 Ok(is_empty.then_some(sample))
             });
-            empty = checked.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
+            empty =
+                checked.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
         }
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
