@@ -73,7 +73,8 @@ fn facts(picture: &Captioned, captions: &Captions) -> String {
         |count: fn(&Counted) -> &Count| picture.texts.iter().map(|text| count(text).tokens).max();
     if let (Some(clip), Some(t5)) = (longest(|text| &text.clip), longest(|text| &text.t5)) {
         let (clip_limit, t5_limit) = (captions.clip_limit, captions.t5_limit);
-        facts.push(format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens"));
+        let tokens = format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens");
+        return format!("{}\n  {tokens}", facts.join(" · "));
     }
     facts.join(" · ")
 }

@@ -118,8 +118,8 @@ pub struct Counted {
 pub struct Count {
     /// Number of tokens, marks at the ends counted, also of those that are not read.
     pub tokens: usize,
-    /// The end of the text that is not read; null where all of it is. Filled in by
-    /// [`Captions::tell_cuts`].
+    /// The end of the text that is not read; null where all of it is.
+    // Filled in by `Captions::tell_cuts`.
     pub cut: Option<String>,
 }
 
