@@ -6,16 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Sample;
+use super::{Sample, variants};
 use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
     manifest::{self, Dataset},
     pipeline::{Draft, KeyPart, Origin, StageError, Store, UpstreamItem},
 };
-
-/// Name of the blob of the first training text; the others are `text-1` and so on.
-pub(super) const TEXT: &str = "text";
 
 /// A sort of words that goes into the training text.
 #[derive(Clone, Copy)]
@@ -141,6 +138,13 @@ impl Rules {
         Self { merge, captions, seed: config.seed, variants: dataset.variants() }
     }
 
+    /// Whether a sample with these words is trained on an empty text.
+    pub fn is_empty(&self, caption: Option<&str>, tags: Option<&str>) -> bool {
+        let added =
+            self.captions.caption_prefix.is_some() || self.captions.caption_suffix.is_some();
+        !added && dataset::training_caption(caption, tags, &self.merge).text.is_empty()
+    }
+
     /// The texts of a sample. Draws are named by the text that they are made for and the number of
     /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
     /// the text after the share `v / n` of the training.
@@ -161,7 +165,7 @@ impl Texts {
     /// The output of the stage.
     pub fn draft(self) -> Draft {
         let Self { merged, texts } = self;
-        let named = texts.into_iter().enumerate().map(|(variant, text)| (text_blob(variant), text));
+        let named = (0..).zip(texts).map(|(variant, text)| (variants::blob(variant), text));
         let draft = named.fold(Draft::default(), |draft, (name, text)| draft.and(&name, text));
         [("caption", merged.caption), ("tags", merged.tags)].into_iter().fold(
             draft,
@@ -170,14 +174,6 @@ impl Texts {
                 None => draft,
             },
         )
-    }
-}
-
-/// Name of the blob that holds a variant of the training text.
-pub fn text_blob(variant: usize) -> String {
-    match variant {
-        0 => TEXT.to_owned(),
-        variant => format!("{TEXT}-{variant}"),
     }
 }
 

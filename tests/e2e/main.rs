@@ -7,6 +7,7 @@ mod captions;
 mod datasets;
 mod edits;
 mod errors;
+mod exactly;
 mod idle;
 mod kill;
 mod label;
