@@ -100,8 +100,7 @@ fn item_keys(
         true => expected_upstream(upstream),
         false => HashMap::new(),
     };
-    let siblings = siblings(specs);
-    let keyed = specs.par_iter().zip(siblings).map(|(spec, sibling)| {
+    let keyed = specs.par_iter().map(|spec| {
         distinct(&node.name, &spec.id, spec.key_parts())?;
         if let Some(given) = &spec.given {
             return Ok((None, given.output.digest()));
@@ -119,33 +118,10 @@ fn item_keys(
         }
         let parts: Vec<_> = spec.key_parts().map(|part| known_or(part, &expected)).collect();
         // Every part has a value now; the mark keeps such a digest from ever being a key.
-        let mark = Digest::of(format!("pending {sibling}").as_bytes());
+        let mark = Digest::of(b"pending");
         Ok((None, digest(&[*recipe, mark], &parts).unwrap_or(mark)))
     });
     keyed.collect()
-}
-
-/// How many items before each one wait for the very same upstream items: they read different blobs of
-/// them, and will make different outputs. Zeros where nothing waits.
-fn siblings(specs: &[ItemSpec]) -> Vec<usize> {
-    let mut seen = HashMap::<(usize, Vec<(&str, &str)>), usize>::new();
-    let mut numbers = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let waits = spec.key_parts().filter(|part| part.value.is_none());
-        let waits = waits.filter_map(|part| match &part.origin {
-            Origin::Upstream { stage, item } => Some((stage.as_str(), item.as_str())),
-            _ => None,
-        });
-        let waits = waits.collect::<Vec<_>>();
-        if waits.is_empty() {
-            numbers.push(0);
-            continue;
-        }
-        let before = seen.entry((spec.recipe, waits)).or_default();
-        numbers.push(*before);
-        *before += 1;
-    }
-    numbers
 }
 
 /// By stage and id: a digest that is equal for upstream items that will make equal outputs.
@@ -161,7 +137,7 @@ fn expected_upstream<'a>(upstream: &Upstream<'a>) -> HashMap<(&'a str, &'a str),
     expected
 }
 
-/// The part, with the item that will make it in place of a value that is still unknown.
+/// The part, with the blob that will be made in place of a value that is still unknown.
 fn known_or(part: &KeyPart, expected: &HashMap<(&str, &str), Vec<Value>>) -> KeyPart {
     let mut part = part.clone();
     if part.value.is_none() {
@@ -169,7 +145,9 @@ fn known_or(part: &KeyPart, expected: &HashMap<(&str, &str), Vec<Value>>) -> Key
             Origin::Upstream { stage, item } => expected.get(&(stage.as_str(), item.as_str())),
             _ => None,
         };
-        part.value = Some(Value::List(source.cloned().unwrap_or_default()));
+        let mut blob = source.cloned().unwrap_or_default();
+        blob.extend(part.awaits.take().map(|name| Value::Text(name.into())));
+        part.value = Some(Value::List(blob));
     }
     part
 }
@@ -269,5 +247,44 @@ impl ItemState {
                 follows: follows.clone(),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{fake::FakeStage, stage::UpstreamStage};
+
+    fn waiting(id: &str, of: &str, blob: &str) -> ItemSpec {
+        ItemSpec::new(id, 0, vec![KeyPart::pending("caption", "merge", of, blob)])
+    }
+
+    /// Of two samples that will be merged from equal texts, the texts will be equal one by one.
+    #[test]
+    fn what_waits_for_equal_blobs_is_expected_to_be_equal() {
+        let merged = ["a", "b", "c"].map(|id| Decision {
+            spec: ItemSpec::new(id, 0, Vec::new()),
+            key: None,
+            state: ItemState::Run { cause: Cause::New, differences: vec![], follows: vec![] },
+            shares: None,
+            expected: Digest::of(if id == "c" { b"other" } else { b"equal" }),
+        });
+        let (kind, name) = ("merge", "merge");
+        let stage = UpstreamStage { name, kind, recipes: &["text"], decisions: &merged };
+        let upstream = Upstream { stages: vec![stage] };
+        let stage = Box::new(FakeStage::new("cache"));
+        let node = Node { name: "cache".to_owned(), needs: vec!["merge".to_owned()], stage };
+        let specs = [
+            waiting("a", "a", "text"),
+            waiting("a (text 2)", "a", "text-1"),
+            waiting("b (text 2)", "b", "text-1"),
+            waiting("b", "b", "text"),
+            waiting("c", "c", "text"),
+        ];
+        let keyed = item_keys(&node, &[Digest::of(b"recipe")], &specs, &upstream).unwrap();
+        assert!(keyed.iter().all(|(key, _)| key.is_none()));
+        let [a, a_2, b_2, b, c] = [0, 1, 2, 3, 4].map(|item: usize| keyed[item].1);
+        assert_eq!((a, a_2), (b, b_2));
+        assert_eq!(HashSet::from([a, a_2, c]).len(), 3);
     }
 }

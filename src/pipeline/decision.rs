@@ -17,7 +17,7 @@ pub struct Decision {
     /// Index of an earlier item of the stage with the same key, whose output this item shares: two
     /// equal captions are encoded once.
     pub shares: Option<usize>,
-    /// Digest of the parts in which an unknown output stands as the item that will make it. Equal
+    /// Digest of the parts in which an unknown value stands as the item and blob that it will be. Equal
     /// ones will have equal keys, which lets a plan count shared items before their keys are known.
     pub(super) expected: Digest,
 }

@@ -182,10 +182,9 @@ impl Stage for FakeStage {
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
-        let parts = self.parameters.iter().map(|(name, value)| KeyPart {
-            name: name.clone(),
-            value: Some(value.clone()),
-            origin: Origin::Manifest { path: format!("stages.{}.{name}", self.kind), span: None },
+        let parts = self.parameters.iter().map(|(name, value)| {
+            let path = format!("stages.{}.{name}", self.kind);
+            KeyPart::new(name, value.clone(), Origin::Manifest { path, span: None })
         });
         Ok(vec![Recipe { name: "text", parts: parts.collect() }])
     }

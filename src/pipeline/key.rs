@@ -42,18 +42,21 @@ pub struct KeyPart {
     pub value: Option<Value>,
     /// Where it comes from.
     pub origin: Origin,
+    /// Which blob of the upstream item is the value, while there is none. In no key and in no record.
+    #[serde(skip)]
+    pub awaits: Option<Box<str>>,
 }
 
 impl KeyPart {
     /// A part whose value is known.
     pub fn new(name: impl Into<String>, value: impl Into<Value>, origin: Origin) -> Self {
-        Self { name: name.into(), value: Some(value.into()), origin }
+        Self { name: name.into(), value: Some(value.into()), origin, awaits: None }
     }
 
-    /// A part that `item` of `stage` has still to make.
-    pub fn pending(name: impl Into<String>, stage: &str, item: &str) -> Self {
+    /// A part for the blob `blob` that `item` of `stage` has still to make.
+    pub fn pending(name: impl Into<String>, stage: &str, item: &str, blob: &str) -> Self {
         let origin = Origin::Upstream { stage: stage.to_owned(), item: item.to_owned() };
-        Self { name: name.into(), value: None, origin }
+        Self { name: name.into(), value: None, origin, awaits: Some(blob.into()) }
     }
 }
 
@@ -63,4 +66,27 @@ impl KeyPart {
 pub fn digest<'a>(seed: &[Digest], parts: impl IntoIterator<Item = &'a KeyPart>) -> Option<Digest> {
     let fields = parts.into_iter().map(|part| Some((part.name.as_str(), part.value.as_ref()?)));
     Some(digest_named(seed, fields.collect::<Option<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Were it another one, every user's store would be made anew.
+    #[test]
+    fn a_key_stays_what_it_is() {
+        let file = Origin::File("cat.png".into());
+        let picture = KeyPart::new("picture", Digest::of(b"a picture"), file);
+        let caption = Digest::of(b"a cat");
+        let made = Origin::Upstream { stage: "merge".to_owned(), item: "cat.png".to_owned() };
+        let known = KeyPart::new("caption", caption, made.clone());
+        let key = digest(&[Digest::of(b"recipe")], [&picture, &known]).unwrap();
+        assert_eq!(key.hex(), "21b98edf3dc6a1ade09ced1780fb0e151d68d77eeabca5e6f46ad49838dd3509");
+        // The blob that was waited for is in no key, and an unknown value makes none.
+        let mut pending = KeyPart::pending("caption", "merge", "cat.png", "text");
+        assert_eq!(digest(&[Digest::of(b"recipe")], [&picture, &pending]), None);
+        pending.value = Some(caption.into());
+        assert_eq!(digest(&[Digest::of(b"recipe")], [&pending, &picture]), Some(key));
+        assert_eq!(serde_json::to_value(&pending).unwrap(), serde_json::to_value(&known).unwrap());
+    }
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Blob, Draft, KeyPart, Output, Store};
+use super::{Blob, Draft, KeyPart, Origin, Output, Store};
 use crate::base::Digest;
 
 /// A stage of the pipeline. One value per `[stages.NAME]` of the manifest.
@@ -265,10 +265,13 @@ impl UpstreamItem<'_> {
     /// A key part for the blob `blob` of this item: its digest, or pending.
     #[must_use]
     pub fn part(&self, name: &str, blob: &str) -> KeyPart {
-        let found = self.output.and_then(|output| output.blob(blob));
-        let mut part = KeyPart::pending(name, self.stage, self.id);
-        part.value = found.map(|blob| blob.digest.into());
-        part
+        match self.output.and_then(|output| output.blob(blob)) {
+            None => KeyPart::pending(name, self.stage, self.id, blob),
+            Some(blob) => {
+                let (stage, item) = (self.stage.to_owned(), self.id.to_owned());
+                KeyPart::new(name, blob.digest, Origin::Upstream { stage, item })
+            }
+        }
     }
 }
 

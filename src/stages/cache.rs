@@ -87,10 +87,8 @@ impl Cache {
     fn parts_of_dataset(&self, index: usize, dataset: &manifest::Dataset) -> Vec<KeyPart> {
         let table = format!("dataset.{index}");
         let mut parts = self.site.parameters(&table, dataset);
-        let rule = |name: &str, value: Value| KeyPart {
-            name: name.to_owned(),
-            value: Some(value),
-            origin: self.site.origin(format!("{table}.{name}")),
+        let rule = |name: &str, value: Value| {
+            KeyPart::new(name, value, self.site.origin(format!("{table}.{name}")))
         };
         if dataset.enable_bucket && dataset.aspect == manifest::Aspect::ConstantArea {
             parts.push(rule("aspect", Value::Text("constant_area".to_owned())));

@@ -141,9 +141,9 @@ impl Stage for Finetune {
                     stage: cached[0].views[0].stage.to_owned(),
                     item: format!("{} samples", cached.len()),
                 };
-                KeyPart { name: "samples".to_owned(), value: Some(Value::List(values)), origin }
+                KeyPart::new("samples", Value::List(values), origin)
             }
-            (None, Some(item)) => KeyPart::pending("samples", item.stage, item.id),
+            (None, Some(item)) => item.part("samples", samples::blob(&item)),
             (None, None) => return Ok(Vec::new()),
         };
         Ok(vec![ItemSpec::new("model", 0, vec![samples])])

@@ -199,7 +199,7 @@ fn rule_parts(site: &Site, dataset: usize, seed_path: &str, seed: u64) -> Vec<Ke
     let rules = site.manifest.dataset[dataset].caption_rules();
     let part = |(name, value): (String, _)| {
         let origin = site.origin(format!("dataset.{dataset}.{name}"));
-        KeyPart { name, value: Some(value), origin }
+        KeyPart::new(name, value, origin)
     };
     let draws = rules.iter().any(|(name, _)| name == "caption_variants");
     let mut parts: Vec<_> = rules.into_iter().map(part).collect();

@@ -130,6 +130,11 @@ impl Cached<'_> {
     }
 }
 
+/// Which blob of an item of the cache stage is the record.
+pub fn blob(item: &UpstreamItem<'_>) -> &'static str {
+    if item.recipe == "latent" { LATENT } else { TEXT }
+}
+
 fn digest(item: &UpstreamItem<'_>, blob: &str) -> Option<Digest> {
     Some(item.output?.blob(blob)?.digest)
 }

@@ -86,7 +86,7 @@ impl Site {
             if let (Some((_, other)), false) = (other, params.states(&name)) {
                 origin = self.origin(format!("{table}.{other}"));
             }
-            KeyPart { name, value: Some(value), origin }
+            KeyPart::new(name, value, origin)
         };
         params.key_values().into_iter().map(part).collect()
     }
@@ -113,11 +113,7 @@ impl Site {
     #[must_use]
     pub fn algorithm(version: i64, reason: &str) -> KeyPart {
         let value = crate::base::Value::Int(version);
-        KeyPart {
-            name: "algorithm".to_owned(),
-            value: Some(value),
-            origin: Origin::Code(reason.to_owned()),
-        }
+        KeyPart::new("algorithm", value, Origin::Code(reason.to_owned()))
     }
 
     /// Key parts for what a network sees of a sample's picture: its bytes, and whether it is turned
@@ -127,11 +123,8 @@ impl Site {
         let file = Origin::File(sample.file.path.clone());
         let mut parts = vec![KeyPart::new("picture", sample.digest, file)];
         if !self.dataset(sample).exif_orientation {
-            parts.push(KeyPart {
-                name: "exif_orientation".to_owned(),
-                value: Some(crate::base::Value::Bool(false)),
-                origin: self.origin(format!("dataset.{}.exif_orientation", sample.dataset)),
-            });
+            let origin = self.origin(format!("dataset.{}.exif_orientation", sample.dataset));
+            parts.push(KeyPart::new("exif_orientation", crate::base::Value::Bool(false), origin));
         }
         parts
     }

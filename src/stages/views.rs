@@ -87,10 +87,9 @@ impl View {
 
     /// Key parts of the view; none for the plain one.
     pub fn parts(self, site: &Site, seed: u64, sample: &Sample) -> Vec<KeyPart> {
-        let part = |name: &str, key: &str, value: Value| KeyPart {
-            name: name.to_owned(),
-            value: Some(value),
-            origin: site.origin(format!("dataset.{}.{key}", sample.dataset)),
+        let part = |name: &str, key: &str, value: Value| {
+            let origin = site.origin(format!("dataset.{}.{key}", sample.dataset));
+            KeyPart::new(name, value, origin)
         };
         let Drawn { crop, colour } = self.draw(site.dataset(sample), seed, sample);
         let mut parts = Vec::new();
