@@ -8,11 +8,8 @@ use std::{collections::BTreeMap, fmt::Write};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::{
-    ProjectError, Sample,
-    cache::{Cache, LATENT, TEXT},
-    samples, variants, views,
-};
+use super::{Cache, LATENT, TEXT, views};
+use crate::stages::{ProjectError, Sample, finetune::samples, variants};
 use crate::{
     base::{bytes as told, plural},
     dataset::{DatasetError, Encoded, Placement},

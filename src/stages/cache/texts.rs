@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::{cache::Cache, record, variants};
+use super::{Cache, record};
+use crate::stages::variants;
 use crate::{
     device,
     manifest::{ClipActivation, Dtype},

@@ -9,7 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Sample, Site, cache::Cache, record, sidecar::by_id, texts};
+use super::{Cache, record, texts};
+use crate::stages::{Sample, Site, sidecar::by_id};
 use crate::{
     base::Digest,
     manifest::Dtype,

@@ -5,12 +5,19 @@
 //! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
 //! captions are dropped, the empty one is an item too, one for all pictures.
 
+mod import;
+mod latents;
+pub mod measure;
+mod notes;
+mod posterior;
+pub(super) mod record;
+mod texts;
+pub(super) mod views;
+
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{
-    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
-    views::View,
-};
+use self::views::View;
+use super::{ProjectError, Sample, Site, site::needed, variants};
 use crate::{
     base::{Digest, Value},
     manifest,
@@ -181,7 +188,7 @@ impl Stage for Cache {
     }
 
     fn notes(&self, decisions: &[Decision], store: &Store) -> Result<Vec<Note>, StageError> {
-        cache_notes::notes(self, decisions, store)
+        notes::notes(self, decisions, store)
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::{
+    Cache, import, posterior, record,
+    views::{self, View},
+};
+use crate::stages::{
     Sample,
     batches::{self, Flow},
-    cache::Cache,
-    import, posterior, record,
     sidecar::leave_out,
-    views::{self, View},
 };
 use crate::{
     base::Stream,
