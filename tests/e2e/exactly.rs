@@ -191,6 +191,7 @@ const STAGES: &[Edit] = &[
     edit("stages.cache", "latent_batch_size", "2", NOTHING),
     edit("stages.cache", "vae_bands", "2", NOTHING),
     edit("stages.cache", "text_batch_size", "3", NOTHING),
+    edit("stages.cache", "t5_resident_layers", "24", NOTHING),
     edit("models", "ae", "'other/ae.safetensors'", LATENTS),
     edit("models", "clip_l", "'other/clip_l.safetensors'", ENCODED),
     edit("models", "t5xxl", "'other/t5xxl.safetensors'", ENCODED),

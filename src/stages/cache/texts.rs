@@ -47,8 +47,8 @@ impl Job {
 
 /// Encodes the training captions of the items with these indices.
 ///
-/// Captions go through T5 in sets, each layer being read once for a set; [`T5Stream::rows_of_set`] says
-/// how large a set is.
+/// Captions go through T5 in sets, each layer that does not stay being read once for a set;
+/// [`T5Stream::rows_of_set`] says how large a set is.
 pub(super) fn encode(
     cache: &Cache,
     work: &mut dyn Work,
@@ -66,7 +66,8 @@ pub(super) fn encode(
     };
     let clip = ClipText::load(&loader, config)?;
     let prefix = identity::prefix(&t5_file, "t5xxl")?;
-    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?;
+    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?
+        .keep_layers(cache.config.t5_resident_layers as usize);
     let encoders = Encoders { cache, clip, t5 };
     let length = cache.t5_length()?;
     let (mut set, mut rows) = (Vec::new(), 0);
