@@ -11,6 +11,7 @@ mod cache;
 mod cache_notes;
 pub mod captions;
 mod finetune;
+mod header;
 mod import;
 mod label;
 mod latents;
