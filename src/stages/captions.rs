@@ -11,9 +11,11 @@ use serde::Serialize;
 use super::{
     Sample, Site,
     cache::Cache,
-    merge::{self, Made, Merge},
+    merge::{
+        self, Made, Merge,
+        words::{self, Found, Word},
+    },
     variants,
-    words::{self, Found, Word},
 };
 use crate::{
     manifest::{self, Params, StageConfig},

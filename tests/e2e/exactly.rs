@@ -188,7 +188,6 @@ const STAGES: &[Edit] = &[
     edit_with("latent = 'mean'", "stages.cache", "seed", "7", NOTHING),
     // There are no caches of the training scripts beside the pictures.
     edit_with("clip_activation = 'gelu'", "stages.cache", "import_cache", "true", NOTHING),
-    edit("stages.cache", "latent_batch_size", "2", NOTHING),
     edit("stages.cache", "vae_bands", "2", NOTHING),
     edit("stages.cache", "text_batch_size", "3", NOTHING),
     edit("stages.cache", "t5_resident_layers", "24", NOTHING),

@@ -9,6 +9,7 @@ mod edits;
 mod errors;
 mod exactly;
 mod idle;
+mod import;
 mod kill;
 mod label;
 mod pictures;

@@ -4,6 +4,8 @@
 //! people wrote and the metadata file that the manifest names. A sample is what it holds: its path is
 //! in no key, so a renamed picture changes nothing but `meta_data.json`.
 
+pub(super) mod words;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
@@ -11,10 +13,8 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{
-    Sample, Site, sidecar, variants,
-    words::{self, Found, Rules, Texts},
-};
+use self::words::{Found, Rules, Texts};
+use super::{Sample, Site, sidecar, variants};
 use crate::{
     base::plural,
     dataset::{self, InJson, Metadata},

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Sample, variants};
+use crate::stages::{Sample, variants};
 use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
@@ -16,7 +16,7 @@ use crate::{
 
 /// A sort of words that goes into the training text.
 #[derive(Clone, Copy)]
-pub(super) struct Word {
+pub(in crate::stages) struct Word {
     /// Its blob, and its field in a metadata file.
     pub name: &'static str,
     /// Kind of the stage that makes it.
@@ -26,13 +26,13 @@ pub(super) struct Word {
 }
 
 /// All sorts.
-pub(super) const WORDS: [Word; 2] = [
+pub(in crate::stages) const WORDS: [Word; 2] = [
     Word { name: "caption", kind: "label", extension: ".caption" },
     Word { name: "tags", kind: "tag", extension: ".txt" },
 ];
 
 /// Where a sample's caption or tags come from.
-pub(super) enum Found<'a> {
+pub(in crate::stages) enum Found<'a> {
     /// A needed stage made it, or will; or its human gave it to that stage.
     Made(UpstreamItem<'a>),
     /// A sidecar that no stage writes.
@@ -90,7 +90,7 @@ impl Found<'_> {
 }
 
 /// What makes the training texts of one dataset's samples.
-pub(super) struct Rules {
+pub(in crate::stages) struct Rules {
     merge: MergeRules,
     captions: CaptionRules,
     seed: u64,
@@ -98,7 +98,7 @@ pub(super) struct Rules {
 }
 
 /// The words of one sample after the merge.
-pub(super) struct Texts {
+pub(in crate::stages) struct Texts {
     /// Caption, tags, and the text before anything is drawn.
     pub merged: Merged,
     /// The training texts; one where nothing is drawn.
@@ -178,7 +178,7 @@ impl Texts {
 }
 
 /// Why pictures may have no words: texts lie beside them under other names than are read.
-pub(super) fn likely_cause(samples: &[&Sample]) -> String {
+pub(in crate::stages) fn likely_cause(samples: &[&Sample]) -> String {
     /// A folder with one habit shows it in its first pictures.
     const LOOKED_AT: usize = 3;
     let endings = samples.iter().take(LOOKED_AT).flat_map(|sample| other_endings(sample));
