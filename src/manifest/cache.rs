@@ -70,8 +70,7 @@ impl Cache {
 /// An encoding does not depend on the other items of its batch, nor but for rounding on bands. A cache
 /// that may be taken is a key part itself, by its bytes.
 impl Params for Cache {
-    const NOT_IN_KEY: &'static [&'static str] =
-        &["import_cache", "text_batch_size", "vae_bands"];
+    const NOT_IN_KEY: &'static [&'static str] = &["import_cache", "text_batch_size", "vae_bands"];
 }
 
 /// What is kept of the distribution of a picture's latent.

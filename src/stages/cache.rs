@@ -8,11 +8,16 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
-    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
-    views::View,
+    ProjectError, Sample, Site, cache_notes,
+    header::{self, Shape},
+    import, latents,
+    site::needed,
+    texts, variants,
+    views::{self, View},
 };
 use crate::{
     base::{Digest, Value},
+    dataset::Placement,
     manifest,
     models::flux::FluxConfig,
     pipeline::{
@@ -106,6 +111,17 @@ impl Cache {
         parts
     }
 
+    /// Where the picture goes, if crops of it are drawn. One that is broken or fits no bucket is told when
+    /// it is encoded.
+    fn placement(&self, sample: &Sample) -> Result<Option<Placement>, StageError> {
+        let dataset = self.site.dataset(sample);
+        if !dataset.random_crop {
+            return Ok(None);
+        }
+        let Some(Shape { size, .. }) = header::shape(&self.site, sample)? else { return Ok(None) };
+        Ok(views::buckets(dataset)?.select(size.0, size.1).ok())
+    }
+
     /// The sample and view that the id of a latent stands for.
     pub(super) fn views(&self) -> HashMap<String, (&Sample, View)> {
         let views = self.site.samples.iter().flat_map(|sample| {
@@ -151,13 +167,17 @@ impl Stage for Cache {
             import::part(&self.site, &files)
         };
         let buckets = self.bucket_parts();
+        let random = |sample: &&Sample| self.site.dataset(sample).random_crop;
+        header::look_up(&self.site, &self.site.samples.iter().filter(random).collect::<Vec<_>>())?;
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
             let dataset = self.site.dataset(sample);
+            let placement = self.placement(sample)?;
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
-                parts.extend(view.parts(&self.site, self.config.seed, sample));
+                let drawn = view.draw(dataset, self.config.seed, sample, placement);
+                parts.extend(drawn.parts(&self.site, sample));
                 if !view.is_drawn() {
                     parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
                 }
@@ -185,11 +205,7 @@ impl Stage for Cache {
         cache_notes::notes(self, decisions, store)
     }
 
-    fn warnings(
-        &self,
-        items: &[Seen<'_>],
-        _: &Upstream<'_>,
-    ) -> Result<Vec<Warning>, StageError> {
+    fn warnings(&self, items: &[Seen<'_>], _: &Upstream<'_>) -> Result<Vec<Warning>, StageError> {
         Ok(import::warning(items).into_iter().collect())
     }
 

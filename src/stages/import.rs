@@ -19,7 +19,7 @@ use crate::{
     manifest::Dtype,
     models::{clip, identity, t5::T5Stream, tokenizer::T5Tokenizer},
     pipeline::{Draft, KeyPart, Origin, Seen, StageError, Warning, Work},
-    weights::{Array, Checkpoint, Loader, Npz},
+    weights::{Array, Checkpoint, Loader, Npz, WeightsError},
 };
 
 /// Channels of FLUX.1's latents.
@@ -132,9 +132,11 @@ fn latent_of(
     bucket: (usize, usize),
 ) -> Result<Vec<f32>, String> {
     if picture.turned {
-        return Err("sd-scripts takes pictures as they are stored, and the EXIF orientation turns \
+        return Err(
+            "sd-scripts takes pictures as they are stored, and the EXIF orientation turns \
                     this one"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let (height, width) = (bucket.1 / 8, bucket.0 / 8);
     let size = array(npz, &format!("original_size_{height}x{width}"))?;
@@ -278,8 +280,12 @@ pub fn warning(items: &[Seen<'_>]) -> Option<Warning> {
     })
 }
 
+/// Why is said without the path: equal files in other places are refused in the same words.
 fn open(file: &Path) -> Result<Npz, String> {
-    Npz::open(file).map_err(|error| error.to_string())
+    Npz::open(file).map_err(|error| match error {
+        WeightsError::Format { reason, .. } => format!("it is no usable .npz file: {reason}"),
+        _ => "it cannot be read".to_owned(),
+    })
 }
 
 fn array<'a>(npz: &'a Npz, name: &str) -> Result<&'a Array, String> {

@@ -112,9 +112,7 @@ fn fitting_caches_are_taken_bit_for_bit_and_their_bytes_count() {
     let project = project();
     let run = project.does("merge 2 of 2, cache 6 of 6");
     assert_eq!(warning(&run), None);
-    for (tensor, values) in
-        [("latent", latent(1.0)), ("latent", latent(-1.0)), ("t5", hidden())]
-    {
+    for (tensor, values) in [("latent", latent(1.0)), ("latent", latent(-1.0)), ("t5", hidden())] {
         assert_eq!(stored(&project, tensor, &values), 1, "{tensor}");
     }
     let pooled = (0..32).map(|place| place as f32 / 8.0).collect::<Vec<_>>();
@@ -172,7 +170,7 @@ fn a_cache_that_does_not_fit_is_refused_in_words_that_reach_the_user() {
     project.file("pictures/red.png", picture(32, 200, ImageFormat::Png));
     project.file(&format!("pictures/{LATENT}"), &npz(LATENT)[..1000]);
     let (_, refused) = warning(&project.run().exits(0)).unwrap();
-    assert!(refused[0].contains("is not a usable .npz file"), "{refused:?}");
+    assert!(refused[0].contains("it is no usable .npz file: "), "{refused:?}");
     // Once everything fits there is nothing to tell.
     project.file(&format!("pictures/{LATENT}"), npz(LATENT));
     project.file("pictures/red.caption", "red\n");
