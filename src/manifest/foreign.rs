@@ -10,8 +10,7 @@ const NO_FACES: &str =
     "faces would have to be marked in the names of the files, as one old tool did";
 const NO_NETWORK: &str =
     "it speaks to a network beside the model, and here the model itself is trained";
-const ONE_BY_ONE: &str =
-    "pictures are encoded one by one, since several at once take as long and more memory";
+const ONE_BY_ONE: &str = "pictures are encoded one by one, since several at once take as long";
 const PRECISION: &str = "the number format of the weights is all there is to choose";
 const MEMORY: &str = "training goes block by block and computes each block anew, always";
 

@@ -28,6 +28,15 @@ pub fn run() {
             println!("  most memory so far: {peak} MB");
         }
     }
+    let four = Tensor::<4>::random([4, 3, 256, 256], Distribution::Uniform(-1.0, 1.0), &device);
+    time("autoencoder, four pictures of 256² in one batch", 5, || {
+        let _ = encoder.encode(four.clone()).mean.into_data();
+    });
+    time("autoencoder, four pictures of 256² one by one", 5, || {
+        for picture in four.clone().split(1, 0) {
+            let _ = encoder.encode(picture).mean.into_data();
+        }
+    });
     let decoder = Decoder::load(&loader()).expect("weights of the right shapes");
     let latent = Tensor::<4>::random([1, 16, 64, 64], Distribution::Normal(0.0, 1.0), &device);
     time("autoencoder, a latent to 512²", 3, || {

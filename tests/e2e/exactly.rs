@@ -111,19 +111,14 @@ const DATASET: &[Edit] = &[
     edit("dataset", "aspect", "'linear'", LATENTS),
     edit("dataset", "resize_interpolation", "'bicubic'", LATENTS),
     edit("dataset", "flip_aug", "true", &["latent * (flipped)"]),
-    edit(
-        "dataset",
-        "random_crop",
-        "true\nimage_variants = 2",
-        &["latent * (view 1)", "latent * (view 2)"],
-    ),
+    edit("dataset", "random_crop", "true\nimage_variants = 2", CROPPED),
     edit("dataset", "color_aug", "true\nimage_variants = 3", COLOURED),
     edit_with(
         "random_crop = true\nimage_variants = 2",
         "dataset",
         "image_variants",
         "3",
-        &["latent * (view 3)"],
+        &["latent a.png (view 3)", "latent c.png (view 3)"],
     ),
     edit("dataset", "alpha_mask", "true", LATENTS),
     // Of the training alone.
@@ -159,6 +154,14 @@ const DATASET: &[Edit] = &[
     ),
     edit("dataset", "caption_dropout_rate", "0.1", &["text (empty caption)"]),
     edit("dataset", "caption_dropout_every_n_epochs", "2", NOTHING),
+];
+
+/// Of b.png nothing is cut off, so its views are the plain one.
+const CROPPED: &[&str] = &[
+    "latent a.png (view 1)",
+    "latent a.png (view 2)",
+    "latent c.png (view 1)",
+    "latent c.png (view 2)",
 ];
 
 /// A third of the views is drawn to change; the others are the plain one, which is there.

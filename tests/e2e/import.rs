@@ -170,7 +170,7 @@ fn a_cache_that_does_not_fit_is_refused_in_words_that_reach_the_user() {
     project.file("pictures/red.png", picture(32, 200, ImageFormat::Png));
     project.file(&format!("pictures/{LATENT}"), &npz(LATENT)[..1000]);
     let (_, refused) = warning(&project.run().exits(0)).unwrap();
-    assert!(refused[0].contains("is not a usable .npz file"), "{refused:?}");
+    assert!(refused[0].contains("it is no usable .npz file: "), "{refused:?}");
     // Once everything fits there is nothing to tell.
     project.file(&format!("pictures/{LATENT}"), npz(LATENT));
     project.file("pictures/red.caption", "red\n");

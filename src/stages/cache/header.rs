@@ -1,5 +1,7 @@
 //! What the header of a picture's file says of its size, which the store remembers by content.
 
+use rayon::prelude::*;
+
 use crate::{
     dataset::{DatasetError, Encoded},
     stages::{ProjectError, Sample, Site},
@@ -39,4 +41,15 @@ pub fn shape(site: &Site, sample: &Sample) -> Result<Option<Shape>, ProjectError
     let size =
         if upright && (5..=8).contains(&orientation) { (height, width) } else { (width, height) };
     Ok(Some(Shape { size, turned: upright && orientation != 1 }))
+}
+
+/// Looks up the shapes of these samples' pictures on all cores, so that asking for one costs nothing.
+///
+/// # Errors
+/// As [`shape`].
+pub fn look_up(site: &Site, samples: &[&Sample]) -> Result<(), ProjectError> {
+    samples.par_iter().try_for_each(|sample| shape(site, sample).map(drop))?;
+    // Only speed is lost where the store cannot be written.
+    let _ = site.store.save_facts();
+    Ok(())
 }

@@ -20,7 +20,7 @@ use crate::{
     manifest::Dtype,
     models::{clip, identity, t5::T5Stream, tokenizer::T5Tokenizer},
     pipeline::{Draft, KeyPart, Origin, Seen, StageError, Warning, Work},
-    weights::{Array, Checkpoint, Loader, Npz},
+    weights::{Array, Checkpoint, Loader, Npz, WeightsError},
 };
 
 /// Channels of FLUX.1's latents.
@@ -281,8 +281,12 @@ pub fn warning(items: &[Seen<'_>]) -> Option<Warning> {
     })
 }
 
+/// Why is said without the path: equal files in other places are refused in the same words.
 fn open(file: &Path) -> Result<Npz, String> {
-    Npz::open(file).map_err(|error| error.to_string())
+    Npz::open(file).map_err(|error| match error {
+        WeightsError::Format { reason, .. } => format!("it is no usable .npz file: {reason}"),
+        _ => "it cannot be read".to_owned(),
+    })
 }
 
 fn array<'a>(npz: &'a Npz, name: &str) -> Result<&'a Array, String> {

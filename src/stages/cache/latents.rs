@@ -51,8 +51,10 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let fit = |index: usize, picture: Picture| {
         let (sample, view) = views[index];
         let buckets = &buckets[sample.dataset];
-        let fitted = view.fit(buckets, site.dataset(sample), seed, sample, &picture)?;
-        Ok(((picture.width, picture.height), fitted))
+        let size = (picture.width, picture.height);
+        let placement = buckets.select(size.0, size.1)?;
+        let drawn = view.draw(site.dataset(sample), seed, sample, Some(placement));
+        Ok((size, drawn, drawn.fit(buckets, placement, &picture)))
     };
     let taken = |sample: &Sample, view: View, size, fitted: &Fitted| {
         let files = beside.as_ref().filter(|_| !view.is_drawn());
@@ -75,7 +77,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
             return Ok(Flow::Stop);
         }
         match fitted {
-            Ok((size, fitted)) => {
+            Ok((size, drawn, fitted)) => {
                 let (sample, view) = views[index];
                 let (mut kept, refused) = match taken(sample, view, size, &fitted)? {
                     Ok(Some(latent)) => (vec![("latent", latent)], None),
@@ -85,8 +87,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                             none => none.insert(Encoder::load(&loader)?),
                         };
                         let moments = moments(cache, encoder, &fitted, &device);
-                        let counters = view.counters(site, seed, sample);
-                        let digest = Some(&sample.digest);
+                        let (digest, counters) = (Some(&sample.digest), drawn.counters());
                         let noise = || Stream::new(seed, "posterior", digest, &counters);
                         (posterior::tensors(moments, cache.config.latent, noise)?, other.err())
                     }

@@ -17,10 +17,11 @@ pub(super) mod views;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use self::views::View;
+use self::{header::Shape, views::View};
 use super::{ProjectError, Sample, Site, site::needed, variants};
 use crate::{
     base::{Digest, Value},
+    dataset::Placement,
     manifest,
     models::flux::FluxConfig,
     pipeline::{
@@ -112,6 +113,17 @@ impl Cache {
         parts
     }
 
+    /// Where the picture goes, if crops of it are drawn. One that is broken or fits no bucket is told when
+    /// it is encoded.
+    fn placement(&self, sample: &Sample) -> Result<Option<Placement>, StageError> {
+        let dataset = self.site.dataset(sample);
+        if !dataset.random_crop {
+            return Ok(None);
+        }
+        let Some(Shape { size, .. }) = header::shape(&self.site, sample)? else { return Ok(None) };
+        Ok(views::buckets(dataset)?.select(size.0, size.1).ok())
+    }
+
     /// The sample and view that the id of a latent stands for.
     pub(super) fn views(&self) -> HashMap<String, (&Sample, View)> {
         let views = self.site.samples.iter().flat_map(|sample| {
@@ -157,13 +169,17 @@ impl Stage for Cache {
             import::part(&self.site, &files)
         };
         let buckets = self.bucket_parts();
+        let random = |sample: &&Sample| self.site.dataset(sample).random_crop;
+        header::look_up(&self.site, &self.site.samples.iter().filter(random).collect::<Vec<_>>())?;
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
             let Some(sample) = samples.get(merged.id) else { continue };
             let dataset = self.site.dataset(sample);
+            let placement = self.placement(sample)?;
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
-                parts.extend(view.parts(&self.site, self.config.seed, sample));
+                let drawn = view.draw(dataset, self.config.seed, sample, placement);
+                parts.extend(drawn.parts(&self.site, sample));
                 if !view.is_drawn() {
                     parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
                 }

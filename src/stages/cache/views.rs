@@ -7,8 +7,10 @@
 use crate::stages::{Sample, Site};
 use crate::{
     base::{Stream, Value},
-    dataset::{Aspect, BucketSettings, Buckets, ColourChange, DatasetError, Fitted, Picture},
-    dataset::{Resampling, place},
+    dataset::{
+        Aspect, BucketSettings, Buckets, ColourChange, DatasetError, Fitted, Picture, Placement,
+        Resampling, place,
+    },
     manifest::{self, Dataset, ResizeInterpolation},
     pipeline::KeyPart,
 };
@@ -21,11 +23,12 @@ pub struct View {
     flipped: bool,
 }
 
-/// What was drawn for a view.
+/// A view of one picture, with what was drawn for it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Drawn {
-    /// Where the bucket lies in what is left over, across and down, from 0 to 1.
-    crop: Option<(f64, f64)>,
+pub struct Drawn {
+    view: View,
+    /// Left and top edge of the bucket in the resized picture, where it is not that of the plain view.
+    crop: Option<(usize, usize)>,
     colour: Option<ColourChange>,
 }
 
@@ -69,38 +72,52 @@ impl View {
         }
     }
 
-    fn draw(self, dataset: &Dataset, seed: u64, sample: &Sample) -> Drawn {
+    /// What this view is of a picture that has this place in its bucket. The place is asked for where
+    /// crops are drawn.
+    pub fn draw(
+        self,
+        dataset: &Dataset,
+        seed: u64,
+        sample: &Sample,
+        placement: Option<Placement>,
+    ) -> Drawn {
         if self.number == 0 {
-            return Drawn { crop: None, colour: None };
+            return Drawn { view: self, crop: None, colour: None };
         }
         // A picture and its mirror image are cut and coloured alike. Each draw has a stream of its own, so
         // that switching one option on leaves what the other drew.
         let stream =
             |purpose| Stream::new(seed, purpose, Some(&sample.digest), &[u64::from(self.number)]);
-        let crop = dataset.random_crop.then(|| {
+        let crop = placement.filter(|_| dataset.random_crop).and_then(|placement| {
+            let Placement { bucket, resized, crop } = placement;
             let mut stream = stream("view crop");
-            (stream.uniform(), stream.uniform())
+            let (across, down) = (stream.uniform(), stream.uniform());
+            // Every whole place from 0 to the far end is as likely.
+            let at = |share: f64, over: usize| ((share * (over + 1) as f64) as usize).min(over);
+            let drawn = (at(across, resized.0 - bucket.0), at(down, resized.1 - bucket.1));
+            (drawn != crop).then_some(drawn)
         });
         let colour = dataset.color_aug.then(|| colour(&mut stream("view colour"))).flatten();
-        Drawn { crop, colour }
+        Drawn { view: self, crop, colour }
     }
+}
 
+impl Drawn {
     /// Key parts of the view; none for the plain one.
-    pub fn parts(self, site: &Site, seed: u64, sample: &Sample) -> Vec<KeyPart> {
+    pub fn parts(&self, site: &Site, sample: &Sample) -> Vec<KeyPart> {
         let part = |name: &str, key: &str, value: Value| {
             let origin = site.origin(format!("dataset.{}.{key}", sample.dataset));
             KeyPart::new(name, value, origin)
         };
-        let Drawn { crop, colour } = self.draw(site.dataset(sample), seed, sample);
         let mut parts = Vec::new();
-        if self.flipped {
+        if self.view.flipped {
             parts.push(part("flipped", "flip_aug", Value::Bool(true)));
         }
-        if let Some((across, down)) = crop {
-            let place = Value::List(vec![Value::Float(across), Value::Float(down)]);
-            parts.push(part("crop", "random_crop", place));
+        if let Some((left, top)) = self.crop {
+            let place = [left, top].map(|edge| Value::Int(edge as i64)).to_vec();
+            parts.push(part("crop", "random_crop", Value::List(place)));
         }
-        if let Some(change) = colour {
+        if let Some(change) = self.colour {
             let (name, value) = match change {
                 ColourChange::Hue(degrees) => ("hue", degrees),
                 ColourChange::Gamma(power) => ("gamma", power),
@@ -110,42 +127,27 @@ impl View {
         parts
     }
 
-    /// What tells the posterior noise of a view from that of the other views of its picture.
-    pub fn counters(self, site: &Site, seed: u64, sample: &Sample) -> Vec<u64> {
-        let Drawn { crop, colour } = self.draw(site.dataset(sample), seed, sample);
-        let number = if crop.is_some() || colour.is_some() { u64::from(self.number) } else { 0 };
-        match (number, self.flipped) {
-            (0, false) => Vec::new(),
-            (number, flipped) => vec![number, u64::from(flipped)],
+    /// What tells the posterior noise of a view from that of the other views of its picture. Views with
+    /// equal key parts have equal noise, since one encoding stands for all of them.
+    pub fn counters(&self) -> Vec<u64> {
+        let number = if self.colour.is_some() { u64::from(self.view.number) } else { 0 };
+        let of_view = vec![number, u64::from(self.view.flipped)];
+        match self.crop {
+            Some((left, top)) => [of_view, vec![left as u64, top as u64]].concat(),
+            None if of_view == [0, 0] => Vec::new(),
+            None => of_view,
         }
     }
 
-    /// Brings a sample's picture to the size of its bucket, as this view shows it.
-    ///
-    /// # Errors
-    /// No bucket fits.
-    pub fn fit(
-        self,
-        buckets: &Buckets,
-        dataset: &Dataset,
-        seed: u64,
-        sample: &Sample,
-        picture: &Picture,
-    ) -> Result<Fitted, DatasetError> {
-        let size = (picture.width, picture.height);
-        let mut placement = buckets.select(size.0, size.1)?;
-        let Drawn { crop, colour } = self.draw(dataset, seed, sample);
-        if let Some((across, down)) = crop {
-            // Every whole place from 0 to the far end is as likely.
-            let at = |share: f64, over: usize| ((share * (over + 1) as f64) as usize).min(over);
-            let (bucket, resized) = (placement.bucket, placement.resized);
-            placement.crop = (at(across, resized.0 - bucket.0), at(down, resized.1 - bucket.1));
-        }
-        let mut fitted = place(picture, placement, buckets.resampling(size, placement));
-        if let Some(change) = colour {
+    /// Brings a picture with this place to the size of its bucket, as this view shows it.
+    pub fn fit(&self, buckets: &Buckets, mut placement: Placement, picture: &Picture) -> Fitted {
+        placement.crop = self.crop.unwrap_or(placement.crop);
+        let resampling = buckets.resampling((picture.width, picture.height), placement);
+        let mut fitted = place(picture, placement, resampling);
+        if let Some(change) = self.colour {
             fitted = fitted.recoloured(change);
         }
-        Ok(if self.flipped { fitted.mirrored() } else { fitted })
+        if self.view.flipped { fitted.mirrored() } else { fitted }
     }
 }
 
@@ -196,7 +198,10 @@ fn resampling(written: ResizeInterpolation) -> Resampling {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::{base::Digest, dataset::PictureFile};
 
     #[test]
     fn a_dataset_has_as_many_views_as_its_options_make() {
@@ -219,6 +224,39 @@ mod tests {
                 "a.png (view 2, flipped)"
             ]
         );
+    }
+
+    #[test]
+    fn crops_are_whole_places_and_equal_ones_are_one_view() {
+        let sample = Sample {
+            id: "a.png".to_owned(),
+            file: PictureFile { path: "a.png".into(), relative: "a.png".into() },
+            digest: Digest::of(b"a"),
+            dataset: 0,
+            sidecars: None,
+        };
+        let dataset =
+            Dataset { random_crop: true, flip_aug: true, image_variants: 60, ..Dataset::default() };
+        let drawn = |resized: (usize, usize)| {
+            let crop = ((resized.0 - 64) / 2, (resized.1 - 64) / 2);
+            let placement = Placement { bucket: (64, 64), resized, crop };
+            let views = View::all(&dataset).into_iter();
+            views.map(|view| view.draw(&dataset, 1, &sample, Some(placement))).collect::<Vec<_>>()
+        };
+        // Nothing to cut: the plain view and its mirror image.
+        for one in drawn((64, 64)) {
+            assert_eq!(one.crop, None);
+            let counters: &[u64] = if one.view.flipped { &[0, 1] } else { &[] };
+            assert_eq!(one.counters(), counters);
+        }
+        // Three places across, the middle one being the plain view's.
+        let crops = drawn((66, 64));
+        let places = crops.iter().map(|one| one.crop).collect::<HashSet<_>>();
+        assert_eq!(places, HashSet::from([None, Some((0, 0)), Some((2, 0))]));
+        // Equal views have equal noise, and others have another.
+        let kinds = crops.iter().map(|one| (one.crop, one.view.flipped)).collect::<HashSet<_>>();
+        let noises = crops.iter().map(Drawn::counters).collect::<HashSet<_>>();
+        assert_eq!((kinds.len(), noises.len()), (6, 6));
     }
 
     #[test]
