@@ -83,7 +83,6 @@ enum Command {
 /// The whole program: from the arguments to the exit code. No panic leaves it.
 #[must_use]
 pub fn main() -> ExitCode {
-    crate::device::memory::keep();
     report::panic::install();
     let exit = catch_unwind(from_arguments).unwrap_or_else(|_| {
         report::stderr(&report::panic::message());

@@ -50,6 +50,7 @@ pub struct Run {
 
 impl Run {
     pub(super) fn run(mut self) -> Outcome {
+        device::memory::keep();
         if let Some(device) = &self.device {
             self.manifest.set.push(("project.device".to_owned(), device.clone()));
         }

@@ -49,6 +49,9 @@ pub fn decode_text(bytes: &[u8], path: &Path) -> Result<String, DatasetError> {
         at: error.valid_up_to(),
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if !text.contains('\r') {
+        return Ok(text.trim().to_owned());
+    }
     Ok(text.replace("\r\n", "\n").replace('\r', "\n").trim().to_owned())
 }
 

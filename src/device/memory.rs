@@ -10,11 +10,12 @@ const TICK: Duration = Duration::from_millis(10);
 /// A network allocates arrays of the same few sizes over and over. The allocator of the GNU C library
 /// gives each back to the system when it is freed and gets it again page by page, which takes longer
 /// than filling it: measured in `docs/benchmarks.md`. [`give_back`] returns what is free when a network
-/// is done. With other allocators this does nothing. Call it once, when the program starts.
+/// is done. With other allocators this does nothing. Call it once, before
+/// any network runs.
 pub fn keep() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
-        // SAFETY: sets two numbers of the allocator; no other thread runs yet that could allocate.
+        // SAFETY: sets two numbers of the allocator; under the allocator's own locks.
         unsafe {
             libc::mallopt(libc::M_MMAP_MAX, 0);
             libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
@@ -29,6 +30,14 @@ pub fn give_back() {
         // SAFETY: touches free memory only, under the allocator's own locks.
         unsafe { libc::malloc_trim(0) };
     }
+}
+
+/// Bytes of memory that the machine could give to programs now.
+#[must_use]
+pub fn free() -> u64 {
+    let mut system = sysinfo::System::new();
+    system.refresh_memory();
+    system.available_memory()
 }
 
 /// Bytes of memory that are the program's own just now: without the pages of files that are mapped, which

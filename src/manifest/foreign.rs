@@ -66,6 +66,7 @@ const IGNORED: &[(&str, &str, &str)] = &[
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
+    ("apply_t5_attn_mask", "say attend_padding = false in [stages.cache]"),
     ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
     ("caption_weights", "say blip in [models]"),
     ("datasets", "each folder of pictures is a `[[dataset]]`"),

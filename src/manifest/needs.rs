@@ -74,7 +74,7 @@ fn stated_edges(
             edges.iter().filter(|edge| reads(kind, &stages[edge.to])).collect();
         if sources.len() > 1 {
             let among = sources.iter().map(|edge| stages[edge.to].name.clone()).collect();
-            errors.push(ambiguous(stage, kinds_read(kind), among, &stated.place));
+            errors.push(ambiguous(stage, kind, among, &stated.place));
         }
     }
     one_of_each(stage, &edges, stages, &stated.place, errors);
@@ -104,7 +104,7 @@ fn default_edges(
     }
     if sources.len() > 1 && reads_one(kind) {
         let among = sources.iter().map(|edge| stages[edge.to].name.clone()).collect();
-        errors.push(ambiguous(stage, kinds_read(kind), among, &stage.place));
+        errors.push(ambiguous(stage, kind, among, &stage.place));
         return Vec::new();
     }
     one_of_each(stage, &sources, stages, &stage.place, errors);
@@ -127,7 +127,20 @@ fn one_of_each(
         let of_kind = edges.iter().filter(|edge| stages[edge.to].kind == Some(kind));
         let among: Vec<_> = of_kind.map(|edge| stages[edge.to].name.clone()).collect();
         if among.len() > 1 {
-            errors.push(ambiguous(stage, kind.as_str().to_owned(), among, place));
+            // What it names of the other kind stays.
+            let others = edges.iter().filter(|edge| stages[edge.to].kind != Some(kind));
+            let others = others.map(|edge| stages[edge.to].name.clone());
+            let needs: Vec<_> = among
+                .iter()
+                .take(1)
+                .cloned()
+                .chain(others)
+                .map(|name| format!("\"{name}\""))
+                .collect();
+            let help = format!("say which one, such as `needs = [{}]`", needs.join(", "));
+            let (stage, kind) = (stage.name.clone(), kind.as_str().to_owned());
+            let mistake = Mistake::AmbiguousNeeds { stage, kind, among, help };
+            errors.push(ManifestError::at(place, "which one?", mistake));
         }
     }
 }
@@ -162,9 +175,9 @@ fn missing(stage: &Declared, kind: Kind) -> Mistake {
     Mistake::MissingStage { stage: stage.name.clone(), kind: kinds_read(kind), help }
 }
 
-fn ambiguous(stage: &Declared, kind: String, among: Vec<String>, place: &Place) -> ManifestError {
+fn ambiguous(stage: &Declared, kind: Kind, among: Vec<String>, place: &Place) -> ManifestError {
     let help = format!("say which one, such as `needs = [\"{}\"]`", among[0]);
-    let stage = stage.name.clone();
+    let (stage, kind) = (stage.name.clone(), kinds_read(kind));
     let mistake = Mistake::AmbiguousNeeds { stage, kind, among, help };
     ManifestError::at(place, "which one?", mistake)
 }

@@ -3,8 +3,8 @@
 use std::path::{Component, Path};
 
 use super::{
-    Dataset, Existing, Finetune, Label, LrScheduler, Merge, Models, Project, StageConfig, Tag,
-    TagReplacement, TimestepSampling,
+    Cache, ClipActivation, Dataset, Existing, Finetune, Label, Latent, LrScheduler, Merge, Models,
+    Project, StageConfig, Tag, TagReplacement, TimestepSampling,
     check::Check,
     error::{ManifestError, Mistake},
     source::Place,
@@ -157,8 +157,38 @@ impl Rules<'_> {
             StageConfig::Label(label) => self.label(label),
             StageConfig::Tag(tag) => self.tag(tag),
             StageConfig::Merge(merge) => self.merge(merge),
-            StageConfig::Cache(_) => {}
+            StageConfig::Cache(cache) => self.cache(cache),
             StageConfig::Finetune(finetune) => self.finetune(finetune),
+        }
+    }
+
+    fn cache(&mut self, cache: &Cache) {
+        if cache.import_cache && cache.clip_activation != ClipActivation::Gelu {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold CLIP-L's vectors by the exact GELU".to_owned(),
+                help: "say clip_activation = \"gelu\", so that what is encoded anew is of one kind with \
+                       them, or take `import_cache` out"
+                    .to_owned(),
+            };
+            let labels = ["takes such caches", "another activation"];
+            self.broken(&["import_cache", "clip_activation"], &labels, mistake);
+        }
+        if cache.import_cache && !cache.attend_padding {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold T5's states of the padding, which is attended"
+                    .to_owned(),
+                help: "take `attend_padding` out, or `import_cache`".to_owned(),
+            };
+            let labels = ["takes such caches", "not attended"];
+            self.broken(&["import_cache", "attend_padding"], &labels, mistake);
+        }
+        if cache.import_cache && cache.latent != Latent::Sample {
+            let mistake = Mistake::Conflict {
+                what: "caches of sd-scripts hold one draw of each latent, no mean and no deviation"
+                    .to_owned(),
+                help: "take `latent` out, or `import_cache`".to_owned(),
+            };
+            self.broken(&["import_cache", "latent"], &["takes such caches", "not a draw"], mistake);
         }
     }
 

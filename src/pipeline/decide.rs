@@ -31,6 +31,18 @@ pub struct Decided {
     pub ran_before: bool,
 }
 
+impl Decided {
+    /// The same without the key parts of items that are there: no later stage reads them, and of 100 000
+    /// items they take more memory than anything else.
+    pub fn without_parts(mut self) -> Self {
+        let held = |decision: &&mut Decision| matches!(decision.state, ItemState::Reuse(_));
+        self.decisions.iter_mut().filter(held).for_each(|decision| {
+            decision.spec.parts = Vec::new();
+        });
+        self
+    }
+}
+
 /// Decides for every item of `node`, given what is decided upstream. `force` makes every item run.
 pub fn decide(
     node: &Node,
@@ -190,12 +202,7 @@ fn stored(
     let stored = recipes.iter().enumerate().map(|(recipe, key)| {
         let items = specs.iter().zip(keyed).filter(|(spec, _)| spec.recipe == recipe);
         let wanted: HashSet<Digest> = items.filter_map(|(_, (key, _))| *key).collect();
-        let found = store.outcomes(key, &wanted)?;
-        let held = found.into_par_iter().filter(|(_, outcome)| match outcome {
-            Outcome::Output(output) => store.holds(output),
-            Outcome::Failure(_) => true,
-        });
-        Ok(held.collect())
+        Ok(store.outcomes(key, &wanted)?)
     });
     stored.collect()
 }

@@ -13,6 +13,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -94,12 +95,17 @@ impl Ledger {
         picture: &Digest,
         bytes: &Digest,
     ) -> Result<Whose, StoreError> {
-        let path = absolute(path)?;
         let mut slot = self.entries();
         if slot.is_none() {
             self.take_in(&mut slot)?;
         }
         let entries = slot.get_or_insert_default();
+        // Before anything was written every file is a human's; then paths need not be completed either,
+        // for which the system is asked.
+        if entries.paths.is_empty() {
+            return Ok(Whose::Human);
+        }
+        let path = absolute(path)?;
         let at_path = entries.paths.get(&path);
         let of_picture = entries.pictures.get(&(*picture, extension(&path)));
         let ours = at_path.into_iter().chain(of_picture).find_map(|last| last.find(bytes));
@@ -147,12 +153,11 @@ impl Ledger {
             *entries = Entries::default();
         }
         let fresh = &bytes[entries.read..];
-        for place in bodies(fresh) {
-            if let Ok(entry) = serde_json::from_slice::<Entry>(&fresh[place]) {
-                let of_picture = (entry.picture, extension(&entry.path));
-                entries.pictures.entry(of_picture).or_default().take_in(&entry);
-                entries.paths.entry(entry.path.clone()).or_default().take_in(&entry);
-            }
+        let noted = bodies(fresh).filter_map(|body| serde_json::from_slice::<Entry>(body).ok());
+        for entry in noted.collect::<Vec<_>>() {
+            let of_picture = (entry.picture, extension(&entry.path));
+            entries.pictures.entry(of_picture).or_default().take_in(&entry);
+            entries.paths.entry(entry.path.clone()).or_default().take_in(&entry);
         }
         // A line that is not whole yet is looked at again next time.
         entries.read += fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);

@@ -148,7 +148,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
         warnings.push(publish::warnings(node, &decided, &seen)?);
         let idle = !decided.decisions.iter().any(Decision::runs);
         publishes.push(if idle { publish::due(node, &decided, store)?.len() } else { 0 });
-        done.push(Some(decided));
+        done.push(Some(decided.without_parts()));
     }
     // Only speed is lost where the store cannot be written.
     let _ = store.save_digests();

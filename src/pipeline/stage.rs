@@ -109,7 +109,7 @@ pub struct Note {
 pub struct Warning {
     /// Stable code: `fluxpipe::merge::empty_text`.
     pub code: String,
-    /// What it is, in words; the items are named beside it.
+    /// What it is, with the number of items; their names stand beside it.
     pub message: String,
     /// The likely cause, and what to do.
     pub help: Option<String>,

@@ -197,8 +197,8 @@ fn examples(reason: &Reason) -> String {
 /// What a user should know, and below it what to do.
 pub(super) fn warning(warning: &Warning, indent: &str) -> String {
     let names = warning.examples.iter().map(String::as_str).collect::<Vec<_>>();
-    let (count, names) = (warning.items, few(&names, warning.items));
-    let line = theme::busy(format!("! {count} {}: {names}", warning.message));
+    let names = few(&names, warning.items);
+    let line = theme::busy(format!("! {}: {names}", warning.message));
     let help = warning.help.iter().map(|help| theme::faint(format!("  {help}")));
     let lines = std::iter::once(line).chain(help);
     lines.map(|line| format!("{indent}{line}\n")).collect()

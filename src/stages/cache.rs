@@ -8,7 +8,8 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use super::{
-    ProjectError, Sample, Site, cache_notes, latents, site::needed, texts, variants, views::View,
+    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
+    views::View,
 };
 use crate::{
     base::{Digest, Value},
@@ -24,7 +25,8 @@ use crate::{
 const LATENT_ALGORITHM: (i64, &str) =
     (3, "the autoencoder sums in another order: the last digits differ");
 /// Raised with a reason whenever text records change for equal inputs.
-const TEXT_ALGORITHM: (i64, &str) = (1, "first version");
+const TEXT_ALGORITHM: (i64, &str) =
+    (2, "the text encoders sum in another order: the last digits differ");
 
 /// Index of the recipe for latents.
 pub const LATENT: usize = 0;
@@ -129,8 +131,6 @@ impl Stage for Cache {
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
         let mut text = self.parameters(manifest::Cache::TEXT);
-        // Only what differs from the rule of older records, so that their keys stay.
-        text.retain(|part| part.name != "attend_padding" || part.value != Some(Value::Bool(true)));
         let length = Value::Int(self.t5_length()? as i64);
         text.iter_mut()
             .filter(|part| part.name == "t5xxl_max_token_length")
@@ -143,6 +143,12 @@ impl Stage for Cache {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let samples = super::sidecar::by_id(&self.site);
+        let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
+        // Drawn views and drawn texts are no part of what those caches hold.
+        let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
+            let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
+            import::part(&self.site, &files)
+        };
         let buckets = self.bucket_parts();
         let mut items = Vec::new();
         for merged in upstream.items().filter(|item| item.kind == "merge") {
@@ -151,11 +157,18 @@ impl Stage for Cache {
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
+                if !view.is_drawn() {
+                    parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
+                }
                 let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
                 items.push(latent.sharing(&buckets[sample.dataset]));
             }
-            for variant in 0..dataset.variants() {
-                let parts = vec![merged.part("caption", &variants::blob(variant))];
+            let variants = dataset.variants();
+            for variant in 0..variants {
+                let mut parts = vec![merged.part("caption", &variants::blob(variant))];
+                if variants == 1 {
+                    parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
+                }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
         }
@@ -177,6 +190,7 @@ impl Stage for Cache {
             items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
         };
         let (latents, texts) = (of(LATENT), of(TEXT));
+        let texts = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
             texts::encode(self, work, &texts)?;

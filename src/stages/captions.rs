@@ -139,12 +139,18 @@ pub fn captions(
     let found = merges.find(|(name, _)| stage.is_none_or(|stage| stage == *name));
     let Some((name, config)) = found else { return Ok(None) };
     let upstream = plan.upstream(name);
+    let rules = site
+        .manifest
+        .dataset
+        .iter()
+        .map(|dataset| dataset.caption_rules().into_iter().map(|(name, _)| name).collect());
     let listing = Listing {
         site,
         merge: Merge::new(site, name, config),
         made: merge::made(&upstream),
         t5_limit: t5_limit(site),
         keys: changed_keys(config),
+        rules: rules.collect(),
     };
     let ids = site.samples.iter().map(|sample| sample.id.as_str());
     let before = site.store.last_outputs(name, merge::RECIPE, ids)?;
@@ -185,7 +191,10 @@ struct Listing<'a> {
     merge: Merge,
     made: Made<'a>,
     t5_limit: usize,
+    /// Keys of the stage that change texts.
     keys: Vec<String>,
+    /// By dataset: keys that do.
+    rules: Vec<Vec<String>>,
 }
 
 impl Listing<'_> {
@@ -206,9 +215,9 @@ impl Listing<'_> {
         let changed = known.then(|| self.is_changed(&texts, before)).transpose()?;
         let has_words =
             said.iter().any(|said| said.text.as_ref().is_some_and(|text| !text.is_empty()));
-        let rules = self.site.dataset(sample).caption_rules().into_iter().map(|(name, _)| name);
-        // They stand in where there are no words.
-        let rules = rules.filter(|name| name != "class_tokens" || !has_words);
+        // Class tokens stand in where there are no words.
+        let rules = self.rules[sample.dataset].iter();
+        let rules = rules.filter(|name| *name != "class_tokens" || !has_words).cloned();
         Ok(Captioned {
             item: sample.id.clone(),
             path: sample.file.path.clone(),

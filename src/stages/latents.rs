@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::{
     Sample,
     batches::{self, Flow},
     cache::Cache,
-    posterior, record,
+    import, posterior, record,
     sidecar::leave_out,
     views::{self, View},
 };
 use crate::{
     base::Stream,
-    dataset::Fitted,
+    dataset::{Fitted, Picture},
     device,
     manifest::Dtype,
-    models::{autoencoder::Encoder, identity},
+    models::{
+        autoencoder::{Encoder, Moments, REDUCTION},
+        identity,
+    },
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
@@ -25,33 +28,56 @@ use crate::{
 /// How many pictures wait for the encoder, which takes seconds for each.
 const AHEAD: usize = 2;
 
-/// Encodes the pictures of the items with these indices, one by one.
+/// Encodes the pictures of the items with these indices, one by one, but for those of which a cache can
+/// be taken.
 pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let checkpoint = Checkpoint::open(&cache.ae)?;
     let loader =
         Loader::new(&checkpoint, identity::prefix(&checkpoint, "ae")?, &device, FloatDType::F32);
-    let encoder = Encoder::load(&loader)?;
+    let mut encoder = None;
     let site = &cache.site;
+    let beside = cache.config.import_cache.then(|| import::Beside::of(site));
     let buckets =
         site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let by_id = cache.views();
     let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
-    let views = items.iter().map(jobs_of).collect::<Vec<_>>();
+    let views = items.iter().map(jobs_of).collect::<Vec<(&Sample, View)>>();
     let jobs = views.iter().map(|(sample, _)| site.job(sample)).collect::<Vec<_>>();
     let seed = cache.config.seed;
-    let fit = |index: usize, picture| {
-        let (sample, view): (&Sample, View) = views[index];
-        view.fit(&buckets[sample.dataset], site.dataset(sample), seed, sample, &picture)
+    let fit = |index: usize, picture: Picture| {
+        let (sample, view) = views[index];
+        let buckets = &buckets[sample.dataset];
+        let fitted = view.fit(buckets, site.dataset(sample), seed, sample, &picture)?;
+        Ok(((picture.width, picture.height), fitted))
     };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
         }
         match fitted {
-            Ok(fitted) => {
-                let draft = latent(cache, &encoder, views[index], &fitted, &device)?;
-                work.commit(items[index], draft)?;
+            Ok((size, fitted)) => {
+                let (sample, view) = views[index];
+                let files = beside.as_ref().filter(|_| !view.is_drawn());
+                let files = files.map_or(&[][..], |all| all.latents(sample));
+                let bucket = fitted.placement.bucket;
+                let mut kept = match import::latent(files, view.is_flipped(), size, bucket) {
+                    Some(latent) => vec![("latent", latent)],
+                    None => {
+                        let encoder = match &mut encoder {
+                            Some(encoder) => encoder,
+                            none => none.insert(Encoder::load(&loader)?),
+                        };
+                        let moments = moments(cache, encoder, &fitted, &device);
+                        let counters = view.counters(site, seed, sample);
+                        let digest = Some(&sample.digest);
+                        let noise = || Stream::new(seed, "posterior", digest, &counters);
+                        posterior::tensors(moments, cache.config.latent, noise)?
+                    }
+                };
+                let mask = site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
+                kept.extend(mask.map(|mask| ("mask", mask)));
+                work.commit(items[index], draft(cache, &kept, &fitted)?)?;
             }
             Err(error) => leave_out(work, items[index], error)?,
         }
@@ -59,31 +85,42 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     })
 }
 
-/// The record of a view; noise is named by the seed, the picture's content and the view.
-fn latent(
-    cache: &Cache,
-    encoder: &Encoder,
-    (sample, view): (&Sample, View),
-    fitted: &Fitted,
-    device: &burn::tensor::Device,
-) -> Result<Draft, StageError> {
+/// What the autoencoder gives for a picture.
+fn moments(cache: &Cache, encoder: &Encoder, fitted: &Fitted, device: &Device) -> Moments {
     let (width, height) = fitted.placement.bucket;
     let pixels = fitted.pixels.iter().map(|&level| f32::from(level) / 127.5 - 1.0);
     let data = TensorData::new(pixels.collect::<Vec<_>>(), [height, width, 3]);
     let image = Tensor::<3>::from_data(data, device).permute([2, 0, 1]).unsqueeze::<4>();
-    let moments = encoder.encode(image);
-    let shape = moments.mean.dims();
-    let seed = cache.config.seed;
-    let counters = view.counters(&cache.site, seed, sample);
-    let noise = || Stream::new(seed, "posterior", Some(&sample.digest), &counters);
-    let kept = posterior::tensors(moments, cache.config.latent, noise)?;
-    let kept = kept.iter().map(|(name, values)| (*name, &shape[1..], values.as_slice()));
-    let mut tensors = kept.collect::<Vec<(&str, &[usize], &[f32])>>();
-    let mask = cache.site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
-    if let Some(mask) = &mask {
-        tensors.push(("mask", &shape[2..], mask));
-    }
+    let levels = bands(cache, encoder, width * height, *device == device::cpu());
+    encoder.encode_in_bands(image, levels)
+}
+
+/// The record of a view: tensors `[C, h, w]`, but for a mask, which is `[h, w]`.
+fn draft(cache: &Cache, kept: &[(&str, Vec<f32>)], fitted: &Fitted) -> Result<Draft, StageError> {
+    let (width, height) = fitted.placement.bucket;
+    let [height, width] = [height, width].map(|side| side / REDUCTION);
+    let tensors = kept.iter().map(|(name, values)| {
+        let shape = [values.len() / (height * width), height, width];
+        (*name, shape, values.as_slice())
+    });
+    let tensors = tensors.collect::<Vec<_>>();
+    let tensors = tensors.iter().map(|(name, shape, values)| {
+        (*name, if *name == "mask" { &shape[1..] } else { &shape[..] }, *values)
+    });
     let f32 = cache.config.latent_dtype == Dtype::F32;
-    let bytes = record::write(&tensors, &BTreeMap::new(), f32)?;
+    let bytes = record::write(&tensors.collect::<Vec<_>>(), &BTreeMap::new(), f32)?;
     Ok(Draft::bytes("latent.safetensors", bytes))
+}
+
+/// How many levels of the autoencoder are computed in bands: as many as the manifest says, or as few as
+/// leave half of the free memory to others.
+fn bands(cache: &Cache, encoder: &Encoder, pixels: usize, on_cpu: bool) -> usize {
+    if let Some(levels) = cache.config.vae_bands {
+        return levels as usize;
+    }
+    if !on_cpu {
+        return 0;
+    }
+    let most = device::memory::free() / 2;
+    (0..2).find(|&levels| encoder.memory(pixels as u64, levels) <= most).unwrap_or(2)
 }

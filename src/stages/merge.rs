@@ -9,11 +9,14 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use rayon::prelude::*;
+
 use super::{
     Sample, Site, sidecar,
     words::{self, Found, Rules, Texts},
 };
 use crate::{
+    base::plural,
     dataset::{self, InJson, Metadata},
     manifest::{self, StageConfig, StageDecl},
     pipeline::{
@@ -49,6 +52,8 @@ pub struct Merge {
     config: manifest::Merge,
     /// By dataset.
     rules: Vec<Rules>,
+    /// By dataset: key parts for the rules of captions that have an effect.
+    rule_parts: Vec<Arc<[KeyPart]>>,
     in_json: OnceLock<Option<InJson>>,
 }
 
@@ -57,8 +62,17 @@ impl Merge {
         let separator = tag_separator(site, name).map_or(", ", |(_, separator)| separator);
         let datasets = site.manifest.dataset.iter();
         let rules = datasets.map(|dataset| Rules::new(config, dataset, separator)).collect();
-        let (name, config) = (name.to_owned(), config.clone());
-        Self { site: site.clone(), name, config, rules, in_json: OnceLock::new() }
+        let rule_parts = (0..site.manifest.dataset.len()).map(|index| {
+            rule_parts(site, index, &format!("stages.{name}.seed"), config.seed).into()
+        });
+        Self {
+            site: site.clone(),
+            name: name.to_owned(),
+            config: config.clone(),
+            rules,
+            rule_parts: rule_parts.collect(),
+            in_json: OnceLock::new(),
+        }
     }
 
     /// Whether a needed stage makes texts of this kind.
@@ -131,24 +145,6 @@ impl Merge {
         Ok(Some(self.texts(sample, caption.as_deref(), tags.as_deref())))
     }
 
-    /// Key parts for the rules of a sample's dataset that have an effect.
-    fn rule_parts(&self, sample: &Sample) -> Vec<KeyPart> {
-        let dataset = self.site.dataset(sample);
-        let rules = dataset.caption_rules();
-        let part = |(name, value): (String, _)| {
-            let origin = self.site.origin(format!("dataset.{}.{name}", sample.dataset));
-            KeyPart { name, value: Some(value), origin }
-        };
-        let draws = rules.iter().any(|(name, _)| name == "caption_variants");
-        let mut parts: Vec<_> = rules.into_iter().map(part).collect();
-        if draws {
-            let origin = self.site.origin(format!("stages.{}.seed", self.name));
-            let seed = serde_json::Value::from(self.config.seed);
-            parts.push(KeyPart::new("seed", seed, origin));
-        }
-        parts
-    }
-
     /// Entries of the metadata file that no picture has.
     fn unused_entries(&self) -> Result<Option<Warning>, StageError> {
         let Some(file) = self.in_json()? else { return Ok(None) };
@@ -158,7 +154,12 @@ impl Merge {
         }
         Ok(Some(Warning {
             code: "fluxpipe::merge::unknown_pictures".to_owned(),
-            message: format!("{} names pictures that are in no dataset", file.path.display()),
+            message: format!(
+                "{} of {} {} of no picture",
+                plural(unused.len(), "entry"),
+                file.path.display(),
+                if unused.len() == 1 { "is" } else { "are" }
+            ),
             help: Some(
                 "entries are found by path, by path within image_dir, or by that without its \
                  extension; these are passed over, and kept in the file that is written"
@@ -194,6 +195,22 @@ impl Merge {
     }
 }
 
+/// Key parts for the rules of a dataset that have an effect, and for the seed where it is drawn by.
+fn rule_parts(site: &Site, dataset: usize, seed_path: &str, seed: u64) -> Vec<KeyPart> {
+    let rules = site.manifest.dataset[dataset].caption_rules();
+    let part = |(name, value): (String, _)| {
+        let origin = site.origin(format!("dataset.{dataset}.{name}"));
+        KeyPart { name, value: Some(value), origin }
+    };
+    let draws = rules.iter().any(|(name, _)| name == "caption_variants");
+    let mut parts: Vec<_> = rules.into_iter().map(part).collect();
+    if draws {
+        let seed = serde_json::Value::from(seed);
+        parts.push(KeyPart::new("seed", seed, site.origin(seed_path.to_owned())));
+    }
+    parts
+}
+
 /// The stages of the manifest that the stage `name` needs.
 fn needed<'a>(site: &'a Site, name: &str) -> impl Iterator<Item = &'a StageDecl> {
     let stages = &site.manifest.stages;
@@ -227,18 +244,21 @@ impl Stage for Merge {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let made = made(upstream);
-        let mut items = Vec::new();
-        'samples: for sample in &self.site.samples {
-            let mut parts = self.rule_parts(sample);
+        // Read before the work is shared out, so that a mistake in it is told once.
+        self.in_json()?;
+        let item = |sample: &Sample| {
+            let mut parts = Vec::with_capacity(words::WORDS.len());
             for word in words::WORDS {
                 let Some(part) = self.find(&made, sample, word)?.part(word) else {
-                    continue 'samples;
+                    return Ok(None);
                 };
                 parts.push(part);
             }
-            items.push(ItemSpec::new(&sample.id, 0, parts));
-        }
-        Ok(items)
+            let item = ItemSpec::new(&sample.id, 0, parts);
+            Ok(Some(item.sharing(&self.rule_parts[sample.dataset])))
+        };
+        let items = self.site.samples.par_iter().map(item);
+        items.filter_map(Result::transpose).collect()
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
@@ -321,7 +341,11 @@ impl Stage for Merge {
         }
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
-            message: "pictures are trained on an empty text".to_owned(),
+            message: format!(
+                "{} {} trained on an empty text",
+                plural(empty.len(), "picture"),
+                if empty.len() == 1 { "is" } else { "are" }
+            ),
             help: Some(words::likely_cause(&empty)),
             items: empty.len(),
             examples: empty.iter().take(EXAMPLES).map(|sample| sample.id.clone()).collect(),

@@ -13,7 +13,7 @@ use burn::tensor::{FloatDType, Tensor};
 use super::{cache::Cache, record, variants};
 use crate::{
     device,
-    manifest::{self, ClipActivation, Dtype},
+    manifest::{ClipActivation, Dtype},
     models::{
         clip::{Activation, ClipConfig, ClipText},
         identity,
@@ -23,21 +23,6 @@ use crate::{
     pipeline::{Draft, StageError, Work},
     weights::{Checkpoint, Loader},
 };
-
-/// Widths of what CLIP-L and T5-XXL give.
-const WIDTHS: [u64; 2] = [768, 4096];
-/// What the header of a record takes, about.
-const HEADER: u64 = 256;
-
-/// About how many bytes the record of a caption has: `tokens` is what it has of T5's, its end mark
-/// included, `length` how many it may have.
-#[must_use]
-pub fn record_bytes(config: &manifest::Cache, tokens: u64, length: u64) -> u64 {
-    let rows = if config.attend_padding { length } else { tokens.min(length) };
-    let element = if config.text_dtype == Dtype::F32 { 4 } else { 2 };
-    let [clip, t5] = WIDTHS;
-    HEADER + element * (clip + rows * t5)
-}
 
 /// A caption on its way to a record.
 struct Job {
@@ -84,8 +69,8 @@ pub(super) fn encode(
     let encoders = Encoders { cache, clip, t5 };
     let length = cache.t5_length()?;
     let (mut set, mut rows) = (Vec::new(), 0);
-    for (item, caption) in captions(work, items) {
-        let job = Job::new(item, &caption?, length, cache.config.attend_padding);
+    for (&item, caption) in items.iter().zip(captions(work, items)?) {
+        let job = Job::new(item, &caption, length, cache.config.attend_padding);
         if !set.is_empty() && rows + job.t5.ids.len() > encoders.t5.rows_of_set() {
             encoders.encode(work, &std::mem::take(&mut set))?;
             rows = 0;
@@ -145,31 +130,15 @@ impl Encoders<'_> {
 }
 
 /// The training texts of the items with these indices.
-fn captions(work: &dyn Work, items: &[usize]) -> Vec<(usize, Result<String, StageError>)> {
+pub(super) fn captions(work: &dyn Work, items: &[usize]) -> Result<Vec<String>, StageError> {
     let merged = variants::merged(work.upstream());
-    let read = |item: usize| variants::read(&merged, work.store(), &work.items()[item].id);
-    items.iter().map(|&item| (item, read(item))).collect()
+    let read = |&item: &usize| variants::read(&merged, work.store(), &work.items()[item].id);
+    items.iter().map(read).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_record_is_about_as_large_as_it_is_said_to_be() {
-        for (attend_padding, text_dtype, rows) in
-            [(true, Dtype::Bf16, 512), (false, Dtype::Bf16, 30), (false, Dtype::F32, 30)]
-        {
-            let config = manifest::Cache { attend_padding, text_dtype, ..Default::default() };
-            let (clip, t5) = (vec![0.0; 768], vec![0.0; rows * 4096]);
-            let tensors: [(&str, &[usize], &[f32]); 2] =
-                [("clip_pooled", &[768], &clip), ("t5", &[rows, 4096], &t5)];
-            let notes = BTreeMap::from([("t5_tokens".to_owned(), "30".to_owned())]);
-            let written = record::write(&tensors, &notes, text_dtype == Dtype::F32).unwrap();
-            let said = record_bytes(&config, 30, 512);
-            assert!(said.abs_diff(written.len() as u64) < 256, "{said} {}", written.len());
-        }
-    }
 
     #[test]
     fn a_masked_caption_has_its_real_tokens_alone() {

@@ -49,6 +49,16 @@ impl View {
             .collect()
     }
 
+    /// Whether its crop or its colours may have been drawn.
+    pub fn is_drawn(self) -> bool {
+        self.number > 0
+    }
+
+    /// Whether it is mirrored.
+    pub fn is_flipped(self) -> bool {
+        self.flipped
+    }
+
     /// What the view's item is called: `coffee.png`, `coffee.png (flipped)`, `coffee.png (view 3)`.
     pub fn id(self, sample: &str) -> String {
         match (self.number, self.flipped) {

@@ -1,6 +1,8 @@
 //! Where in a `.pth` file its pickles lie: inside a zip archive, or one after the other at the start.
+//! And where the arrays of a `.npz` file lie, which is a zip archive too.
 //!
-//! Knows the zip format as far as `torch.save` uses it (stored entries, zip64) and nothing of pickles.
+//! Knows the zip format as far as `torch.save` and `numpy.savez` use it (stored entries, zip64) and
+//! nothing of what is in it.
 
 /// The magic number that opens a file saved by PyTorch before 1.6, as the pickle encodes it.
 const LEGACY_MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -28,6 +30,27 @@ pub(super) fn pickles(file: &[u8]) -> Result<Pickles<'_>, String> {
     let head = &file[..file.len().min(64)];
     let legacy = head.windows(LEGACY_MAGIC.len()).any(|bytes| bytes == LEGACY_MAGIC);
     Ok(Pickles { bytes: file, count: if legacy { LEGACY_PICKLES } else { 1 } })
+}
+
+/// Name and bytes of every entry, all of which are stored as they are.
+///
+/// # Errors
+/// Says in words why they cannot be found.
+pub(super) fn stored(file: &[u8]) -> Result<Vec<(String, &[u8])>, String> {
+    let cut = || "the archive is cut off: its directory is missing".to_owned();
+    let (mut at, entries) = directory(file).ok_or_else(cut)?;
+    let mut found = Vec::new();
+    for _ in 0..entries {
+        let entry = Entry::read(file, at).ok_or_else(cut)?;
+        at += entry.length;
+        let name = String::from_utf8_lossy(entry.name).into_owned();
+        if entry.method != 0 {
+            return Err(format!("its {name} is compressed, which `numpy.savez` does not do"));
+        }
+        let data = entry.data(file).ok_or_else(|| format!("its {name} lies outside the file"))?;
+        found.push((name, data));
+    }
+    Ok(found)
 }
 
 /// The data of the entry `…/data.pkl`.

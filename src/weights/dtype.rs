@@ -249,7 +249,8 @@ mod tests {
         bytes.extend(values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()));
         // One of the two places is not on a whole element.
         assert_eq!(Dtype::F16.decode(&bytes[1..]), values);
-        assert_eq!(Dtype::F16.decode(&bytes[1..].to_vec()), values);
+        let moved = bytes[1..].to_vec();
+        assert_eq!(Dtype::F16.decode(&moved), values);
         let mut some = [0.0; 3];
         Dtype::F16.decode_into(&bytes[1..], &mut some);
         assert_eq!(some, values[..3]);

@@ -11,6 +11,7 @@ mod dtype;
 mod encoded;
 mod error;
 mod loader;
+mod npz;
 mod pickle;
 #[cfg(test)]
 mod pth_tests;
@@ -22,4 +23,5 @@ pub use dtype::Dtype;
 pub use encoded::Encoded;
 pub use error::{Problem, WeightsError};
 pub use loader::Loader;
+pub use npz::{Array, Npz};
 pub use writer::{Entry, Writer};

@@ -21,9 +21,15 @@ fn main() -> ExitCode {
         ["t5"] => texts::t5(),
         ["clip"] => texts::clip(),
         ["ae"] => ae::run(),
+        ["ae", levels, side] => match (levels.parse(), side.parse()) {
+            (Ok(levels), Ok(side)) => ae::bands(levels, side),
+            _ => return ExitCode::from(2),
+        },
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
-            eprintln!("cargo bench --bench speed -- label | t5 | clip | ae | tagger GRAPH.onnx");
+            eprintln!(
+                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | tagger GRAPH.onnx"
+            );
             return ExitCode::from(2);
         }
     }

@@ -33,6 +33,32 @@ fn networks_are_recognised_by_their_tensors() {
 }
 
 #[test]
+fn scaled_weights_and_names_that_are_not_read_are_told() {
+    let project = Project::new();
+    let write = |file: &str, names: &[(&str, Dtype)]| {
+        let entry = |&(name, dtype): &(&str, Dtype)| Entry {
+            name: name.to_owned(),
+            dtype,
+            shape: vec![1, 1],
+        };
+        let entries: Vec<_> = names.iter().map(entry).collect();
+        let mut writer = Writer::new(Vec::new(), &entries, &BTreeMap::new()).unwrap();
+        entries.iter().for_each(|entry| writer.tensor(&vec![0; entry.dtype.size()]).unwrap());
+        project.file(file, writer.finish().unwrap());
+        project.run(&["inspect", file]).exits(0).stdout
+    };
+    let q = "encoder.block.0.layer.0.SelfAttention.q";
+    let [weight, scale] = ["weight", "scale_weight"].map(|end| format!("{q}.{end}"));
+    let text = write("t5.safetensors", &[(&weight, Dtype::F8E4M3), (&scale, Dtype::F32)]);
+    assert!(text.contains("T5 encoder") && text.contains("has a scale"), "{text}");
+    let text = write("plain.safetensors", &[(&weight, Dtype::F8E4M3)]);
+    assert!(text.contains("T5 encoder") && !text.contains("has a scale"), "{text}");
+    let names = ["encoder.conv_in.weight", "encoder.mid_block.resnets.0.norm1.weight"];
+    let text = write("vae.safetensors", &names.map(|name| (name, Dtype::F32)));
+    assert!(text.contains("FLUX.1 autoencoder") && text.contains("not read"), "{text}");
+}
+
+#[test]
 fn the_machine_is_described_on_any_machine() {
     let project = Project::new();
     let machine = project.run(&["doctor", "--json"]).exits(0).json();

@@ -1,5 +1,7 @@
 //! The program as its users meet it: the binary, run in folders of its own.
 
+mod bench;
+mod captions;
 mod errors;
 mod help;
 mod init;

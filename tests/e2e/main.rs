@@ -3,6 +3,7 @@
 
 mod bad_pictures;
 mod by_hand;
+mod captions;
 mod datasets;
 mod edits;
 mod errors;
@@ -13,6 +14,7 @@ mod pictures;
 mod project;
 mod tag;
 mod taggers;
+mod texts;
 mod together;
 mod views;
 

@@ -279,6 +279,17 @@ fn values_that_do_not_go_together() {
         &[("num_beams = 3", "num_beams = 3\nbeam_search = false\nseed = 1")],
         &["no_effect"],
     );
+    case(
+        "no_effect_of_captions",
+        &[
+            (
+                "resolution = 512",
+                "resolution = 512\nkeep_tokens = 1\ncaption_separator = \";\"\ntoken_warmup_min = 2\ncaption_variants = 3",
+            ),
+            ("[stages.merge]", "[stages.merge]\nseed = 1"),
+        ],
+        &["no_effect"; 5],
+    );
 }
 
 #[test]
@@ -336,6 +347,15 @@ fn kinds_and_needs() {
     case(
         "ambiguous_needs",
         &[("[stages.cache]", "[stages.other]\nkind = \"merge\"\n\n[stages.cache]")],
+        &["ambiguous_needs"],
+    );
+    // Of two stages that make captions, a merge could use only one.
+    case(
+        "ambiguous_captions",
+        &[(
+            "[stages.tag]",
+            "[stages.more]\nkind = \"label\"\ncaption_extension = \".cap\"\n\n[stages.tag]",
+        )],
         &["ambiguous_needs"],
     );
     case(

@@ -25,4 +25,5 @@ mod parity {
     mod tagger;
     mod tokenizers;
     mod train;
+    mod weight_files;
 }

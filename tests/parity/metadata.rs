@@ -1,9 +1,11 @@
 //! `meta_data.json` byte for byte against the pack `metadata`: the tools that merge captions, tags, or
-//! both, run on a small tree of pictures and sidecars.
+//! both, and the one that cleans them, run on a small tree of pictures and sidecars.
 
 use std::path::{Path, PathBuf};
 
-use fluxpipe::dataset::{Metadata, metadata_keys, read_sidecar, scan, sidecar_path};
+use fluxpipe::dataset::{
+    MergeRules, Metadata, metadata_keys, read_sidecar, scan, sidecar_path, training_caption,
+};
 use serde_json::Value;
 
 use super::pack::Pack;
@@ -15,6 +17,7 @@ struct Run<'a> {
     in_json: Option<&'a str>,
     full_path: bool,
     recursive: bool,
+    clean: bool,
 }
 
 /// Reads a command line, or says why the case is not for these tests.
@@ -28,13 +31,13 @@ fn parse<'a>(argv: &[&'a str]) -> Result<Run<'a>, String> {
         "merge_captions_to_metadata" => vec![("caption", extension(".caption"))],
         "merge_dd_tags_to_metadata" => vec![("tags", extension(".txt"))],
         "merge_all_to_metadata" => vec![("tags", ".txt"), ("caption", ".caption")],
-        other => return Err(format!("`{other}` is not part of fluxpipe yet")),
+        // The pack makes its input by the two tools above, one after the other.
+        "clean_captions_and_tags" => vec![("caption", ".caption"), ("tags", ".txt")],
+        other => return Err(format!("`{other}` is no tool for metadata")),
     };
-    if argv.contains(&"--clean_caption") {
-        return Err("`clean_captions` is not part of fluxpipe yet".to_owned());
-    }
+    let clean = argv.contains(&"--clean_caption") || tool == "clean_captions_and_tags";
     let (full_path, recursive) = (argv.contains(&"--full_path"), argv.contains(&"--recursive"));
-    Ok(Run { fields, in_json: option("--in_json"), full_path, recursive })
+    Ok(Run { fields, in_json: option("--in_json"), full_path, recursive, clean })
 }
 
 /// Does what the tool does, and lists the sidecars that are not there.
@@ -55,7 +58,27 @@ fn merge(run: &Run<'_>, folder: &Path) -> (String, Vec<PathBuf>) {
             }
         }
     }
+    if run.clean {
+        metadata = cleaned(&metadata);
+    }
     (metadata.to_json(), missing)
+}
+
+/// Cleans every caption and every list of tags.
+fn cleaned(metadata: &Metadata) -> Metadata {
+    let (clean_captions, clean_tags, deduplicate_tags) = (true, true, false);
+    let rules =
+        MergeRules { clean_captions, clean_tags, deduplicate_tags, ..MergeRules::default() };
+    let mut cleaned = metadata.clone();
+    for (key, entry) in metadata.entries() {
+        let merged = training_caption(entry.text("caption"), entry.text("tags"), &rules);
+        for (field, text) in [("caption", merged.caption), ("tags", merged.tags)] {
+            if let Some(text) = text {
+                cleaned.entry(key).set(field, &text);
+            }
+        }
+    }
+    cleaned
 }
 
 /// Puts the pack's tree into a folder: `ok`, and for the kind `miss` the pictures that lack a sidecar.

@@ -24,7 +24,7 @@ use crate::{
   fluxpipe bench cache --texts 32 --dtype fp8
   fluxpipe bench cache --shape tiny")]
 pub struct Cache {
-    /// The network: the published one, or one of a few thousand weights
+    /// The network: that of FLUX.1, a published smaller one, or one of a few thousand weights
     #[arg(long, value_enum, default_value_t = Shape::T5Xxl)]
     shape: Shape,
 
@@ -48,6 +48,7 @@ pub struct Cache {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Shape {
     T5Xxl,
+    T5Base,
     Tiny,
 }
 
@@ -55,6 +56,7 @@ impl Shape {
     fn of_network(self) -> (&'static str, T5Shape) {
         match self {
             Self::T5Xxl => ("t5-xxl", T5Shape::XXL),
+            Self::T5Base => ("t5-base", T5Shape::BASE),
             Self::Tiny => ("tiny", T5Shape::SMALL),
         }
     }

@@ -127,6 +127,12 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
     tensors.truncate(BIGGEST);
     let scaled = |name: &str| name.ends_with(".scale_weight") || name.ends_with(".weight_scale");
     let scaled = dtypes.keys().any(|name| name.starts_with("F8")) && checkpoint.names().any(scaled);
+    let mut note = network.as_ref().and_then(|network| network.refused).map(str::to_owned);
+    if scaled {
+        note.get_or_insert_with(|| {
+            "each 8-bit weight has a scale, by which it is multiplied".to_owned()
+        });
+    }
     let network = network.map_or((None, None, None), |n| (Some(n.name), Some(n.size), n.names));
     Ok(WeightFile {
         path: path.to_owned(),
@@ -141,7 +147,7 @@ fn describe(path: &Path) -> miette::Result<WeightFile> {
         biggest: tensors,
         operators: BTreeMap::new(),
         opset: None,
-        note: scaled.then(|| "each 8-bit weight has a scale, by which it is multiplied".to_owned()),
+        note,
         unsupported: Vec::new(),
         ports: Vec::new(),
         metadata: checkpoint.metadata().clone(),

@@ -8,8 +8,8 @@ use crate::weights::{Loader, WeightsError};
 /// The encoder half.
 #[derive(Module, Debug)]
 pub struct Encoder {
-    conv_in: Conv,
-    down: Vec<Down>,
+    pub(super) conv_in: Conv,
+    pub(super) down: Vec<Down>,
     mid: Mid,
     norm_out: GroupNorm,
     conv_out: Conv,
@@ -17,9 +17,9 @@ pub struct Encoder {
 
 /// One level: residual blocks, then half the size on all levels but the last.
 #[derive(Module, Debug)]
-struct Down {
-    block: Vec<ResnetBlock>,
-    downsample: Option<Conv>,
+pub(super) struct Down {
+    pub(super) block: Vec<ResnetBlock>,
+    pub(super) downsample: Option<Conv>,
 }
 
 /// A normal distribution for every element of a latent, before shift and scale. Both `[B, 16, H/8, W/8]`.
@@ -36,6 +36,13 @@ impl Moments {
     #[must_use]
     pub fn sample(self, noise: Tensor<4>) -> Tensor<4> {
         self.mean + (self.logvar * 0.5).exp() * noise
+    }
+}
+
+impl Down {
+    /// Channels of what leaves it.
+    fn channels(&self) -> usize {
+        self.block.first().map_or(0, ResnetBlock::channels)
     }
 }
 
@@ -82,8 +89,27 @@ impl Encoder {
     /// Encodes `image` `[B, 3, H, W]` with values in -1..=1; `H` and `W` are multiples of 8.
     #[must_use]
     pub fn encode(&self, image: Tensor<4>) -> Moments {
-        let mut h = self.conv_in.forward(image);
-        for level in &self.down {
+        self.deeper(self.conv_in.forward(image), 0)
+    }
+
+    /// About how many bytes of arrays [`encode_in_bands`](Self::encode_in_bands) holds at a time for a
+    /// picture of so many pixels, computed in f32 on the CPU, besides the bands themselves.
+    #[must_use]
+    pub fn memory(&self, pixels: u64, levels: usize) -> u64 {
+        let levels = levels.min(self.down.len().saturating_sub(1));
+        let widths = |level: usize| self.down.get(level).map_or(0, |level| level.channels());
+        // What comes in, what is between the convolutions, what goes out in the place of the shortcut.
+        let arrays = match levels {
+            0 => 2 * widths(0),
+            level if widths(level) == widths(level - 1) => 2 * widths(level),
+            level => widths(level - 1) + 2 * widths(level),
+        };
+        (arrays as u64 * 4 * pixels) >> (2 * levels)
+    }
+
+    /// The levels from this one on, and what follows them.
+    pub(super) fn deeper(&self, mut h: Tensor<4>, level: usize) -> Moments {
+        for level in &self.down[level..] {
             for block in &level.block {
                 h = block.forward(h);
             }

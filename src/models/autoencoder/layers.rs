@@ -140,6 +140,11 @@ impl ResnetBlock {
         }
     }
 
+    /// Channels of the result.
+    pub(super) fn channels(&self) -> usize {
+        self.conv2.bias.dims()[0]
+    }
+
     pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let h = self.first(x.clone(), self.norm1.of(&x));
         let norm = self.norm2.of(&h);

@@ -3,6 +3,7 @@
 //! Encoder and decoder are two networks that share a file (`ae.safetensors`) and nothing else, so each
 //! is loaded on its own: caching needs the encoder only, pictures from a prompt the decoder only.
 
+mod bands;
 mod decoder;
 mod encoder;
 mod layers;

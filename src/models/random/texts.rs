@@ -39,6 +39,8 @@ pub struct T5Shape {
 impl T5Shape {
     /// T5-XXL.
     pub const XXL: Self = Self { width: 4096, inner: 10_240, layers: 24, heads: 64 };
+    /// T5 v1.1 base.
+    pub const BASE: Self = Self { width: 768, inner: 2048, layers: 12, heads: 12 };
     /// The demo's.
     pub const SMALL: Self = Self { width: WIDTH, inner: 2 * WIDTH, layers: 2, heads: 2 };
 

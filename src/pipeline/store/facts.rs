@@ -92,11 +92,11 @@ impl Facts {
     fn of(&self, sort: &str) -> Result<MutexGuard<'_, HashMap<String, Known>>, StoreError> {
         let mut all = self.lock();
         if !all.contains_key(sort) {
-            let bytes = log::read(&self.path(sort))?;
-            let lines = log::bodies(&bytes)
-                .into_iter()
-                .filter_map(|place| serde_json::from_slice::<Line>(&bytes[place]).ok());
-            let numbers = lines.map(|line| (line.digest, line.numbers)).collect();
+            let mut numbers = HashMap::new();
+            let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok();
+            log::each(&self.path(sort), read, |line| {
+                numbers.insert(line.digest, line.numbers);
+            })?;
             all.insert(sort.to_owned(), Known { numbers, unsaved: Vec::new() });
         }
         Ok(all)

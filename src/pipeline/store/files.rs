@@ -4,6 +4,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::{OsStr, OsString},
     fs::Metadata,
     io,
     path::{Path, PathBuf},
@@ -11,7 +12,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, log};
@@ -27,7 +27,7 @@ const MAP_FROM: u64 = 1 << 20;
 /// file systems count in ticks; its digest is not remembered. 2 s is the coarsest tick in use (FAT).
 const TICK: Duration = Duration::from_secs(2);
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
     size: u64,
     modified: i64,
@@ -53,8 +53,9 @@ impl Look {
 struct Line<P, T> {
     path: P,
     digest: Digest,
-    #[serde(flatten)]
-    look: Look,
+    size: u64,
+    modified: i64,
+    inode: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<T>,
 }
@@ -70,7 +71,8 @@ pub struct Files {
 
 #[derive(Debug, Default)]
 struct Known {
-    files: HashMap<Box<Path>, Seen>,
+    /// By path, which is compared letter by letter: what `Path` does beyond that takes its time.
+    files: HashMap<Box<OsStr>, Seen>,
     unsaved: Vec<u8>,
 }
 
@@ -99,8 +101,9 @@ impl Files {
     /// # Errors
     /// It cannot be read.
     pub fn digest(&self, path: &Path) -> Result<Digest, StoreError> {
-        let path = &*self.folder.join(path);
+        // The system finds a short path sooner than a whole one.
         let look = Look::at(path).map_err(|error| StoreError::read(path, error))?;
+        let path = &*self.folder.join(path);
         if let Some(digest) = self.recall(path, &look, |seen| Some(seen.digest))? {
             return Ok(digest);
         }
@@ -113,12 +116,12 @@ impl Files {
     /// # Errors
     /// It cannot be read.
     pub fn sidecar(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = &*self.folder.join(path);
         let look = match Look::at(path) {
             Ok(look) => look,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::read(path, error)),
         };
+        let path = &*self.folder.join(path);
         let text = |seen: &Seen| seen.text.as_ref().map(|text| text.as_bytes().to_vec());
         if let Some(bytes) = self.recall(path, &look, text)? {
             return Ok(Some(bytes));
@@ -138,7 +141,7 @@ impl Files {
         what: impl FnOnce(&Seen) -> Option<T>,
     ) -> Result<Option<T>, StoreError> {
         let known = self.known()?;
-        let seen = known.as_ref().and_then(|known| known.files.get(path));
+        let seen = known.as_ref().and_then(|known| known.files.get(path.as_os_str()));
         Ok(seen.filter(|seen| seen.look == *look).and_then(what))
     }
 
@@ -157,7 +160,7 @@ impl Files {
         if settled && Look::at(path).map_err(failed)? == look {
             let (digest, text) = seen(&found);
             let seen = Seen { look, digest, text };
-            self.write().get_or_insert_default().remember(path.into(), seen);
+            self.write().get_or_insert_default().remember(path, seen);
         }
         Ok(found)
     }
@@ -201,23 +204,24 @@ impl Files {
 
 impl Known {
     fn load(log: &Path) -> Result<Self, StoreError> {
-        let bytes = log::read(log)?;
-        let lines = log::bodies(&bytes).into_par_iter().filter_map(|place| {
-            let line: Line<PathBuf, Box<str>> = serde_json::from_slice(&bytes[place]).ok()?;
-            let Line { path, digest, look, text } = line;
-            Some((path.into_boxed_path(), Seen { look, digest, text }))
-        });
-        let lines: Vec<_> = lines.collect();
-        Ok(Self { files: lines.into_iter().collect(), unsaved: Vec::new() })
+        let mut files = HashMap::new();
+        let read = |body: &[u8]| {
+            let line: Line<String, Box<str>> = serde_json::from_slice(body).ok()?;
+            let Line { path, digest, size, modified, inode, text } = line;
+            let path = OsString::from(path).into_boxed_os_str();
+            Some((path, Seen { look: Look { size, modified, inode }, digest, text }))
+        };
+        log::each(log, read, |(path, seen)| drop(files.insert(path, seen)))?;
+        Ok(Self { files, unsaved: Vec::new() })
     }
 
-    fn remember(&mut self, path: Box<Path>, seen: Seen) {
-        let Seen { look, digest, text } = &seen;
-        let line =
-            Line { path: &*path, digest: *digest, look: look.clone(), text: text.as_deref() };
+    fn remember(&mut self, path: &Path, seen: Seen) {
+        let Seen { look: Look { size, modified, inode }, digest, text } = &seen;
+        let (size, modified, inode) = (*size, *modified, *inode);
+        let line = Line { path, digest: *digest, size, modified, inode, text: text.as_deref() };
         // A path that is not Unicode has no place in JSON; it is read again in the next process.
         let _ = log::write_line(&mut self.unsaved, &line);
-        self.files.insert(path, seen);
+        self.files.insert(path.as_os_str().into(), seen);
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{
     io::{self, Read},
-    ops::Range,
     path::Path,
 };
 
@@ -36,32 +35,27 @@ pub fn write_line<T: Serialize>(lines: &mut Vec<u8>, body: &T) -> io::Result<()>
     Ok(())
 }
 
-/// The places of the bodies of all whole lines in `bytes`, in order.
-pub fn bodies(bytes: &[u8]) -> Vec<Range<usize>> {
-    let mut start = 0;
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n').map(|line| {
-        start += line.len();
-        (start - line.len(), line)
-    });
-    let lines: Vec<_> = lines.collect();
-    let places = lines.into_par_iter().filter_map(|(place, line)| {
+/// The bodies of all whole lines in `bytes`, in order.
+pub fn bodies(bytes: &[u8]) -> impl ParallelIterator<Item = &[u8]> {
+    bytes.par_split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
         let body = line.strip_suffix(b"}\n")?.get(BODY..)?;
         let whole = line.starts_with(HEAD.as_bytes())
             && line[HEAD.len()..].starts_with(sum(body).as_bytes())
             && line[HEAD.len() + SUM..].starts_with(MIDDLE.as_bytes());
-        whole.then_some(place + BODY..place + BODY + body.len())
-    });
-    places.collect()
+        whole.then_some(body)
+    })
 }
 
-/// Reads a log piece by piece, so that a long one is never in memory as a whole, and gives each piece
-/// with the places of the whole lines' bodies in it. No piece where there is no log yet.
+/// Reads a log piece by piece, so that a long one is never in memory as a whole: gives the body of each
+/// whole line to `read`, on all cores, and what that returns to `take`, in order. A log that is not there
+/// yet has no lines.
 ///
 /// # Errors
 /// It is there and cannot be read.
-pub fn pieces(
+pub fn each<T: Send>(
     path: &Path,
-    mut use_it: impl FnMut(&[u8], Vec<Range<usize>>),
+    read: impl Fn(&[u8]) -> Option<T> + Sync,
+    take: impl FnMut(T),
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::read(path, error);
     let mut file = match std::fs::File::open(path) {
@@ -69,13 +63,13 @@ pub fn pieces(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    let mut bytes = Vec::new();
+    let (mut bytes, mut take) = (Vec::new(), take);
     loop {
-        let more =
-            io::Read::by_ref(&mut file).take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
+        let more = file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
         // What follows the last line end belongs to the next piece, or is a line left unfinished.
         let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        use_it(&bytes[..end], bodies(&bytes[..end]));
+        let found: Vec<T> = bodies(&bytes[..end]).filter_map(&read).collect();
+        found.into_iter().for_each(&mut take);
         bytes.drain(..end);
         if more == 0 {
             return Ok(());
@@ -110,9 +104,7 @@ mod tests {
             write_line(&mut bytes, &[number]).unwrap();
         }
         let line = bytes.len() / 4;
-        let read = |bytes: &[u8]| -> Vec<Vec<u8>> {
-            bodies(bytes).into_iter().map(|place| bytes[place].to_vec()).collect()
-        };
+        let read = |bytes: &[u8]| -> Vec<Vec<u8>> { bodies(bytes).map(<[u8]>::to_vec).collect() };
         assert_eq!(read(&bytes), [b"[0]", b"[1]", b"[2]", b"[3]"]);
         assert!(serde_json::from_slice::<serde_json::Value>(&bytes[..line]).is_ok());
         for cut in 0..=bytes.len() {

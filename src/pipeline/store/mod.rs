@@ -170,7 +170,7 @@ impl Store {
     /// Where the object of this digest is or would be.
     fn object(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        self.root.join("objects").join(&hex[..2]).join(&hex[2..])
+        self.root.join(format!("objects/{}/{}", &hex[..2], &hex[2..]))
     }
 
     /// Stores a draft's blobs; they are on the disk when this returns.
@@ -181,13 +181,14 @@ impl Store {
         Ok(Output { blobs })
     }
 
-    /// What came of these item keys of a recipe, as far as it is known.
+    /// What came of these item keys of a recipe, as far as it is known; not of those of whose output a
+    /// file is gone.
     pub(super) fn outcomes(
         &self,
         recipe: &Digest,
         keys: &HashSet<Digest>,
     ) -> Result<HashMap<Digest, Outcome>, StoreError> {
-        record::outcomes(&self.record_log(recipe), keys)
+        record::outcomes(&self.record_log(recipe), keys, |output| self.holds(output))
     }
 
     /// The records of a recipe.

@@ -46,42 +46,49 @@ pub enum Outcome {
     Failure(ItemFailure),
 }
 
-/// What came of the keys in `wanted`, by the log at `path`. It is read piece by piece: a log of 100 000
-/// records takes 100 MB, of which a plan needs a small part.
+/// What came of the keys in `wanted`, by the log at `path`; not of those whose output is not `held` any
+/// more. The log is read piece by piece: of 100 000 records it takes 100 MB, of which a plan needs a
+/// small part.
 ///
 /// # Errors
 /// The log is there and cannot be read.
 pub fn outcomes(
     path: &Path,
     wanted: &HashSet<Digest>,
+    held: impl Fn(&Output) -> bool + Sync,
 ) -> Result<HashMap<Digest, Outcome>, StoreError> {
-    let mut outcomes = HashMap::with_capacity(wanted.len());
     if wanted.is_empty() {
-        return Ok(outcomes);
+        return Ok(HashMap::new());
     }
-    log::pieces(path, |bytes, bodies| {
-        let found = bodies.into_par_iter().filter_map(|place| {
-            let body = &bytes[place];
-            let key = key_of(body).filter(|key| wanted.contains(key))?;
-            Some((key, outcome(body)?))
-        });
-        for (key, outcome) in found.collect::<Vec<_>>() {
-            // A later failure (of a forced run) does not take away what is stored.
-            if !(matches!(outcome, Outcome::Failure(_)) && outcomes.contains_key(&key)) {
-                outcomes.insert(key, outcome);
-            }
+    let mut outcomes: HashMap<_, (Outcome, bool)> = HashMap::with_capacity(wanted.len());
+    let read = |body: &[u8]| {
+        let key = key_of(body).filter(|key| wanted.contains(key))?;
+        let outcome = outcome(body)?;
+        let lost = matches!(&outcome, Outcome::Output(output) if !held(output));
+        Some((key, outcome, lost))
+    };
+    log::each(path, read, |(key, outcome, lost)| {
+        // A later failure (of a forced run) does not take away what is stored.
+        if !(matches!(outcome, Outcome::Failure(_)) && outcomes.contains_key(&key)) {
+            outcomes.insert(key, (outcome, lost));
         }
     })?;
-    Ok(outcomes)
+    let held = outcomes.into_iter().filter(|(_, (_, lost))| !lost);
+    Ok(held.map(|(key, (outcome, _))| (key, outcome)).collect())
 }
 
+/// What a record's first fields say. The rest, which is most of it, is not parsed.
 fn outcome(body: &[u8]) -> Option<Outcome> {
     #[derive(Deserialize)]
     struct Short {
         output: Option<Output>,
         failure: Option<ItemFailure>,
     }
-    let short: Short = serde_json::from_slice(body).ok()?;
+    // The quotes of the field's name cannot stand so inside of a text, and no output or failure has one.
+    let end = body.windows(ID.len()).position(|window| window == ID)?;
+    let mut first = body[..end].to_vec();
+    first.push(b'}');
+    let short: Short = serde_json::from_slice(&first).ok()?;
     short.output.map(Outcome::Output).or(short.failure.map(Outcome::Failure))
 }
 
@@ -94,6 +101,7 @@ pub struct Records {
 }
 
 const KEY: &[u8] = br#"{"key":""#;
+const ID: &[u8] = br#","id":""#;
 const FAILURE: &[u8] = br#"","failure""#;
 
 impl Records {
@@ -103,8 +111,9 @@ impl Records {
     /// It is there and cannot be read.
     pub fn load(path: &Path) -> Result<Self, StoreError> {
         let bytes = log::read(path)?;
-        let found = log::bodies(&bytes).into_par_iter().filter_map(|place| {
-            let body = &bytes[place.clone()];
+        let found = log::bodies(&bytes).filter_map(|body| {
+            let start = body.as_ptr().addr() - bytes.as_ptr().addr();
+            let place = start..start + body.len();
             Some((key_of(body)?, is_failure(body), place))
         });
         let found: Vec<_> = found.collect();
@@ -174,12 +183,15 @@ mod tests {
         fs_err::write(&path, lines).unwrap();
         let records = Records::load(&path).unwrap();
         let keys = [1, 2, 3, 4].map(|key: u8| Digest::of(&[key]));
-        let found = outcomes(&path, &keys.into()).unwrap();
+        let found = outcomes(&path, &keys.into(), |_| true).unwrap();
         assert!(matches!(found[&keys[0]], Outcome::Output(_)));
         assert!(matches!(found[&keys[1]], Outcome::Failure(_)));
         assert!(matches!(found[&keys[2]], Outcome::Output(_)));
         assert_eq!(found.len(), 3);
-        assert_eq!(outcomes(&path, &[keys[2]].into()).unwrap().len(), 1, "only what is wanted");
+        assert_eq!(outcomes(&path, &[keys[2]].into(), |_| true).unwrap().len(), 1);
+        // A lost output is made again, also where its item failed before or after.
+        let left = outcomes(&path, &keys.into(), |_| false).unwrap();
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), [keys[1]]);
         assert_eq!(records.record(&Digest::of(&[3])).unwrap().id, "3");
     }
 }
