@@ -3,7 +3,8 @@
 use super::{CliError, Exit, Outcome, project::ManifestArgs};
 use crate::{
     pipeline::{self, RunOptions},
-    report, stages,
+    report,
+    stages::captions::{self, Asked},
 };
 
 /// Show the texts that pictures are trained on
@@ -53,21 +54,19 @@ impl Captions {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
-        let found = stages::captions::captions(&project.site, &plan, self.stage.as_deref())?;
+        let asked = Asked { changed: self.changed, filter: self.filter, cut: self.cut };
+        let found = captions::captions(&project.site, &plan, self.stage.as_deref(), &asked)?;
         let Some(mut found) = found else {
             return Err(CliError::NoMerge { stage: self.stage }.into());
         };
         found.manifest = project.manifest.source.path.display().to_string();
-        found.pictures.retain(|picture| {
-            (!self.changed || picture.changed != Some(false))
-                && (!self.cut || picture.is_cut())
-                && self.filter.as_ref().is_none_or(|text| picture.contains(text))
-        });
+        let limit = self.limit.unwrap_or(if self.json { usize::MAX } else { LIMIT });
+        found.tell_cuts(limit);
         if self.json {
-            found.pictures.truncate(self.limit.unwrap_or(usize::MAX));
+            found.pictures.truncate(limit);
             super::print_json(&found)?;
         } else {
-            super::print(&report::captions(&found, self.limit.unwrap_or(LIMIT)))?;
+            super::print(&report::captions(&found, limit))?;
         }
         Ok(Exit::Done)
     }

@@ -32,9 +32,6 @@ pub struct Cache {
     /// they can belong to the picture and its caption. Needs `clip_activation = "gelu"`, which is what
     /// sd-scripts computes.
     pub import_cache: bool,
-    /// Pictures that run through the autoencoder at once.
-    #[schemars(range(min = 1))]
-    pub latent_batch_size: u32,
     /// Levels of the autoencoder that are computed in bands of rows, which takes less memory and more
     /// time and changes nothing but the last digits: 0, 1 or 2. Where it is not set: as few as half of
     /// the free memory asks for on the CPU, none on other devices.
@@ -43,6 +40,9 @@ pub struct Cache {
     /// Captions that run through CLIP-L at once. T5 takes as many as there is room for.
     #[schemars(range(min = 1))]
     pub text_batch_size: u32,
+    /// Layers of T5 (of 24) that stay on the device while captions are encoded, 0.8 GB each; the others
+    /// are read anew for every set of captions, which changes nothing but the time.
+    pub t5_resident_layers: u32,
 }
 
 impl Default for Cache {
@@ -56,9 +56,9 @@ impl Default for Cache {
             clip_activation: ClipActivation::QuickGelu,
             seed: 42,
             import_cache: false,
-            latent_batch_size: 1,
             vae_bands: None,
             text_batch_size: 8,
+            t5_resident_layers: 0,
         }
     }
 }
@@ -71,11 +71,11 @@ impl Cache {
         &["text_dtype", "t5xxl_max_token_length", "clip_activation", "attend_padding"];
 }
 
-/// An encoding does not depend on the other items of its batch, nor but for rounding on bands. A cache
-/// that may be taken is a key part itself, by its bytes.
+/// An encoding does not depend on the other items of its batch, on which layers stay, nor, but for
+/// rounding, on bands. A cache that may be taken is a key part itself, by its bytes.
 impl Params for Cache {
     const NOT_IN_KEY: &'static [&'static str] =
-        &["import_cache", "latent_batch_size", "text_batch_size", "vae_bands"];
+        &["import_cache", "t5_resident_layers", "text_batch_size", "vae_bands"];
 }
 
 /// What is kept of the distribution of a picture's latent.

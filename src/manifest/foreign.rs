@@ -10,6 +10,8 @@ const NO_FACES: &str =
     "faces would have to be marked in the names of the files, as one old tool did";
 const NO_NETWORK: &str =
     "it speaks to a network beside the model, and here the model itself is trained";
+const ONE_BY_ONE: &str =
+    "pictures are encoded one by one, since several at once take as long and more memory";
 const PRECISION: &str = "the number format of the weights is all there is to choose";
 const MEMORY: &str = "training goes block by block and computes each block anew, always";
 
@@ -37,6 +39,8 @@ const IGNORED: &[(&str, &str, &str)] = &[
     ("cache_text_encoder_outputs", CACHED, ""),
     ("cache_text_encoder_outputs_to_disk", CACHED, ""),
     ("skip_cache_check", "outputs are found by content, so a changed picture is noticed", ""),
+    ("latent_batch_size", ONE_BY_ONE, ""),
+    ("vae_batch_size", ONE_BY_ONE, ""),
     ("cache_info", "a caption is read anew as soon as its file has changed", ""),
     ("tokenizer_cache_dir", "the tokenizers are part of the program", ""),
     ("min_timestep", NO_READER, ""),

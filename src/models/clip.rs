@@ -42,13 +42,18 @@ impl ClipConfig {
     /// The published network has heads of 64, and must know all that the tokenizer says.
     #[must_use]
     pub fn detect(loader: &Loader) -> Self {
-        let width = table(loader, "token_embedding").1;
         Self {
-            heads: (width / 64).max(1),
+            heads: (width(loader) / 64).max(1),
             activation: Activation::default(),
             vocabulary: ClipTokenizer::END as usize + 1,
         }
     }
+}
+
+/// Width of the pooled vector of the network in this file, 768 in CLIP-L.
+#[must_use]
+pub fn width(loader: &Loader) -> usize {
+    table(loader, "token_embedding").1
 }
 
 /// The text half of CLIP-L.

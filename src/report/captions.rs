@@ -1,9 +1,11 @@
 //! The training texts of pictures, for people.
 
+use std::collections::HashSet;
+
 use super::{theme, words};
 use crate::{
     base::plural,
-    stages::captions::{Captioned, Captions, Count, Said, Source},
+    stages::captions::{Captioned, Captions, Count, Counted, Said, Source},
 };
 
 /// Texts of one picture that are shown; `--json` has all.
@@ -29,8 +31,11 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
         None => theme::faint("  not known yet"),
     };
     let mut text = format!("{}{state}\n", theme::strong(&picture.item));
-    let count = picture.texts.len();
-    for (index, counted) in picture.texts.iter().take(VARIANTS).enumerate() {
+    // Draws may come out equal.
+    let mut seen = HashSet::new();
+    let texts: Vec<_> = picture.texts.iter().filter(|text| seen.insert(&text.text)).collect();
+    let count = texts.len();
+    for (index, counted) in texts.iter().take(VARIANTS).enumerate() {
         let number = if count > 1 { format!("{}. ", index + 1) } else { String::new() };
         let words = match counted.text.is_empty() {
             true => theme::busy("(empty)"),
@@ -39,6 +44,7 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
         text += &format!("  {number}{words}\n");
         for (encoder, cut) in [("CLIP", &counted.clip.cut), ("T5", &counted.t5.cut)] {
             if let Some(cut) = cut {
+                let cut = cut.trim_start_matches([',', ' ']);
                 text += &format!("  {}\n", theme::busy(format!("{encoder} does not read: {cut}")));
             }
         }
@@ -63,12 +69,12 @@ fn facts(picture: &Captioned, captions: &Captions) -> String {
     if !picture.rules.is_empty() {
         facts.push(format!("by {}", picture.rules.join(", ")));
     }
-    let longest = |count: fn(&crate::stages::captions::Counted) -> &Count| {
-        picture.texts.iter().map(|text| count(text).tokens).max()
-    };
+    let longest =
+        |count: fn(&Counted) -> &Count| picture.texts.iter().map(|text| count(text).tokens).max();
     if let (Some(clip), Some(t5)) = (longest(|text| &text.clip), longest(|text| &text.t5)) {
         let (clip_limit, t5_limit) = (captions.clip_limit, captions.t5_limit);
-        facts.push(format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens"));
+        let tokens = format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens");
+        return format!("{}\n  {tokens}", facts.join(" · "));
     }
     facts.join(" · ")
 }
@@ -93,7 +99,7 @@ fn summary(captions: &Captions) -> String {
     let count = |test: fn(&Captioned) -> bool| {
         captions.pictures.iter().filter(|picture| test(picture)).count()
     };
-    let cut = |test: fn(&crate::stages::captions::Counted) -> bool| {
+    let with = |test: &dyn Fn(&Counted) -> bool| {
         captions.pictures.iter().filter(|picture| picture.texts.iter().any(test)).count()
     };
     let mut said = vec![match captions.pictures.len() == captions.total {
@@ -103,9 +109,9 @@ fn summary(captions: &Captions) -> String {
     let facts = [
         (count(|picture| picture.changed == Some(true)), "changed since the last run"),
         (count(|picture| picture.changed.is_none()), "wait for a stage"),
-        (cut(|text| text.text.is_empty()), "with an empty text"),
-        (cut(|text| text.clip.cut.is_some()), "longer than CLIP reads"),
-        (cut(|text| text.t5.cut.is_some()), "longer than T5 reads"),
+        (with(&|text| text.text.is_empty()), "with an empty text"),
+        (with(&|text| text.clip.tokens > captions.clip_limit), "longer than CLIP reads"),
+        (with(&|text| text.t5.tokens > captions.t5_limit), "longer than T5 reads"),
     ];
     let facts = facts.into_iter().filter(|(count, _)| *count > 0);
     said.extend(facts.map(|(count, what)| format!("{} {what}", words::grouped(count as u64))));

@@ -8,8 +8,12 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    ProjectError, Sample, Site, cache::Cache, finetune::Finetune, label::Label, merge::Merge,
-    probabilities::Probabilities, tag::Tag,
+    ProjectError, Sample, Site,
+    cache::Cache,
+    finetune::Finetune,
+    label::Label,
+    merge::Merge,
+    tag::{Tag, probabilities::Probabilities},
 };
 use crate::{
     dataset::{self, DatasetError},

@@ -11,8 +11,11 @@ use serde::Serialize;
 use super::{
     Sample, Site,
     cache::Cache,
-    merge::{self, Made, Merge},
-    words::{self, Found, Word},
+    merge::{
+        self, Made, Merge,
+        words::{self, Found, Word},
+    },
+    variants,
 };
 use crate::{
     manifest::{self, Params, StageConfig},
@@ -118,11 +121,23 @@ pub struct Count {
     /// Number of tokens, marks at the ends counted, also of those that are not read.
     pub tokens: usize,
     /// The end of the text that is not read; null where all of it is.
+    // Filled in by `Captions::tell_cuts`.
     pub cut: Option<String>,
 }
 
-/// Lists the training texts of every picture, as the merge stage `stage` makes them (the first one if
-/// none is named), given what `plan` knows. `None` where there is no such stage.
+/// Which pictures are asked for: those for which all of this holds.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// Their texts are not those of the last run, or not known yet.
+    pub changed: bool,
+    /// Their name, words or texts contain this, in whatever case.
+    pub filter: Option<String>,
+    /// An encoder does not read all of one of their texts.
+    pub cut: bool,
+}
+
+/// Lists the training texts of the pictures that are asked for, as the merge stage `stage` makes them
+/// (the first one if none is named), given what `plan` knows. `None` where there is no such stage.
 ///
 /// # Errors
 /// A sidecar, the metadata file or the store cannot be read.
@@ -130,6 +145,7 @@ pub fn captions(
     site: &Arc<Site>,
     plan: &Plan,
     stage: Option<&str>,
+    asked: &Asked,
 ) -> Result<Option<Captions>, StageError> {
     let stages = site.manifest.stages.iter();
     let mut merges = stages.filter_map(|declared| match &declared.config {
@@ -151,19 +167,21 @@ pub fn captions(
         t5_limit: t5_limit(site),
         keys: changed_keys(config),
         rules: rules.collect(),
+        asked,
+        filter: asked.filter.as_ref().map(|text| text.to_lowercase()),
     };
     let ids = site.samples.iter().map(|sample| sample.id.as_str());
     let before = site.store.last_outputs(name, merge::RECIPE, ids)?;
     let pictures = site.samples.par_iter().zip(before);
     let pictures = pictures.map(|(sample, before)| listing.picture(sample, before.as_ref()));
-    let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
+    let pictures = pictures.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Captions {
         version: 1,
         manifest: String::new(),
         stage: name.to_owned(),
         clip_limit: ClipTokenizer::LENGTH,
         t5_limit: listing.t5_limit,
-        total: pictures.len(),
+        total: site.samples.len(),
         pictures,
     }))
 }
@@ -195,10 +213,18 @@ struct Listing<'a> {
     keys: Vec<String>,
     /// By dataset: keys that do.
     rules: Vec<Vec<String>>,
+    asked: &'a Asked,
+    /// In lower case.
+    filter: Option<String>,
 }
 
 impl Listing<'_> {
-    fn picture(&self, sample: &Sample, before: Option<&Output>) -> Result<Captioned, StageError> {
+    /// `None` where it is not asked for.
+    fn picture(
+        &self,
+        sample: &Sample,
+        before: Option<&Output>,
+    ) -> Result<Option<Captioned>, StageError> {
         let mut said = Vec::new();
         let mut known = true;
         for word in words::WORDS {
@@ -215,17 +241,37 @@ impl Listing<'_> {
         let changed = known.then(|| self.is_changed(&texts, before)).transpose()?;
         let has_words =
             said.iter().any(|said| said.text.as_ref().is_some_and(|text| !text.is_empty()));
-        // Class tokens stand in where there are no words.
-        let rules = self.rules[sample.dataset].iter();
-        let rules = rules.filter(|name| *name != "class_tokens" || !has_words).cloned();
-        Ok(Captioned {
+        // Class tokens stand in where there are no words; a number of texts changes none.
+        let counts = |name: &String| match name.as_str() {
+            "class_tokens" => !has_words,
+            name => name != "caption_variants",
+        };
+        let rules = self.rules[sample.dataset].iter().filter(|name| counts(name)).cloned();
+        if (self.asked.changed && changed == Some(false)) || !self.contains(sample, &said, &texts) {
+            return Ok(None);
+        }
+        let texts: Vec<_> = texts.into_iter().map(|text| self.counted(text)).collect();
+        let is_cut = |text: &Counted| {
+            text.clip.tokens > ClipTokenizer::LENGTH || text.t5.tokens > self.t5_limit
+        };
+        if self.asked.cut && !texts.iter().any(is_cut) {
+            return Ok(None);
+        }
+        Ok(Some(Captioned {
             item: sample.id.clone(),
             path: sample.file.path.clone(),
             words: said,
             rules: self.keys.iter().cloned().chain(rules).collect(),
-            texts: texts.into_iter().map(|text| self.counted(text)).collect(),
+            texts,
             changed,
-        })
+        }))
+    }
+
+    fn contains(&self, sample: &Sample, said: &[Said], texts: &[String]) -> bool {
+        let Some(wanted) = &self.filter else { return true };
+        let words = said.iter().filter_map(|said| said.text.as_ref());
+        let mut all = words.chain(texts).chain([&sample.id]);
+        all.any(|known| known.to_lowercase().contains(wanted))
     }
 
     fn source(&self, found: Found<'_>, sample: &Sample, word: Word) -> Result<Source, StageError> {
@@ -258,50 +304,47 @@ impl Listing<'_> {
 
     fn is_changed(&self, texts: &[String], before: Option<&Output>) -> Result<bool, StageError> {
         let Some(before) = before else { return Ok(true) };
-        for (variant, text) in texts.iter().enumerate() {
-            let Some(blob) = before.blob(&words::text_blob(variant)) else { return Ok(true) };
+        for (variant, text) in (0..).zip(texts) {
+            let Some(blob) = before.blob(&variants::blob(variant)) else { return Ok(true) };
             if self.site.store.read(blob)? != text.as_bytes() {
                 return Ok(true);
             }
         }
-        Ok(before.blob(&words::text_blob(texts.len())).is_some())
+        Ok(before.blob(&variants::blob(texts.len() as u32)).is_some())
     }
 
     fn counted(&self, text: String) -> Counted {
-        let clip = count(&text, ClipTokenizer::encode);
-        let t5 = count(&text, |text| T5Tokenizer::encode(text, self.t5_limit));
+        let count = |tokens: Tokens| Count { tokens: tokens.real + tokens.cut, cut: None };
+        let clip = count(ClipTokenizer::encode(&text));
+        let t5 = count(T5Tokenizer::encode(&text, self.t5_limit));
         Counted { text, clip, t5 }
     }
 }
 
-fn count(text: &str, tokens: impl Fn(&str) -> Tokens) -> Count {
-    let whole = tokens(text);
-    let cut = (whole.cut > 0).then(|| {
-        // The longest beginning that fits: a longer one has no fewer tokens.
-        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
-        let fitting = ends.partition_point(|&end| tokens(&text[..end]).cut == 0);
-        let end = fitting.checked_sub(1).map_or(0, |last| ends[last]);
-        text[end..].trim_start().to_owned()
-    });
-    Count { tokens: whole.real + whole.cut, cut }
+impl Captions {
+    /// Fills in what the encoders do not read, for the first `count` pictures: to find the place costs
+    /// several times what counting does.
+    pub fn tell_cuts(&mut self, count: usize) {
+        let (clip_limit, t5_limit) = (self.clip_limit, self.t5_limit);
+        self.pictures.par_iter_mut().take(count).for_each(|picture| {
+            for Counted { text, clip, t5 } in &mut picture.texts {
+                if clip.tokens > clip_limit {
+                    clip.cut = Some(cut_off(text, ClipTokenizer::encode));
+                }
+                if t5.tokens > t5_limit {
+                    t5.cut = Some(cut_off(text, |text| T5Tokenizer::encode(text, t5_limit)));
+                }
+            }
+        });
+    }
 }
 
-impl Captioned {
-    /// Whether an encoder does not read all of one of its texts.
-    #[must_use]
-    pub fn is_cut(&self) -> bool {
-        self.texts.iter().any(|text| text.clip.cut.is_some() || text.t5.cut.is_some())
-    }
-
-    /// Whether its name or one of its texts contains `text`, in whatever case.
-    #[must_use]
-    pub fn contains(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
-        let words = self.words.iter().filter_map(|said| said.text.as_deref());
-        let texts = self.texts.iter().map(|counted| counted.text.as_str());
-        let all = words.chain(texts).chain([self.item.as_str()]);
-        all.into_iter().any(|known| known.to_lowercase().contains(&text))
-    }
+/// What is left of a text behind the longest beginning that fits: a longer one has no fewer tokens.
+fn cut_off(text: &str, tokens: impl Fn(&str) -> Tokens) -> String {
+    let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+    let fitting = ends.partition_point(|&end| tokens(&text[..end]).cut == 0);
+    let end = fitting.checked_sub(1).map_or(0, |last| ends[last]);
+    text[end..].trim_start().to_owned()
 }
 
 #[cfg(test)]
@@ -311,17 +354,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_is_where_the_tokens_end() {
         let text = format!("{}cat dog", "a ".repeat(74));
-        let counted = count(&text, ClipTokenizer::encode);
-        assert_eq!((counted.tokens, counted.cut.as_deref()), (78, Some("dog")));
-        let text = "a photograph of a cat";
-        let counted = count(text, |text| T5Tokenizer::encode(text, 4));
-        let whole = T5Tokenizer::encode(text, 512);
-        assert_eq!(counted.tokens, whole.real);
-        let cut = counted.cut.unwrap();
-        assert!(
-            text.ends_with(&cut)
-                && T5Tokenizer::encode(&text[..text.len() - cut.len()], 4).cut == 0
-        );
-        assert!(count("", ClipTokenizer::encode).cut.is_none());
+        assert_eq!(cut_off(&text, ClipTokenizer::encode), "dog");
+        let (text, tokens) = ("a photograph of a cat", |text: &str| T5Tokenizer::encode(text, 4));
+        let cut = cut_off(text, tokens);
+        assert!(text.ends_with(&cut) && !cut.is_empty());
+        assert_eq!(tokens(&text[..text.len() - cut.len()]).cut, 0);
     }
 }

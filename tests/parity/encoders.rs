@@ -1,6 +1,11 @@
 //! Packs `ae_tiny`, `clip_l_tiny` and `t5_tiny`: the encoders (and the decoder) of the cache and of
 //! sampling, in f32 on the CPU.
 
+use std::{
+    io::{Seek, SeekFrom, Write},
+    path::Path,
+};
+
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 use fluxpipe::{
     models::{
@@ -283,6 +288,48 @@ fn an_encoding_does_not_depend_on_what_is_encoded_beside_it() {
             let together = together.clone().narrow(0, index, 1);
             alone.into_data().assert_eq(&together.into_data(), true);
         }
+    }
+}
+
+/// The file loses its weights between two sets: what stayed is not read again, the rest is.
+#[test]
+fn t5_layers_stay_as_they_were_asked_to_and_give_the_same_bits() {
+    for pack in Pack::of_kind("t5_tiny") {
+        let set = texts((0..3).map(|row| (row..40 + row).collect()).collect(), None);
+        let encode = |t5: &T5Stream| {
+            let states = t5.encode(&set, |_, _| true).unwrap().unwrap();
+            states.into_iter().flat_map(values).map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let path = pack.folder.join("weights.safetensors");
+        let original = std::fs::read(&path).unwrap();
+        let expected = encode(&t5_stream(&pack, loader(&Checkpoint::open(&path).unwrap())));
+        let layers = pack.manifest["config"]["num_layers"].as_u64().expect("num_layers");
+        let layers = usize::try_from(layers).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for kept in [0, 1, layers, layers + 7] {
+            let path = folder.path().join(format!("{kept}.safetensors"));
+            std::fs::write(&path, &original).unwrap();
+            let weights = Checkpoint::open(&path).unwrap();
+            let t5 = t5_stream(&pack, loader(&weights)).keep_layers(kept);
+            assert_eq!(encode(&t5), expected, "{kept} of {layers} layers stay: first set");
+            assert_eq!(encode(&t5), expected, "{kept} of {layers} layers stay: second set");
+            zero_layers(&path, &weights);
+            assert_eq!(encode(&t5) == expected, kept >= layers, "{kept} of {layers} layers stay");
+        }
+    }
+}
+
+/// Overwrites the weights of all layers in the file itself, so that who has mapped it sees zeros.
+fn zero_layers(path: &Path, weights: &Checkpoint) {
+    let whole = std::fs::read(path).unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    // The bias of attention is read for each set, and is no layer's.
+    let layers = weights.names().filter(|name| name.contains(".block.") && !name.contains("_bias"));
+    for name in layers {
+        let bytes = weights.bytes(name).unwrap().to_vec();
+        let place = whole.windows(bytes.len()).position(|window| window == bytes).unwrap();
+        file.seek(SeekFrom::Start(place as u64)).unwrap();
+        file.write_all(&vec![0; bytes.len()]).unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::{CliError, Exit, Outcome};
 use crate::{
     base::clock::Stopwatch,
     models::random::{self, T5Shape},
-    stages::measure,
+    stages::cache::measure,
     weights::Dtype,
 };
 

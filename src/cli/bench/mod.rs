@@ -25,6 +25,7 @@ enum Part {
 
 impl Bench {
     pub(super) fn run(self) -> Outcome {
+        crate::device::memory::keep();
         match self.part {
             Part::Cache(command) => command.run(),
         }

@@ -8,12 +8,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{
-    Site,
-    appearances::{Choice, Choices, held_out},
-    variants,
-    views::View,
-};
+use super::appearances::{Choice, Choices, held_out};
+use crate::stages::{Site, cache::views::View, variants};
 use crate::{
     base::{Digest, Stream, Value},
     manifest,

@@ -5,18 +5,27 @@
 //! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
 //! captions are dropped, the empty one is an item too, one for all pictures.
 
+mod header;
+mod import;
+mod latents;
+pub mod measure;
+mod notes;
+mod posterior;
+pub(super) mod record;
+mod texts;
+pub(super) mod views;
+
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
-use super::{
-    ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
-    views::View,
-};
+use self::views::View;
+use super::{ProjectError, Sample, Site, site::needed, variants};
 use crate::{
     base::{Digest, Value},
     manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Decision, ItemSpec, KeyPart, Note, Recipe, Stage, StageError, Store, Upstream, Work,
+        Decision, ItemSpec, KeyPart, Note, Recipe, Seen, Stage, StageError, Store, Upstream,
+        Warning, Work,
     },
     weights::Checkpoint,
 };
@@ -181,7 +190,11 @@ impl Stage for Cache {
     }
 
     fn notes(&self, decisions: &[Decision], store: &Store) -> Result<Vec<Note>, StageError> {
-        cache_notes::notes(self, decisions, store)
+        notes::notes(self, decisions, store)
+    }
+
+    fn warnings(&self, items: &[Seen<'_>], _: &Upstream<'_>) -> Result<Vec<Warning>, StageError> {
+        Ok(import::warning(items).into_iter().collect())
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
@@ -190,10 +203,10 @@ impl Stage for Cache {
             items.filter(|(_, item)| item.recipe == recipe).map(|(i, _)| i).collect::<Vec<_>>()
         };
         let (latents, texts) = (of(LATENT), of(TEXT));
-        let texts = import::take_texts(self, work, texts)?;
+        let (texts, refused) = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
-            texts::encode(self, work, &texts)?;
+            texts::encode(self, work, &texts, &refused)?;
         }
         if !latents.is_empty() && !work.cancelled() {
             latents::encode(self, work, &latents)?;

@@ -3,15 +3,15 @@
 //! One item. Its key covers the list of samples (latents, text records, repeats and what else is done
 //! with them), the model and the parameters, not where pictures lie or what they are called.
 
+mod appearances;
+pub(super) mod samples;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::tensor::FloatDType;
 
-use super::{
-    ProjectError, Site,
-    samples::{self, Cached, Records},
-    site::needed,
-};
+use self::samples::{Cached, Records};
+use super::{ProjectError, Site, site::needed};
 use crate::{
     base::{Digest, Value},
     device, manifest,

@@ -2,26 +2,33 @@
 //!
 //! Nothing in such a file ties it to the pixels or the caption that it was made of. So it is taken only
 //! where everything it does state agrees with the picture: sizes, shapes, the number of tokens. What
-//! does not fit is encoded, and a warning says why. The bytes of the file are a part of the item's key.
+//! does not fit is encoded, and the record says why, so that each plan and run can warn of it. The bytes
+//! of the file are a part of the item's key.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
-use super::{Sample, Site, cache::Cache, record, sidecar::by_id, texts};
+use burn::tensor::FloatDType;
+
+use super::{Cache, header::Shape, record, texts};
+use crate::stages::{Sample, Site, sidecar::by_id};
 use crate::{
-    base::Digest,
+    base::{Digest, plural},
+    device,
     manifest::Dtype,
-    models::tokenizer::T5Tokenizer,
-    pipeline::{Draft, KeyPart, Origin, StageError, Work},
-    weights::{Array, Npz},
+    models::{clip, identity, t5::T5Stream, tokenizer::T5Tokenizer},
+    pipeline::{Draft, KeyPart, Origin, Seen, StageError, Warning, Work},
+    weights::{Array, Checkpoint, Loader, Npz},
 };
 
 /// Channels of FLUX.1's latents.
 const CHANNELS: usize = 16;
-/// Widths of what CLIP-L and T5-XXL give.
-const WIDTHS: [usize; 2] = [768, 4096];
+/// Blob of a record that was encoded though a cache is there: why.
+const REFUSED: &str = "import_refused";
+/// Pictures that a warning names.
+const EXAMPLES: usize = 5;
 
 /// The caches that lie beside the pictures of a project.
 pub struct Beside(HashMap<PathBuf, Files>);
@@ -97,34 +104,48 @@ pub fn part(site: &Site, files: &[PathBuf]) -> Result<Option<KeyPart>, StageErro
     Ok(Some(KeyPart::new("import_cache", digest, Origin::File(first.clone()))))
 }
 
-/// The latent `[16, h, w]` of a picture of this size in this bucket (both width first), or of its mirror
-/// image, from the one of `files` that can belong to it. Warns of the others.
+/// The latent `[16, h, w]` of a picture in this bucket (width first), or of its mirror image, from the
+/// first of `files` that can belong to it; none where there is no file.
+///
+/// # Errors
+/// There are files and none can belong to it: why.
 pub fn latent(
     files: &[PathBuf],
     flipped: bool,
-    picture: (usize, usize),
+    picture: Shape,
     bucket: (usize, usize),
-) -> Option<Vec<f32>> {
-    let take = |file: &PathBuf| {
-        let taken = open(file).and_then(|npz| latent_of(&npz, flipped, picture, bucket));
-        taken.map_err(|why| warn(file, &why)).ok()
-    };
-    files.iter().find_map(take)
+) -> Result<Option<Vec<f32>>, String> {
+    let mut refused = Vec::new();
+    for file in files {
+        match open(file).and_then(|npz| latent_of(&npz, flipped, picture, bucket)) {
+            Ok(latent) => return Ok(Some(latent)),
+            Err(why) if refused.contains(&why) => {}
+            Err(why) => refused.push(why),
+        }
+    }
+    if refused.is_empty() { Ok(None) } else { Err(refused.join("; ")) }
 }
 
 fn latent_of(
     npz: &Npz,
     flipped: bool,
-    picture: (usize, usize),
+    picture: Shape,
     bucket: (usize, usize),
 ) -> Result<Vec<f32>, String> {
+    if picture.turned {
+        return Err(
+            "sd-scripts takes pictures as they are stored, and the EXIF orientation turns \
+                    this one"
+                .to_owned(),
+        );
+    }
     let (height, width) = (bucket.1 / 8, bucket.0 / 8);
     let size = array(npz, &format!("original_size_{height}x{width}"))?;
-    if size.values != [picture.0 as f32, picture.1 as f32] {
-        let (width, height) = picture;
+    let (across, down) = picture.size;
+    if size.values != [across as f32, down as f32] {
         let of = size.values.iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
         return Err(format!(
-            "it was made of a picture of {of} pixels, and this one has {width}x{height}"
+            "it was made of a picture of {of} pixels, and this one has {across}x{down}"
         ));
     }
     let name = if flipped { "latents_flipped" } else { "latents" };
@@ -133,33 +154,64 @@ fn latent_of(
     Ok(latent.values.clone())
 }
 
+/// Why no cache was taken for items that have one, by their indices.
+pub type Refused = HashMap<usize, String>;
+
 /// Commits what can be taken of the text items with these indices; gives back those that are left.
 ///
 /// # Errors
-/// The store cannot be read or written.
+/// The store or a network's file cannot be read, or the store not be written.
 pub fn take_texts(
     cache: &Cache,
     work: &mut dyn Work,
     items: Vec<usize>,
-) -> Result<Vec<usize>, StageError> {
-    if !cache.config.import_cache {
-        return Ok(items);
+) -> Result<(Vec<usize>, Refused), StageError> {
+    let mut refused = Refused::new();
+    if !cache.config.import_cache || items.is_empty() {
+        return Ok((items, refused));
     }
-    let (beside, samples, length) =
-        (Beside::of(&cache.site), by_id(&cache.site), cache.t5_length()?);
+    let (beside, samples, sizes) = (Beside::of(&cache.site), by_id(&cache.site), sizes(cache)?);
     let mut left = Vec::new();
     for (caption, item) in texts::captions(work, &items)?.into_iter().zip(items) {
         let sample = samples.get(work.items()[item].id.as_str());
         // The caches hold one text of a picture, in which nothing was drawn.
         let sample = sample.filter(|sample| cache.site.dataset(sample).variants() == 1);
-        let file = sample.and_then(|sample| beside.texts(sample).first());
-        let real = T5Tokenizer::encode(&caption, length).real;
-        match file.and_then(|file| texts(file, length, real)) {
-            Some(taken) => work.commit(item, taken.draft(length, real, cache)?)?,
-            None => left.push(item),
+        let Some(file) = sample.and_then(|sample| beside.texts(sample).first()) else {
+            left.push(item);
+            continue;
+        };
+        let real = T5Tokenizer::encode(&caption, sizes.length).real;
+        match open(file).and_then(|npz| texts_of(&npz, sizes, real)) {
+            Ok(taken) => work.commit(item, taken.draft(sizes, real, cache)?)?,
+            Err(why) => {
+                refused.insert(item, why);
+                left.push(item);
+            }
         }
     }
-    Ok(left)
+    Ok((left, refused))
+}
+
+/// What the encoders of this project give for a caption.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Tokens that T5 is given, padding included.
+    length: usize,
+    /// Width of CLIP's pooled vector.
+    pooled: usize,
+    /// Width of T5's states.
+    hidden: usize,
+}
+
+/// From the headers of the networks' files.
+fn sizes(cache: &Cache) -> Result<Sizes, StageError> {
+    let (clip_file, t5_file) = (Checkpoint::open(&cache.clip_l)?, Checkpoint::open(&cache.t5xxl)?);
+    let device = device::cpu();
+    let prefix = identity::prefix(&clip_file, "clip_l")?;
+    let pooled = clip::width(&Loader::new(&clip_file, prefix, &device, FloatDType::F32));
+    let prefix = identity::prefix(&t5_file, "t5xxl")?;
+    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?;
+    Ok(Sizes { length: cache.t5_length()?, pooled, hidden: t5.width() })
 }
 
 /// What CLIP-L and T5 gave for a caption: the pooled vector, and T5's states.
@@ -169,10 +221,10 @@ struct Texts {
 }
 
 impl Texts {
-    fn draft(&self, length: usize, real: usize, cache: &Cache) -> Result<Draft, StageError> {
+    fn draft(&self, sizes: Sizes, real: usize, cache: &Cache) -> Result<Draft, StageError> {
         let tensors: [(&str, &[usize], &[f32]); 2] = [
-            ("clip_pooled", &[WIDTHS[0]], &self.pooled),
-            ("t5", &[length, WIDTHS[1]], &self.hidden),
+            ("clip_pooled", &[sizes.pooled], &self.pooled),
+            ("t5", &[sizes.length, sizes.hidden], &self.hidden),
         ];
         let notes = BTreeMap::from([("t5_tokens".to_owned(), real.to_string())]);
         let bytes = record::write(&tensors, &notes, cache.config.text_dtype == Dtype::F32)?;
@@ -180,26 +232,53 @@ impl Texts {
     }
 }
 
-/// The text outputs in `file`, if they can belong to a caption of `real` tokens that is padded to
-/// `length`. Warns if they cannot.
-fn texts(file: &Path, length: usize, real: usize) -> Option<Texts> {
-    let taken = open(file).and_then(|npz| texts_of(&npz, length, real));
-    taken.map_err(|why| warn(file, &why)).ok()
-}
-
-fn texts_of(npz: &Npz, length: usize, real: usize) -> Result<Texts, String> {
+/// The text outputs of an archive, if they can belong to a caption of `real` tokens.
+fn texts_of(npz: &Npz, sizes: Sizes, real: usize) -> Result<Texts, String> {
     if array(npz, "apply_t5_attn_mask")?.values != [0.0] {
         return Err("it was made with --apply_t5_attn_mask".to_owned());
     }
     let (pooled, hidden) = (array(npz, "l_pooled")?, array(npz, "t5_out")?);
-    shaped(pooled, &[WIDTHS[0]])?;
-    shaped(hidden, &[length, WIDTHS[1]])?;
+    shaped(pooled, &[sizes.pooled])?;
+    shaped(hidden, &[sizes.length, sizes.hidden])?;
     let mask = array(npz, "t5_attn_mask")?;
     let tokens = mask.values.iter().filter(|&&one| one != 0.0).count();
-    if mask.values.len() != length || tokens != real {
+    if mask.values.len() != sizes.length || tokens != real {
         return Err(format!("it was made of a text of {tokens} tokens, not of {real}"));
     }
     Ok(Texts { pooled: pooled.values.clone(), hidden: hidden.values.clone() })
+}
+
+/// A draft of what was encoded that says why a cache was refused, if one was.
+pub fn encoded(draft: Draft, refused: Option<&String>) -> Draft {
+    match refused {
+        Some(why) => draft.and(REFUSED, why.as_str()),
+        None => draft,
+    }
+}
+
+/// The warning of caches that were refused, if any was; read off the records.
+pub fn warning(items: &[Seen<'_>]) -> Option<Warning> {
+    let why = |item: &Seen<'_>| item.output?.blob(REFUSED)?.text.clone();
+    let refused = items.iter().filter_map(|item| Some((item.spec.id.as_str(), why(item)?)));
+    let refused = refused.collect::<Vec<_>>();
+    if refused.is_empty() {
+        return None;
+    }
+    let have = if refused.len() == 1 { "has" } else { "have" };
+    Some(Warning {
+        code: "fluxpipe::cache::import_refused".to_owned(),
+        message: format!(
+            "{} {have} a cache of sd-scripts that is not taken",
+            plural(refused.len(), "item")
+        ),
+        help: Some(
+            "they were encoded as if there were none; a .npz file is taken where all that it says agrees \
+             with the picture and its caption"
+                .to_owned(),
+        ),
+        items: refused.len(),
+        examples: refused.iter().take(EXAMPLES).map(|(id, why)| format!("{id} ({why})")).collect(),
+    })
 }
 
 fn open(file: &Path) -> Result<Npz, String> {
@@ -218,10 +297,6 @@ fn shaped(array: &Array, shape: &[usize]) -> Result<(), String> {
         return Err("it holds infinities or what is no number".to_owned());
     }
     Ok(())
-}
-
-fn warn(file: &Path, why: &str) {
-    tracing::warn!("{} is not taken, the encoding is made anew: {why}", file.display());
 }
 
 #[cfg(test)]
@@ -244,15 +319,18 @@ mod tests {
             ("latents_4x6", &[16, 4, 6], values.clone()),
             ("latents_flipped_4x6", &[16, 4, 6], flipped.clone()),
         ];
-        let (picture, bucket) = ((100, 70), (48, 32));
+        let upright = |size| Shape { size, turned: false };
+        let (picture, bucket) = (upright((100, 70)), (48, 32));
         assert_eq!(latent_of(&npz(&file), false, picture, bucket).unwrap(), values);
         assert_eq!(latent_of(&npz(&file), true, picture, bucket).unwrap(), flipped);
         let refused = |file: &[(&str, &[usize], Vec<f32>)], picture, bucket| {
             latent_of(&npz(file), false, picture, bucket).unwrap_err()
         };
-        let why = refused(&file, (70, 100), bucket);
+        let why = refused(&file, upright((70, 100)), bucket);
         assert_eq!(why, "it was made of a picture of 100x70 pixels, and this one has 70x100");
         assert_eq!(refused(&file, picture, (32, 48)), "it has no `original_size_6x4`");
+        let why = refused(&file, Shape { turned: true, ..picture }, bucket);
+        assert!(why.contains("EXIF orientation"), "{why}");
         file[1].1 = &[6, 4, 16];
         assert!(refused(&file, picture, bucket).contains("where one of [16, 4, 6] belongs"));
         file[1].1 = &[16, 4, 6];
@@ -269,10 +347,11 @@ mod tests {
             ("t5_attn_mask", &[8], mask(5)),
             ("apply_t5_attn_mask", &[], vec![0.0]),
         ];
-        let taken = texts_of(&npz(&file), 8, 5).unwrap();
+        let sizes = |length| Sizes { length, pooled: 768, hidden: 4096 };
+        let taken = texts_of(&npz(&file), sizes(8), 5).unwrap();
         assert_eq!((taken.pooled.len(), taken.hidden.len()), (768, 8 * 4096));
         let refused = |file: &[(&str, &[usize], Vec<f32>)], length, real| {
-            texts_of(&npz(file), length, real).err().unwrap()
+            texts_of(&npz(file), sizes(length), real).err().unwrap()
         };
         assert_eq!(refused(&file, 8, 6), "it was made of a text of 5 tokens, not of 6");
         assert!(refused(&file, 16, 5).contains("where one of [16, 4096] belongs"));

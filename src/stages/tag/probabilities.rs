@@ -1,11 +1,11 @@
 //! The first step of stage `tag`: the probability of each tag of the tagger's list, for each picture.
 //!
 //! It knows no threshold and no rule about texts: those are applied to what is stored here, by
-//! [`Tag`](super::tag::Tag), so that changing one runs no network.
+//! [`Tag`](super::Tag), so that changing one runs no network.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::{ProjectError, Site, sidecar, tag};
+use crate::stages::{ProjectError, Site, sidecar};
 use crate::{
     base::Value,
     dataset, device, manifest,
@@ -50,7 +50,7 @@ impl Probabilities {
     }
 
     pub fn new(site: &Arc<Site>, name: &str, config: &manifest::Tag) -> Result<Self, ProjectError> {
-        let graph = tag::graph(site, name)?;
+        let graph = super::graph(site, name)?;
         Ok(Self { site: site.clone(), config: config.clone(), graph })
     }
 }
@@ -79,7 +79,7 @@ impl Stage for Probabilities {
 
     /// One item per sample, but for those whose tags are their human's.
     fn items(&self, _upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
-        let items = tag::sidecars(&self.config).items(&self.site)?;
+        let items = super::sidecars(&self.config).items(&self.site)?;
         Ok(items.into_iter().filter(|item| item.given.is_none()).collect())
     }
 

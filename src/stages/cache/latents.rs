@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
 use super::{
+    Cache,
+    header::{self, Shape},
+    import, posterior, record,
+    views::{self, View},
+};
+use crate::stages::{
     Sample,
     batches::{self, Flow},
-    cache::Cache,
-    import, posterior, record,
     sidecar::leave_out,
-    views::{self, View},
 };
 use crate::{
     base::Stream,
@@ -51,6 +54,22 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
         let fitted = view.fit(buckets, site.dataset(sample), seed, sample, &picture)?;
         Ok(((picture.width, picture.height), fitted))
     };
+    let taken = |sample: &Sample, view: View, size, fitted: &Fitted| {
+        let files = beside.as_ref().filter(|_| !view.is_drawn());
+        let files = files.map_or(&[][..], |beside| beside.latents(sample));
+        if files.is_empty() {
+            return Ok(Ok(None));
+        }
+        // Nobody can see in a decoded picture that it was turned.
+        let turned = header::shape(site, sample)?.is_some_and(|shape| shape.turned);
+        let bucket = fitted.placement.bucket;
+        Ok::<_, StageError>(import::latent(
+            files,
+            view.is_flipped(),
+            Shape { size, turned },
+            bucket,
+        ))
+    };
     batches::prepared(&jobs, AHEAD, fit, |index, fitted| {
         if work.cancelled() {
             return Ok(Flow::Stop);
@@ -58,12 +77,9 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
         match fitted {
             Ok((size, fitted)) => {
                 let (sample, view) = views[index];
-                let files = beside.as_ref().filter(|_| !view.is_drawn());
-                let files = files.map_or(&[][..], |all| all.latents(sample));
-                let bucket = fitted.placement.bucket;
-                let mut kept = match import::latent(files, view.is_flipped(), size, bucket) {
-                    Some(latent) => vec![("latent", latent)],
-                    None => {
+                let (mut kept, refused) = match taken(sample, view, size, &fitted)? {
+                    Ok(Some(latent)) => (vec![("latent", latent)], None),
+                    other => {
                         let encoder = match &mut encoder {
                             Some(encoder) => encoder,
                             none => none.insert(Encoder::load(&loader)?),
@@ -72,12 +88,13 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                         let counters = view.counters(site, seed, sample);
                         let digest = Some(&sample.digest);
                         let noise = || Stream::new(seed, "posterior", digest, &counters);
-                        posterior::tensors(moments, cache.config.latent, noise)?
+                        (posterior::tensors(moments, cache.config.latent, noise)?, other.err())
                     }
                 };
                 let mask = site.dataset(sample).alpha_mask.then(|| fitted.mask()).flatten();
                 kept.extend(mask.map(|mask| ("mask", mask)));
-                work.commit(items[index], draft(cache, &kept, &fitted)?)?;
+                let draft = draft(cache, &kept, &fitted)?;
+                work.commit(items[index], import::encoded(draft, refused.as_ref()))?;
             }
             Err(error) => leave_out(work, items[index], error)?,
         }

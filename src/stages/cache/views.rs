@@ -4,7 +4,7 @@
 //! named by the seed of the cache stage, the picture's bytes and the number of the view, so a renamed
 //! picture keeps its views. Views that come out alike have equal keys and are encoded once.
 
-use super::{Sample, Site};
+use crate::stages::{Sample, Site};
 use crate::{
     base::{Stream, Value},
     dataset::{Aspect, BucketSettings, Buckets, ColourChange, DatasetError, Fitted, Picture},

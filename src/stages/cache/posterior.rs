@@ -62,8 +62,8 @@ mod tests {
         );
         assert_eq!(mean[0].1, both[0].1);
         let draws = noise().normals(48);
-        for place in 0..48 {
-            let drawn = both[0].1[place] + both[1].1[place] * draws[place];
+        for (place, draw) in draws.into_iter().enumerate() {
+            let drawn = both[0].1[place] + both[1].1[place] * draw;
             assert!((drawn - sample[0].1[place]).abs() < 1e-6);
             assert!(both[1].1[place] > 0.0 && (sample[0].1[place] - mean[0].1[place]).abs() > 0.0);
         }

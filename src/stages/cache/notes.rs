@@ -9,13 +9,14 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::{
-    ProjectError, Sample,
-    cache::{Cache, LATENT, TEXT},
-    samples, variants, views,
+    Cache, LATENT, TEXT,
+    header::{self, Shape},
+    views,
 };
+use crate::stages::{ProjectError, Sample, finetune::samples, variants};
 use crate::{
     base::{bytes as told, plural},
-    dataset::{DatasetError, Encoded, Placement},
+    dataset::Placement,
     manifest::{Dtype, Latent, StageConfig},
     models::flux::FluxConfig,
     pipeline::{Decision, Note, StageError, Store},
@@ -72,22 +73,7 @@ fn placed<'a>(
     let buckets =
         site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let place = |&sample: &&'a Sample| -> Result<Option<Placed<'a>>, ProjectError> {
-        let found = store.fact("picture-size", &sample.digest, || -> Result<_, ProjectError> {
-            let header = Encoded::read(&sample.file.path)?.header().clone();
-            let stored = (header.width as u64, header.height as u64);
-            Ok(vec![stored.0, stored.1, u64::from(header.orientation)])
-        });
-        let numbers = match found {
-            Ok(numbers) => numbers,
-            Err(ProjectError::Dataset(DatasetError::Read { .. }) | ProjectError::Store(_)) => {
-                return found.map(|_| None);
-            }
-            Err(_) => return Ok(None),
-        };
-        let [width, height, orientation] = numbers[..] else { return Ok(None) };
-        let turned = site.dataset(sample).exif_orientation && (5..=8).contains(&orientation);
-        let (width, height) = (width as usize, height as usize);
-        let size = if turned { (height, width) } else { (width, height) };
+        let Some(Shape { size, .. }) = header::shape(site, sample)? else { return Ok(None) };
         let placement = buckets[sample.dataset].select(size.0, size.1).ok();
         Ok(placement.map(|placement| Placed { sample, size, placement }))
     };

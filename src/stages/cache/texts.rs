@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{FloatDType, Tensor};
 
-use super::{cache::Cache, record, variants};
+use super::{Cache, import, record};
+use crate::stages::variants;
 use crate::{
     device,
     manifest::{ClipActivation, Dtype},
@@ -44,14 +45,16 @@ impl Job {
     }
 }
 
-/// Encodes the training captions of the items with these indices.
+/// Encodes the training captions of the items with these indices; `refused` says of some why no cache
+/// was taken for them.
 ///
-/// Captions go through T5 in sets, each layer being read once for a set; [`T5Stream::rows_of_set`] says
-/// how large a set is.
+/// Captions go through T5 in sets, each layer that does not stay being read once for a set;
+/// [`T5Stream::rows_of_set`] says how large a set is.
 pub(super) fn encode(
     cache: &Cache,
     work: &mut dyn Work,
     items: &[usize],
+    refused: &import::Refused,
 ) -> Result<(), StageError> {
     let device = device::choose(&cache.site.device)?.device;
     let clip_file = Checkpoint::open(&cache.clip_l)?;
@@ -65,8 +68,9 @@ pub(super) fn encode(
     };
     let clip = ClipText::load(&loader, config)?;
     let prefix = identity::prefix(&t5_file, "t5xxl")?;
-    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?;
-    let encoders = Encoders { cache, clip, t5 };
+    let t5 = T5Stream::open(Loader::new(&t5_file, prefix, &device, FloatDType::F32))?
+        .keep_layers(cache.config.t5_resident_layers as usize);
+    let encoders = Encoders { cache, clip, t5, refused };
     let length = cache.t5_length()?;
     let (mut set, mut rows) = (Vec::new(), 0);
     for (&item, caption) in items.iter().zip(captions(work, items)?) {
@@ -88,6 +92,7 @@ struct Encoders<'a> {
     cache: &'a Cache,
     clip: ClipText,
     t5: T5Stream<'a>,
+    refused: &'a import::Refused,
 }
 
 impl Encoders<'_> {
@@ -108,7 +113,9 @@ impl Encoders<'_> {
             let pooled = self.clip.forward(&ids).pooled;
             for ((row, job), hidden) in batch.iter().enumerate().zip(hidden.by_ref()) {
                 let pooled = pooled.clone().narrow(0, row, 1);
-                work.commit(job.item, self.draft(job, pooled, hidden)?)?;
+                let draft = self.draft(job, pooled, hidden)?;
+                let refused = self.refused.get(&job.item);
+                work.commit(job.item, import::encoded(draft, refused))?;
             }
         }
         Ok(())

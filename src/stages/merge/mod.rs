@@ -4,6 +4,8 @@
 //! people wrote and the metadata file that the manifest names. A sample is what it holds: its path is
 //! in no key, so a renamed picture changes nothing but `meta_data.json`.
 
+pub(super) mod words;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, OnceLock},
@@ -11,10 +13,8 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{
-    Sample, Site, sidecar,
-    words::{self, Found, Rules, Texts},
-};
+use self::words::{Found, Rules, Texts};
+use super::{Sample, Site, sidecar, variants};
 use crate::{
     base::plural,
     dataset::{self, InJson, Metadata},
@@ -126,13 +126,13 @@ impl Merge {
         self.rules[sample.dataset].texts(caption, tags)
     }
 
-    /// The texts of a sample, as far as what it reads is there.
-    fn texts_of(
+    /// Caption and tags of a sample; `None` where they have still to be made.
+    fn words(
         &self,
         made: &Made<'_>,
         sample: &Sample,
         store: &Store,
-    ) -> Result<Option<Texts>, StageError> {
+    ) -> Result<Option<[Option<String>; 2]>, StageError> {
         let mut read = [None, None];
         for (text, word) in read.iter_mut().zip(words::WORDS) {
             let found = self.find(made, sample, word)?;
@@ -141,8 +141,7 @@ impl Merge {
             }
             *text = found.text(word, store, sample)?;
         }
-        let [caption, tags] = read;
-        Ok(Some(self.texts(sample, caption.as_deref(), tags.as_deref())))
+        Ok(Some(read))
     }
 
     /// Entries of the metadata file that no picture has.
@@ -267,8 +266,9 @@ impl Stage for Merge {
         let made = made(work.upstream());
         for item in work.items() {
             let sample = samples[item.id.as_str()];
-            let texts = self.texts_of(&made, sample, work.store())?;
-            drafts.push(texts.map(Texts::draft).unwrap_or_default());
+            // What an item that runs reads is there.
+            let [caption, tags] = self.words(&made, sample, work.store())?.unwrap_or_default();
+            drafts.push(self.texts(sample, caption.as_deref(), tags.as_deref()).draft());
         }
         drop(made);
         drafts.into_iter().enumerate().try_for_each(|(item, draft)| work.commit(item, draft))
@@ -320,24 +320,27 @@ impl Stage for Merge {
         items: &[Seen<'_>],
         upstream: &Upstream<'_>,
     ) -> Result<Vec<Warning>, StageError> {
-        let by_id = sidecar::by_id(&self.site);
-        let mut made_before = None;
+        let first = variants::blob(0);
+        let size = |item: &Seen<'_>| Some(item.output?.blob(&first)?.size);
+        // Nearly always there are none, and nothing has to be looked up.
+        let doubtful: Vec<_> =
+            items.iter().filter(|item| size(item).is_none_or(|size| size == 0)).collect();
         let mut empty = Vec::new();
-        for item in items {
-            let Some(&sample) = by_id.get(item.spec.id.as_str()) else { continue };
-            let is_empty = match item.output.and_then(|output| output.blob(words::TEXT)) {
-                Some(blob) => blob.size == 0,
-                None => {
-                    let made = made_before.get_or_insert_with(|| made(upstream));
-                    let texts = self.texts_of(made, sample, &self.site.store)?;
-                    texts.is_some_and(|texts| {
-                        texts.merged.text.is_empty() && texts.texts[0].is_empty()
-                    })
-                }
-            };
-            if is_empty {
-                empty.push(sample);
-            }
+        if !doubtful.is_empty() {
+            let (by_id, made) = (sidecar::by_id(&self.site), made(upstream));
+            let checked = doubtful.par_iter().map(|item| {
+                let Some(&sample) = by_id.get(item.spec.id.as_str()) else { return Ok(None) };
+                let words = match item.output {
+                    Some(_) => return Ok(Some(sample)),
+                    None => self.words(&made, sample, &self.site.store)?,
+                };
+                let is_empty = words.is_some_and(|[caption, tags]| {
+                    self.rules[sample.dataset].is_empty(caption.as_deref(), tags.as_deref())
+                });
+                Ok(is_empty.then_some(sample))
+            });
+            empty =
+                checked.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
         }
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),

@@ -1,8 +1,10 @@
 //! Stage `tag`: booru tags for each picture, by a tagger in ONNX.
 //!
-//! The network runs in a step of its own ([`Probabilities`](super::probabilities::Probabilities)). This
+//! The network runs in a step of its own ([`Probabilities`](probabilities::Probabilities)). This
 //! is what follows: thresholds and rules make a line of tags of stored probabilities, and the sidecar
 //! (`.txt`) shows it to people, who may edit it.
+
+pub(super) mod probabilities;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -13,7 +15,7 @@ use std::{
 use rayon::prelude::*;
 
 use super::{
-    ProjectError, Site, probabilities,
+    ProjectError, Site,
     sidecar::{self, Said},
     site::needed,
 };

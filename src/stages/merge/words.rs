@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Sample;
+use crate::stages::{Sample, variants};
 use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
@@ -14,12 +14,9 @@ use crate::{
     pipeline::{Draft, KeyPart, Origin, StageError, Store, UpstreamItem},
 };
 
-/// Name of the blob of the first training text; the others are `text-1` and so on.
-pub(super) const TEXT: &str = "text";
-
 /// A sort of words that goes into the training text.
 #[derive(Clone, Copy)]
-pub(super) struct Word {
+pub(in crate::stages) struct Word {
     /// Its blob, and its field in a metadata file.
     pub name: &'static str,
     /// Kind of the stage that makes it.
@@ -29,13 +26,13 @@ pub(super) struct Word {
 }
 
 /// All sorts.
-pub(super) const WORDS: [Word; 2] = [
+pub(in crate::stages) const WORDS: [Word; 2] = [
     Word { name: "caption", kind: "label", extension: ".caption" },
     Word { name: "tags", kind: "tag", extension: ".txt" },
 ];
 
 /// Where a sample's caption or tags come from.
-pub(super) enum Found<'a> {
+pub(in crate::stages) enum Found<'a> {
     /// A needed stage made it, or will; or its human gave it to that stage.
     Made(UpstreamItem<'a>),
     /// A sidecar that no stage writes.
@@ -93,7 +90,7 @@ impl Found<'_> {
 }
 
 /// What makes the training texts of one dataset's samples.
-pub(super) struct Rules {
+pub(in crate::stages) struct Rules {
     merge: MergeRules,
     captions: CaptionRules,
     seed: u64,
@@ -101,7 +98,7 @@ pub(super) struct Rules {
 }
 
 /// The words of one sample after the merge.
-pub(super) struct Texts {
+pub(in crate::stages) struct Texts {
     /// Caption, tags, and the text before anything is drawn.
     pub merged: Merged,
     /// The training texts; one where nothing is drawn.
@@ -141,6 +138,13 @@ impl Rules {
         Self { merge, captions, seed: config.seed, variants: dataset.variants() }
     }
 
+    /// Whether a sample with these words is trained on an empty text.
+    pub fn is_empty(&self, caption: Option<&str>, tags: Option<&str>) -> bool {
+        let added =
+            self.captions.caption_prefix.is_some() || self.captions.caption_suffix.is_some();
+        !added && dataset::training_caption(caption, tags, &self.merge).text.is_empty()
+    }
+
     /// The texts of a sample. Draws are named by the text that they are made for and the number of
     /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
     /// the text after the share `v / n` of the training.
@@ -161,7 +165,7 @@ impl Texts {
     /// The output of the stage.
     pub fn draft(self) -> Draft {
         let Self { merged, texts } = self;
-        let named = texts.into_iter().enumerate().map(|(variant, text)| (text_blob(variant), text));
+        let named = (0..).zip(texts).map(|(variant, text)| (variants::blob(variant), text));
         let draft = named.fold(Draft::default(), |draft, (name, text)| draft.and(&name, text));
         [("caption", merged.caption), ("tags", merged.tags)].into_iter().fold(
             draft,
@@ -173,16 +177,8 @@ impl Texts {
     }
 }
 
-/// Name of the blob that holds a variant of the training text.
-pub fn text_blob(variant: usize) -> String {
-    match variant {
-        0 => TEXT.to_owned(),
-        variant => format!("{TEXT}-{variant}"),
-    }
-}
-
 /// Why pictures may have no words: texts lie beside them under other names than are read.
-pub(super) fn likely_cause(samples: &[&Sample]) -> String {
+pub(in crate::stages) fn likely_cause(samples: &[&Sample]) -> String {
     /// A folder with one habit shows it in its first pictures.
     const LOOKED_AT: usize = 3;
     let endings = samples.iter().take(LOOKED_AT).flat_map(|sample| other_endings(sample));
