@@ -61,12 +61,13 @@ fn a_folder_called_like_the_names_of_another_dataset_loses_no_picture() {
     let project = with("image_dir = \"more\"\nsidecars = \"others\"\nresolution = 64");
     project.replace("sidecars = \"words\"\n", "sidecars = \"words\"\nrecursive = true\n");
     project.demo_picture("horse.png", "pictures/1/horse.png");
-    project.demo_picture("coffee.png", "more/horse.png");
+    project.demo_picture("chelsea.png", "more/horse.png");
     let made = project.run().exits(0).made();
     for name in ["1/horse.png", "1//horse.png"] {
         for stage in ["merge", "cache/latent", "cache/text"] {
             let item = format!("{stage} {name}");
-            let item = if stage == "merge" { format!("merge/text {name}") } else { item };
+            let item =
+                if stage == "merge" { format!("merge/training caption {name}") } else { item };
             assert!(made.contains(&item), "{item} of {made:?}");
         }
     }

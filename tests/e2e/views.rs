@@ -167,7 +167,7 @@ fn regularisation_pictures_are_weighed() {
                 bucket_reso_steps = 16\nis_reg = true\n\n[stages.label]";
     project.replace("[stages.label]", more);
     project.demo_picture("horse.png", "more/horse.png");
-    project.demo_picture("coffee.png", "more/cup.png");
+    project.demo_picture("chelsea.png", "more/cup.png");
     let planned = notes_of(&project, "finetune");
     let counts = |notes: &Value| {
         ["appearances", "regularisation_appearances", "steps", "first_epoch_steps"]
