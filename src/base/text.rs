@@ -73,7 +73,7 @@ fn distance(from: &[char], to: &[char]) -> usize {
     last[to.len()]
 }
 
-/// `1 item`, `3 items`, `0 entries`, `2 batches`.
+/// `1 item`, `3 items`, `0 entries`, `2 batches`, `2 epochs`.
 #[must_use]
 pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 {
@@ -82,6 +82,8 @@ pub fn plural(count: usize, noun: &str) -> String {
     let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
     match stem {
         Some(stem) => format!("{count} {stem}ies"),
+        // Its `ch` is a `k`.
+        None if noun.ends_with("epoch") => format!("{count} {noun}s"),
         None if ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => {
             format!("{count} {noun}es")
         }
@@ -147,8 +149,9 @@ mod tests {
 
     #[test]
     fn plurals() {
-        let said = ["item", "entry", "batch", "key", "class"].map(|noun| plural(2, noun));
-        assert_eq!(said, ["2 items", "2 entries", "2 batches", "2 keys", "2 classes"]);
+        let nouns = ["item", "entry", "batch", "key", "class", "epoch"];
+        let said = nouns.map(|noun| plural(2, noun));
+        assert_eq!(said, ["2 items", "2 entries", "2 batches", "2 keys", "2 classes", "2 epochs"]);
         assert_eq!(plural(1, "entry"), "1 entry");
     }
 }
