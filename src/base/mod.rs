@@ -14,4 +14,4 @@ pub use canon::{Value, digest_named};
 pub use digest::{Digest, NotADigest};
 pub use lock::Lock;
 pub use random::Stream;
-pub use text::{bytes, did_you_mean, plural};
+pub use text::{bytes, did_you_mean, nearest, plural};

@@ -3,7 +3,8 @@
 /// The candidate that `word` was most likely meant to be, if one is near enough.
 ///
 /// Nearness is the number of letters to add, drop, change or swap; `-` and `_` count as one letter,
-/// and so do `A` and `a`. One mistake in three letters is near enough.
+/// and so do `A` and `a`. One mistake in three letters is near enough; so is the beginning of the word,
+/// where only one candidate begins with it.
 #[must_use]
 pub fn did_you_mean<'a>(
     word: &str,
@@ -11,12 +12,42 @@ pub fn did_you_mean<'a>(
 ) -> Option<&'a str> {
     let word = folded(word);
     let limit = (word.len() / 3).max(1);
-    candidates
-        .into_iter()
-        .map(|candidate| (distance(&word, &folded(candidate)), candidate))
+    let candidates = candidates.into_iter().collect::<Vec<_>>();
+    let near = candidates
+        .iter()
+        .map(|candidate| (distance(&word, &folded(candidate)), *candidate))
         .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+        .min_by_key(|(distance, _)| *distance);
+    let mut begun = candidates.iter().filter(|candidate| folded(candidate).starts_with(&word));
+    match (near, begun.next(), begun.next()) {
+        (Some((_, near)), ..) => Some(near),
+        (None, Some(only), None) if word.len() > 1 => Some(only),
+        _ => None,
+    }
+}
+
+/// The candidates that are most like `word`, at most `count`: first those that share a whole word with
+/// it (`wildcard` and `enable_wildcard`), then by their letters.
+#[must_use]
+pub fn nearest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let word = folded(word);
+    let shares = |candidate: &[char]| {
+        let mut words = candidate.split(|letter| *letter == '_');
+        words.any(|part| part.len() > 2 && word.split(|letter| *letter == '_').any(|of| of == part))
+    };
+    let mut ranked = candidates
+        .into_iter()
+        .map(|candidate| {
+            let letters = folded(candidate);
+            ((!shares(&letters), distance(&word, &letters)), candidate)
+        })
+        .collect::<Vec<_>>();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().take(count).map(|(_, candidate)| candidate).collect()
 }
 
 fn folded(word: &str) -> Vec<char> {
@@ -42,7 +73,7 @@ fn distance(from: &[char], to: &[char]) -> usize {
     last[to.len()]
 }
 
-/// `1 item`, `3 items`, `0 entries`, `2 batches`.
+/// `1 item`, `3 items`, `0 entries`, `2 batches`, `2 epochs`.
 #[must_use]
 pub fn plural(count: usize, noun: &str) -> String {
     if count == 1 {
@@ -51,6 +82,8 @@ pub fn plural(count: usize, noun: &str) -> String {
     let stem = noun.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
     match stem {
         Some(stem) => format!("{count} {stem}ies"),
+        // Its `ch` is a `k`.
+        None if noun.ends_with("epoch") => format!("{count} {noun}s"),
         None if ["s", "x", "ch", "sh"].iter().any(|end| noun.ends_with(end)) => {
             format!("{count} {noun}es")
         }
@@ -93,6 +126,22 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_one_word_finds_it_and_of_two_does_not() {
+        let keys = ["clip_l", "t5xxl", "top_p", "top_k"];
+        assert_eq!(did_you_mean("t5", keys), Some("t5xxl"));
+        assert_eq!(did_you_mean("clip", keys), Some("clip_l"));
+        assert_eq!(did_you_mean("to", keys), None);
+        assert_eq!(did_you_mean("c", keys), None);
+    }
+
+    #[test]
+    fn a_shared_word_is_nearer_than_letters() {
+        let keys = ["aspect", "recursive", "enable_wildcard", "resolution"];
+        assert_eq!(nearest("wildcard", keys, 1), ["enable_wildcard"]);
+        assert_eq!(nearest("resolutions", keys, 2)[0], "resolution");
+    }
+
+    #[test]
     fn the_nearest_wins_and_the_first_of_equals() {
         assert_eq!(did_you_mean("tad", ["tab", "tag"]), Some("tab"));
         assert_eq!(did_you_mean("tagg", ["tab", "tag"]), Some("tag"));
@@ -100,8 +149,9 @@ mod tests {
 
     #[test]
     fn plurals() {
-        let said = ["item", "entry", "batch", "key", "class"].map(|noun| plural(2, noun));
-        assert_eq!(said, ["2 items", "2 entries", "2 batches", "2 keys", "2 classes"]);
+        let nouns = ["item", "entry", "batch", "key", "class", "epoch"];
+        let said = nouns.map(|noun| plural(2, noun));
+        assert_eq!(said, ["2 items", "2 entries", "2 batches", "2 keys", "2 classes", "2 epochs"]);
         assert_eq!(plural(1, "entry"), "1 entry");
     }
 }

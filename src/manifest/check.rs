@@ -18,7 +18,12 @@ use super::{
     tree::{Content, Entry, Node, Places, below},
     words::{about, expected, quoted, rewritten, words},
 };
-use crate::base::did_you_mean;
+use crate::base::{did_you_mean, nearest};
+
+/// So many keys of a table are all told to somebody who wrote another one.
+const ALL_TOLD: usize = 10;
+/// Of more keys, so many.
+const NEAREST: usize = 4;
 
 /// The mistakes so far, and where values stand.
 pub(super) struct Check {
@@ -178,6 +183,7 @@ impl Check {
         let inside = min.is_none_or(|min| value >= min)
             && max.or(widest).is_none_or(|max| value <= max)
             && limit("exclusiveMinimum").is_none_or(|min| value > min)
+            && limit("exclusiveMaximum").is_none_or(|max| value < max)
             && limit("multipleOf").is_none_or(|step| value % step == 0.0);
         if inside {
             return true;
@@ -189,6 +195,7 @@ impl Check {
             (None, None) => Vec::new(),
         };
         rules.extend(limit("exclusiveMinimum").map(|min| format!("above {min}")));
+        rules.extend(limit("exclusiveMaximum").map(|max| format!("below {max}")));
         rules.extend(limit("multipleOf").map(|step| format!("a multiple of {step}")));
         self.out_of_range(node, rules.join(" and "), schema, path)
     }
@@ -245,7 +252,11 @@ fn meant(key: &str, keys: &[&str]) -> String {
     }
     match did_you_mean(key, keys.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("its keys are {}", keys.join(", ")),
+        None if keys.len() <= ALL_TOLD => format!("its keys are {}", keys.join(", ")),
+        None => {
+            let near = nearest(key, keys.iter().copied(), NEAREST).join(", ");
+            format!("the nearest of its {} keys are {near}", keys.len())
+        }
     }
 }
 

@@ -105,7 +105,8 @@ pub struct Dataset {
     /// With how many free parts of a caption the token warm-up begins.
     #[schemars(range(min = 1))]
     pub token_warmup_min: u32,
-    /// Share of the training after which all parts of a caption are there; 0 is from the start.
+    /// Share of the training after which all parts of a caption are there; 0 is from the start. A number
+    /// of steps cannot be said: when the texts are made, steps are not known yet.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub token_warmup_step: f64,
     /// How many texts are drawn for each picture where something in its caption is drawn. Each is

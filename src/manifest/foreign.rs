@@ -85,6 +85,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("pretrained_model_name_or_path", "say flux in [models]"),
     ("repo_id", "say tagger in [models]"),
     ("subsets", "each folder of pictures is a `[[dataset]]` of its own"),
+    (
+        "skip_image_resolution",
+        "take small pictures out of the folder: `fluxpipe plan -v` names all that are enlarged much",
+    ),
+    ("text_encoder_batch_size", "say text_batch_size in [stages.cache]"),
     ("train_data_dir", "say image_dir in [[dataset]]"),
     ("vae", "say ae in [models]"),
 ];

@@ -239,6 +239,7 @@ fn stages(
     rules::sidecars_differ(check, &writers);
     rules::regularisation(check, datasets, &writers);
     rules::merge_seed_draws(check, datasets, &writers);
+    rules::cache_seed_draws(check, datasets, &writers);
     let (declared, configs): (Vec<_>, Vec<_>) =
         read.drain(..).map(|stage| (stage.declared, stage.config)).unzip();
     let needs = needs::resolve(&declared, &mut check.errors);

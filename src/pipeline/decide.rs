@@ -54,6 +54,7 @@ pub fn decide(
     let recipes = node.stage.recipes().map_err(failed)?;
     let keys = recipe_keys(node, &recipes)?;
     let specs = node.stage.items(upstream).map_err(failed)?;
+    each_once(&node.name, &recipes, &specs)?;
     let keyed = item_keys(node, &keys, &specs, upstream)?;
 
     let stored = match force {
@@ -166,6 +167,19 @@ fn distinct<'a>(
             stage: stage.to_owned(),
             item: item.to_owned(),
             part: pair[0].to_owned(),
+        }),
+    }
+}
+
+/// Checks that no two items of one recipe have one id: later stages look outputs up by it.
+fn each_once(stage: &str, recipes: &[Recipe], specs: &[ItemSpec]) -> Result<(), RunError> {
+    let mut seen = HashSet::with_capacity(specs.len());
+    match specs.iter().find(|spec| !seen.insert((spec.recipe, spec.id.as_str()))) {
+        None => Ok(()),
+        Some(spec) => Err(RunError::ItemTwice {
+            stage: stage.to_owned(),
+            item: spec.id.clone(),
+            recipe: recipes.get(spec.recipe).map_or("", |recipe| recipe.name).to_owned(),
         }),
     }
 }

@@ -60,6 +60,12 @@ impl Decision {
     pub fn runs(&self) -> bool {
         matches!(self.state, ItemState::Run { .. }) && self.shares.is_none()
     }
+
+    /// Whether it waits for what another item makes, so that its key is not known yet.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(&self.state, ItemState::Run { follows, .. } if !follows.is_empty())
+    }
 }
 
 /// Why an item runs, or where a difference comes from.

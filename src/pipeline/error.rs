@@ -80,6 +80,21 @@ pub enum RunError {
         part: String,
     },
 
+    /// A stage has two items of one recipe and one name: what one of them made would be lost.
+    #[error("stage `{stage}` has two items `{item}` of the recipe `{recipe}`")]
+    #[diagnostic(
+        code(fluxpipe::pipeline::item_twice),
+        help("this is a fault of fluxpipe; please report it")
+    )]
+    ItemTwice {
+        /// Its name.
+        stage: String,
+        /// The item.
+        item: String,
+        /// The recipe.
+        recipe: String,
+    },
+
     /// A recipe depends on what a stage makes; only items may.
     #[error("stage `{stage}`: the part `{part}` of the recipe `{recipe}` has no value")]
     #[diagnostic(

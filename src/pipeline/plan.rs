@@ -1,5 +1,7 @@
 //! The plan: what a run would do, counted and explained.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -40,6 +42,9 @@ pub struct StagePlan {
     /// How many items do what.
     #[serde(rename = "items")]
     pub counts: Counts,
+    /// How many of the items that run wait for what others make. They may turn out to be made already, or
+    /// equal to each other, and then need not run.
+    pub pending: usize,
     /// Why items run: root causes first, followers last.
     pub reasons: Vec<Reason>,
     /// How many more reasons there are than are listed.
@@ -48,6 +53,9 @@ pub struct StagePlan {
     pub warnings: Vec<Warning>,
     /// Files beside the store that would be written, where no item runs (else they depend on what is made).
     pub publishes: usize,
+    /// Those of them that are there already with another content, and belong to fluxpipe: what a human
+    /// changed in them is lost.
+    pub writes_over: Vec<PathBuf>,
     /// What the stage itself tells; empty before [`add_notes`].
     pub notes: Vec<Note>,
     /// Each item's decision.
@@ -147,7 +155,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
         let decided = decide(node, &seen, store, scope.forced[index])?;
         warnings.push(publish::warnings(node, &decided, &seen)?);
         let idle = !decided.decisions.iter().any(Decision::runs);
-        publishes.push(if idle { publish::due(node, &decided, store)?.len() } else { 0 });
+        publishes.push(if idle { publish::due(node, &decided, store)? } else { Vec::new() });
         done.push(Some(decided.without_parts()));
     }
     // Only speed is lost where the store cannot be written.
@@ -163,10 +171,12 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
             selected,
             state: StageState::of(&decided),
             counts: Counts::of(&decided.decisions),
+            pending: decided.decisions.iter().filter(|one| one.runs() && one.is_pending()).count(),
             reasons,
             more_reasons,
             warnings,
-            publishes,
+            writes_over: publish::written_over(&publishes),
+            publishes: publishes.len(),
             notes: Vec::new(),
             decisions: decided.decisions,
             recipes: decided.names,
@@ -181,12 +191,14 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
 /// # Errors
 /// A stage cannot read what it looks at.
 pub fn add_notes(plan: &mut Plan, graph: &Graph, store: &Store, all: bool) -> Result<(), RunError> {
-    for (stage, node) in plan.stages.iter_mut().zip(graph.nodes()) {
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let stage = &plan.stages[index];
         if !all && (stage.counts.run == 0 || !stage.selected) {
             continue;
         }
-        let notes = node.stage.notes(&stage.decisions, store);
-        stage.notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
+        let notes = node.stage.notes(&stage.decisions, &plan.upstream(&node.name), store);
+        let notes = notes.map_err(|error| RunError::stage(&node.name, error))?;
+        plan.stages[index].notes = notes;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     io,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
@@ -39,6 +39,14 @@ pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publicat
         Err(error) => Some(Err(error.into())),
     });
     due.collect()
+}
+
+/// The files of fluxpipe itself among `due` that are there already.
+pub fn written_over(due: &[Publication]) -> Vec<PathBuf> {
+    let ours = due.iter().filter(|publication| publication.owner == Owner::Fluxpipe);
+    ours.filter(|publication| publication.path.exists())
+        .map(|publication| publication.path.clone())
+        .collect()
 }
 
 /// What a stage counts in its outputs, the most frequent first.

@@ -30,13 +30,29 @@ pub trait Stage: Send + Sync {
     /// The dataset cannot be read.
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError>;
 
+    /// What differs within a part of a key that holds many things, such as the samples of a training; empty
+    /// where the part itself says all. `why` tells these in its place.
+    fn within(
+        &self,
+        difference: &super::Difference,
+        upstream: &Upstream<'_>,
+    ) -> Vec<super::Difference> {
+        let _ = (difference, upstream);
+        Vec::new()
+    }
+
     /// What a plan tells of the stage beside what would run: sizes, counts, what a person may want to
     /// change first. Asked for a plan only; it may look into files that `items` does not read.
     ///
     /// # Errors
     /// A file or the store cannot be read.
-    fn notes(&self, decisions: &[super::Decision], store: &Store) -> Result<Vec<Note>, StageError> {
-        let _ = (decisions, store);
+    fn notes(
+        &self,
+        decisions: &[super::Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Vec<Note>, StageError> {
+        let _ = (decisions, upstream, store);
         Ok(Vec::new())
     }
 

@@ -11,7 +11,7 @@ use super::{
     plan::{Scope, upstream},
     store::Head,
 };
-use crate::base::{Digest, Value};
+use crate::base::{Digest, Value, did_you_mean};
 
 /// Accounts given at once.
 const LISTED: usize = 32;
@@ -31,6 +31,9 @@ pub struct Why {
     pub items: Vec<Account>,
     /// Items that are not listed.
     pub more: usize,
+    /// Whether items were asked for by name.
+    #[serde(skip)]
+    pub by_name: bool,
 }
 
 /// The account of one item.
@@ -110,6 +113,7 @@ pub fn why(
         kind: node.stage.kind().to_owned(),
         items: listed.map(|&place| accountant.account(told, place, None, 0)).collect(),
         more: places.len().saturating_sub(LISTED),
+        by_name: item.is_some(),
     })
 }
 
@@ -132,23 +136,31 @@ impl Accountant<'_> {
             let told: Vec<_> = all().filter(told).collect();
             return Ok(if told.is_empty() { all().collect() } else { told });
         };
-        let found: Vec<_> = all().filter(|&place| decisions[place].spec.id == item).collect();
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        // A person may leave out the folders or the extension.
-        let alike = |place: &usize| decisions[*place].spec.id.contains(item);
-        let alike: Vec<_> = all().filter(alike).collect();
-        let ids: Vec<_> = alike.iter().map(|&place| decisions[place].spec.id.as_str()).collect();
-        if !ids.is_empty() && ids.iter().all(|id| *id == ids[0]) {
-            return Ok(alike);
-        }
-        let first = all().map(|place| decisions[place].spec.id.as_str());
-        let (word, names): (_, Vec<_>) = match ids.is_empty() {
-            false => ("did you mean", ids.into_iter().take(5).collect()),
-            true => ("its items are", first.take(5).collect()),
+        // By name, then as an account calls it, and last by a part of the name: a person may leave out
+        // the folders or the extension.
+        let names = self.done[stage].as_ref().map_or(&[][..], |decided| &decided.names);
+        let called = |place: usize| {
+            let spec = &decisions[place].spec;
+            format!("{} ({})", spec.id, names.get(spec.recipe).copied().unwrap_or_default())
         };
-        let help = format!("{word}: {}", names.join(", "));
+        let ways: [&dyn Fn(usize) -> bool; 3] =
+            [&|place| decisions[place].spec.id == item, &|place| called(place) == item, &|place| {
+                called(place).contains(item)
+            }];
+        for way in ways {
+            let found: Vec<_> = all().filter(|&place| way(place)).collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        let mut first: Vec<_> = all().map(|place| decisions[place].spec.id.as_str()).collect();
+        first.dedup();
+        let near = did_you_mean(item, first.iter().copied());
+        first.truncate(5);
+        let help = match near {
+            Some(near) => format!("did you mean: {near}"),
+            None => format!("its items are: {}", first.join(", ")),
+        };
         let stage = self.graph.nodes()[stage].name.clone();
         Err(RunError::UnknownItem { stage, item: item.to_owned(), help })
     }
@@ -233,7 +245,13 @@ impl Accountant<'_> {
         let Some((head, item)) = found else { return };
         if let Some(differences) = explainer.against(decided, decision, head) {
             account.against = Some(Against { item, key: head.item, own });
-            account.differences = differences;
+            account.differences = differences
+                .into_iter()
+                .flat_map(|difference| match node.stage.within(&difference, &seen) {
+                    within if within.is_empty() => vec![difference],
+                    within => within,
+                })
+                .collect();
         }
     }
 

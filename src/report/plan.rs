@@ -39,6 +39,12 @@ pub fn plan(plan: &Plan, places: Places<'_>, verbose: bool) -> String {
         for reason in reasons(stage, places) {
             text += &format!("    {reason}\n");
         }
+        if !stage.writes_over.is_empty() {
+            let paths = stage.writes_over.iter().map(|path| path.display().to_string());
+            let paths = paths.collect::<Vec<_>>();
+            let paths = few(&paths.iter().map(String::as_str).collect::<Vec<_>>(), paths.len());
+            text += &format!("    writes over {paths}: what was changed by hand there is lost\n");
+        }
         for note in &stage.notes {
             text += &format!("    {}\n", theme::faint(&note.text));
             for line in note.details.iter().filter(|_| verbose) {
@@ -71,7 +77,7 @@ fn counts(stage: &StagePlan) -> String {
     let counts = stage.counts;
     let said = [
         (counts.reuse, format!("reuse {}", counts.reuse)),
-        (counts.run, theme::busy(format!("run {}", counts.run))),
+        (counts.run, theme::busy(format!("run {}{}", at_most(stage), counts.run))),
         (counts.kept, format!("kept {} ({})", counts.kept, kept_why(stage))),
         (counts.failed, theme::bad(format!("failed {} (left out)", counts.failed))),
         (stage.publishes, theme::busy(format!("writes {}", plural(stage.publishes, "file")))),
@@ -85,6 +91,11 @@ fn counts(stage: &StagePlan) -> String {
         said.push(theme::faint("not selected"));
     }
     said.join(" · ")
+}
+
+/// Items that wait for what others make may come out as ones that are there, or as each other.
+fn at_most(stage: &StagePlan) -> &'static str {
+    if stage.counts.run > 1 && stage.pending > 0 { "at most " } else { "" }
 }
 
 /// The stage's own words for it, where its kept items agree.
@@ -218,7 +229,8 @@ fn few(names: &[&str], total: usize) -> String {
 /// What `fluxpipe run` would do.
 fn closing(plan: &Plan, places: Places<'_>) -> String {
     let runs = selected(plan).filter(|stage| stage.counts.run > 0);
-    let runs = runs.map(|stage| format!("{} {}", stage.name, stage.counts.run)).collect::<Vec<_>>();
+    let runs = runs.map(|stage| format!("{} {}{}", stage.name, at_most(stage), stage.counts.run));
+    let runs = runs.collect::<Vec<_>>();
     let files = selected(plan).map(|stage| stage.publishes).sum::<usize>();
     let manifest = places.manifest.path.display();
     if let Some((stage, needed)) = blocked(plan) {
@@ -231,8 +243,13 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
         (true, _) => format!("`fluxpipe run {manifest}` would write {}", plural(files, "file")),
         (false, _) => {
             let total = selected(plan).map(|stage| stage.counts.run).sum::<usize>();
+            let most = if selected(plan).any(|stage| !at_most(stage).is_empty()) {
+                "at most "
+            } else {
+                ""
+            };
             format!(
-                "`fluxpipe run {manifest}` would run {}: {}",
+                "`fluxpipe run {manifest}` would run {most}{}: {}",
                 plural(total, "item"),
                 runs.join(", ")
             )

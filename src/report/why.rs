@@ -20,11 +20,20 @@ pub fn why(why: &Why, places: Places<'_>, look: Look) -> String {
         text += &teller.body(&group);
         text.push('\n');
     }
-    // What an item depends on is for those who ask about that item alone.
-    if let [only] = why.items.as_slice()
-        && only.state != "kept"
-    {
-        text += &teller.parts(only);
+    // What an item depends on is for those who ask about that item.
+    let asked: &[Account] = if why.by_name || why.items.len() == 1 { &why.items } else { &[] };
+    let told = asked.iter().filter(|account| account.state != "kept").take(KEYS);
+    for (place, account) in told.enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        if asked.len() > 1 {
+            text += &format!("{}\n", named(account));
+        }
+        text += &teller.parts(account);
+    }
+    if asked.len() > KEYS {
+        text += "\nfor the other keys ask for one of the items by its whole name\n";
     }
     if why.items.is_empty() {
         text += &format!("{} has no items\n", why.stage);
@@ -72,11 +81,19 @@ fn names(group: &[&Account]) -> String {
     /// More names than that nobody reads.
     const NAMED: usize = 3;
     let stage = group.first().map_or("", |account| account.stage.as_str());
-    let names = group.iter().take(NAMED).map(|account| named(account)).collect::<Vec<_>>();
-    let more = match group.len().saturating_sub(NAMED) {
+    // One item may explain several others.
+    let mut names = Vec::new();
+    for account in group {
+        let name = named(account);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let more = match names.len().saturating_sub(NAMED) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    names.truncate(NAMED);
     format!("{} {}{more}", theme::strong(stage), names.join(", "))
 }
 
@@ -106,6 +123,9 @@ fn became(account: &Account) -> String {
         other => state_text(other),
     }
 }
+
+/// So many keys are told at once.
+const KEYS: usize = 4;
 
 /// A longer entry does not widen its column.
 const COLUMN: usize = 32;

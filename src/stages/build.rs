@@ -74,17 +74,25 @@ fn add_samples(
     let root = folder.join(&dataset.image_dir);
     let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
     let files = dataset::scan(&root, dataset.recursive)?;
+    let prefix = prefix(index, samples);
     // A picture that was read before costs a look at its time and size; a new one is read whole.
     let digests = files.par_iter().map(|file| store.digest_file(&file.path)).collect::<Vec<_>>();
     for (file, digest) in files.into_iter().zip(digests) {
         let digest = digest?;
-        let id = match index {
-            0 => file.relative.clone(),
-            _ => format!("{index}/{}", file.relative),
-        };
+        let id = format!("{prefix}{}", file.relative);
         samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
     }
     Ok(())
+}
+
+/// What the names of a dataset's pictures begin with: `1/` in the second one, and `1//` where a folder
+/// of a dataset before is called so. No path has two slashes in a row, so no two names are equal.
+fn prefix(index: usize, before: &[Sample]) -> String {
+    let plain = if index == 0 { String::new() } else { format!("{index}/") };
+    match index > 0 && before.iter().any(|sample| sample.id.starts_with(&plain)) {
+        true => plain + "/",
+        false => plain,
+    }
 }
 
 /// Two datasets may lead to one picture, but not two pictures to one sidecar.

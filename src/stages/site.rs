@@ -20,8 +20,9 @@ use crate::{
 /// One picture of a dataset with what is known of it before any work.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Path within its dataset, with forward slashes; `1/…` and so on from the second dataset on. It
-    /// names the sample to people and is in no key.
+    /// Path within its dataset, with forward slashes; `1/…` and so on from the second dataset on, and
+    /// `1//…` where an earlier dataset has a folder `1`. It names the sample to people, is the only one of
+    /// its name, and is in no key.
     pub id: String,
     /// The picture.
     pub file: PictureFile,

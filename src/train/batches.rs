@@ -37,6 +37,19 @@ pub struct Batch {
     pub appearances: Vec<Appearance>,
 }
 
+/// What decides where a sample appears.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Height and width of the latent.
+    pub size: (usize, usize),
+    /// What the sample is.
+    pub content: Digest,
+    /// How often it appears in an epoch.
+    pub repeats: u32,
+    /// What it is there for.
+    pub role: Role,
+}
+
 /// A sample as often as it appears in an epoch.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
@@ -62,7 +75,19 @@ impl Batches {
     /// Groups `samples`, each as often as it repeats.
     #[must_use]
     pub fn new(samples: &dyn Samples, batch_size: usize, seed: u64) -> Self {
-        let slots = |role| slots(samples, role);
+        let member = |index| Member {
+            size: samples.bucket(index),
+            content: samples.content(index),
+            repeats: samples.repeats(index),
+            role: samples.role(index),
+        };
+        Self::of(&(0..samples.len()).map(member).collect::<Vec<_>>(), batch_size, seed)
+    }
+
+    /// The same of samples that need not be there yet.
+    #[must_use]
+    pub fn of(members: &[Member], batch_size: usize, seed: u64) -> Self {
+        let slots = |role| slots(members, role);
         Self {
             trained: slots(Role::Trained),
             regularisation: slots(Role::Regularisation),
@@ -150,17 +175,17 @@ impl Slot {
 }
 
 /// The samples of one role by their contents, each as often as it appears in an epoch.
-fn slots(samples: &dyn Samples, role: Role) -> Vec<Slot> {
-    let all = (0..samples.len()).filter(|&index| samples.role(index) == role);
-    let mut sorted = all.map(|index| (samples.content(index), index)).collect::<Vec<_>>();
+fn slots(members: &[Member], role: Role) -> Vec<Slot> {
+    let all = members.iter().enumerate().filter(|(_, member)| member.role == role);
+    let mut sorted = all.map(|(index, member)| (member.content, index)).collect::<Vec<_>>();
     sorted.sort_unstable();
     let mut slots = Vec::new();
     // Two samples of equal content still get noise of their own.
     for alike in sorted.chunk_by(|one, other| one.0 == other.0) {
         let begin = slots.len();
         for &(content, index) in alike {
-            let size = samples.bucket(index);
-            for _ in 0..samples.repeats(index) {
+            let Member { size, repeats, .. } = members[index];
+            for _ in 0..repeats {
                 let repeat = (slots.len() - begin) as u64;
                 slots.push(Slot { size, index, content, repeat, times: 0 });
             }

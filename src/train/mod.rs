@@ -24,7 +24,7 @@ mod update;
 
 pub use adafactor::{Adafactor, AdafactorState, Moments};
 pub use adamw::{AdamW, AdamWState};
-pub use batches::{Appearance, Batch, Batches};
+pub use batches::{Appearance, Batch, Batches, Member};
 pub use error::TrainError;
 pub use finetune::{CheckpointPlace, Observer, StepMetrics, Summary, finetune};
 pub use optimizer::{Optimizer, OptimizerKind};

@@ -89,3 +89,17 @@ fn sidecars_lie_beside_the_pictures_unless_the_manifest_says_otherwise() {
     }
     assert!(!project.path("words").exists());
 }
+
+#[test]
+fn what_is_no_picture_is_not_said_to_be_trained_on_an_empty_text() {
+    let project = project();
+    project.demo_picture("horse.png", "pictures/horse.png");
+    project.file("pictures/broken.png", "not a picture at all");
+    let warned = |command: &str| {
+        let told = project.call(&[command, "project.toml"]).exits(0);
+        let told = told.stdout + &told.stderr;
+        assert!(told.contains("1 picture is trained on an empty text: horse.png"), "{told}");
+    };
+    warned("plan");
+    warned("run");
+}

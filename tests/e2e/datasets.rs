@@ -57,6 +57,29 @@ fn one_folder_at_two_resolutions_has_one_sidecar_for_each_picture() {
 }
 
 #[test]
+fn a_folder_called_like_the_names_of_another_dataset_loses_no_picture() {
+    let project = with("image_dir = \"more\"\nsidecars = \"others\"\nresolution = 64");
+    project.replace("sidecars = \"words\"\n", "sidecars = \"words\"\nrecursive = true\n");
+    project.demo_picture("horse.png", "pictures/1/horse.png");
+    project.demo_picture("chelsea.png", "more/horse.png");
+    let made = project.run().exits(0).made();
+    for name in ["1/horse.png", "1//horse.png"] {
+        for stage in ["merge", "cache/latent", "cache/text"] {
+            let item = format!("{stage} {name}");
+            let item =
+                if stage == "merge" { format!("merge/training caption {name}") } else { item };
+            assert!(made.contains(&item), "{item} of {made:?}");
+        }
+    }
+    project.is_idle();
+    // What is edited is trained.
+    project.file("words/1/horse.caption", "a horse in a folder called one\n");
+    let made = project.run().exits(0).made();
+    assert!(made.iter().any(|item| item.starts_with("cache/text 1/horse.png")), "{made:?}");
+    assert!(made.iter().any(|item| item.starts_with("finetune")), "{made:?}");
+}
+
+#[test]
 fn a_folder_and_one_within_it_may_both_be_datasets() {
     let project = with("image_dir = \"pictures/sub\"\nresolution = 64");
     project.replace("sidecars = \"words\"\n", "recursive = true\n");

@@ -174,3 +174,50 @@ fn a_renamed_picture_is_the_same_sample() {
     assert_eq!(model(&after), model(&before));
     assert_eq!(after["words/apollo.caption"], before["words/rocket.caption"]);
 }
+
+#[test]
+fn why_tells_the_keys_of_what_it_is_asked_about_by_any_name_that_it_prints() {
+    let project = Project::finished();
+    let why = |item| project.call(&["why", "project.toml", "cache", item]);
+    let both = why("coffee").exits(0).stdout;
+    for part in ["coffee.webp (latent)", "coffee.webp (text)", "picture", "caption", "t5xxl"] {
+        assert!(both.contains(part), "{part} in {both}");
+    }
+    assert_eq!(both.matches("made of:").count(), 2, "{both}");
+    let one = why("coffee.webp (text)").exits(0).stdout;
+    assert_eq!(one.matches("made of:").count(), 1, "{one}");
+    assert!(one.contains("caption") && !one.contains("(latent)"), "{one}");
+    // A part of several names shows all of them.
+    let all = why(".webp").exits(0).stdout;
+    assert!(all.contains("coffee.webp") && all.contains("clock.webp"), "{all}");
+    let none = why("cofee.webp").exits(2).stderr;
+    assert!(none.contains("did you mean: coffee.webp"), "{none}");
+}
+
+#[test]
+fn a_plan_names_the_file_that_would_be_written_over() {
+    let project = Project::finished();
+    project.file("out/meta_data.json", "{}");
+    let told = project.call(&["plan", "project.toml"]).exits(0).stdout;
+    assert!(told.contains("over out/meta_data.json"), "{told}");
+}
+
+#[test]
+fn why_a_training_runs_names_the_line_and_the_sample() {
+    let project = Project::finished();
+    project.replace("bucket_reso_steps = 16\n", "bucket_reso_steps = 16\nnum_repeats = 3\n");
+    let why = project.call(&["why", "project.toml", "finetune"]).exits(0).stdout;
+    assert!(why.contains("num_repeats = 3") && why.contains("was 1 in the last run"), "{why}");
+    project.replace("num_repeats = 3\n", "caption_dropout_rate = 0.5\n");
+    project.run().exits(0);
+    project.replace("caption_dropout_rate = 0.5", "caption_dropout_rate = 0.25");
+    let why = project.call(&["why", "project.toml", "finetune"]).exits(0).stdout;
+    assert!(why.contains("was 0.5 in the last run"), "{why}");
+    // Once the cache has run, the sample is known by its name.
+    project.replace("caption_dropout_rate = 0.25", "caption_dropout_rate = 0.5");
+    project.file("words/coffee.caption", "a cup of coffee\n");
+    project.call(&["run", "project.toml", "--until", "cache"]).exits(0);
+    let why = project.call(&["why", "project.toml", "finetune"]).exits(0).stdout;
+    assert!(why.contains("cache coffee.webp (text)") && !why.contains("clock"), "{why}");
+    assert!(why.contains("words/coffee.caption"), "{why}");
+}

@@ -188,7 +188,6 @@ const STAGES: &[Edit] = &[
     edit("stages.cache", "attend_padding", "false", ENCODED),
     edit("stages.cache", "clip_activation", "'gelu'", ENCODED),
     edit("stages.cache", "seed", "7", LATENTS),
-    edit_with("latent = 'mean'", "stages.cache", "seed", "7", NOTHING),
     // There are no caches of the training scripts beside the pictures.
     edit_with("clip_activation = 'gelu'", "stages.cache", "import_cache", "true", NOTHING),
     edit("stages.cache", "vae_bands", "2", NOTHING),

@@ -21,11 +21,15 @@ fn say(project: &Project, keys: &str) {
 
 /// The plan's notes of the cache stage, by name.
 fn notes(project: &Project) -> Value {
+    notes_of(project, "cache")
+}
+
+fn notes_of(project: &Project, name: &str) -> Value {
     let plan = project.call(&["plan", "project.toml", "--json"]).exits(0);
     let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
     let stages = plan["stages"].as_array().unwrap();
-    let cache = stages.iter().find(|stage| stage["name"] == "cache").unwrap();
-    let notes = cache["notes"].as_array().unwrap().iter();
+    let stage = stages.iter().find(|stage| stage["name"] == name).unwrap();
+    let notes = stage["notes"].as_array().unwrap().iter();
     notes.map(|note| (note["name"].as_str().unwrap().to_owned(), note["data"].clone())).collect()
 }
 
@@ -113,6 +117,8 @@ fn every_text_of_a_picture_is_encoded_and_all_are_planned() {
     let project = with("shuffle_caption = true\ncaption_variants = 3");
     // Nobody knows the texts yet, and each is announced.
     assert_eq!(project.plan(), format!("{REST}, cache 20 of 20, finetune 1 of 1"));
+    let told = project.call(&["plan", "project.toml"]).exits(0).stdout;
+    assert!(told.contains("run at most 20") && told.contains("at most 15 texts"), "{told}");
     let run = project.run().exits(0);
     let texts = run.made().into_iter().filter(|made| made.starts_with("cache/text"));
     let texts = texts.collect::<Vec<_>>();
@@ -132,6 +138,9 @@ fn every_text_of_a_picture_is_encoded_and_all_are_planned() {
 #[test]
 fn held_out_pictures_are_measured_and_do_not_depend_on_names() {
     let project = with("validation_split = 0.4");
+    let planned = notes_of(&project, "finetune");
+    assert_eq!(planned["held_out"].as_array().unwrap().len(), 2, "{planned}");
+    assert_eq!(planned["steps"]["steps"], 6);
     project.run().exits(0);
     let lines = metrics(&project);
     let losses = lines.iter().filter_map(|line| line["validation_loss"].as_f64());
@@ -159,13 +168,26 @@ fn regularisation_pictures_are_weighed() {
                 bucket_reso_steps = 16\nis_reg = true\n\n[stages.label]";
     project.replace("[stages.label]", more);
     project.demo_picture("horse.png", "more/horse.png");
+    project.demo_picture("chelsea.png", "more/cup.png");
+    let planned = notes_of(&project, "finetune");
+    let counts = |notes: &Value| {
+        ["appearances", "regularisation_appearances", "steps", "first_epoch_steps"]
+            .map(|name| notes["steps"][name].as_u64().unwrap())
+    };
+    assert_eq!(counts(&planned), [5, 5, 20, 10], "{planned}");
+    assert_eq!(planned["steps"]["exact"], false);
+    let told = project.call(&["plan", "project.toml", "-v"]).exits(0).stdout;
+    assert!(told.contains("about 20 steps in 2 epochs"), "{told}");
     project.run().exits(0);
-    // Five pictures, and one regularisation picture five times.
+    // Five pictures, and two regularisation pictures five times in all.
     assert_eq!(metrics(&project).len(), 20);
+    let done = notes_of(&project, "finetune");
+    assert_eq!(counts(&done), [5, 5, 20, 10], "{done}");
+    assert_eq!(done["steps"]["exact"], true);
     let before = model(&project);
     project.replace("seed = 42", "seed = 42\nprior_loss_weight = 0.1");
     project.does(
-        "label 0 of 6, tag.probabilities 0 of 6, tag 0 of 6, merge 0 of 6, cache 0 of 12, \
+        "label 0 of 7, tag.probabilities 0 of 7, tag 0 of 7, merge 0 of 7, cache 0 of 14, \
          finetune 1 of 1",
     );
     assert_ne!(model(&project), before);

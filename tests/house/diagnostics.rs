@@ -183,6 +183,45 @@ fn values() {
 }
 
 #[test]
+fn shares_of_all_there_is_are_below_one() {
+    case(
+        "shares",
+        &[(
+            "resolution = 512",
+            "resolution = 512\ntoken_warmup_step = 200\nvalidation_split = 1.0\nshuffle_caption = true",
+        )],
+        &["out_of_range"; 2],
+    );
+}
+
+#[test]
+fn keys_that_are_not_there_lead_to_those_that_are() {
+    case(
+        "nearest_keys",
+        &[
+            ("resolution = 512", "resolution = 512\nwildcard = true\nskip_image_resolution = 64"),
+            ("t5xxl =", "t5 ="),
+            ("[stages.cache]", "[stages.cache]\ntext_encoder_batch_size = 4"),
+        ],
+        &["unknown_key", "unknown_key", "unknown_key", "missing_model", "unknown_key"],
+    );
+}
+
+#[test]
+fn a_seed_of_a_cache_that_draws_nothing() {
+    case(
+        "cache_seed",
+        &[("[stages.cache]", "[stages.cache]\nlatent = \"mean\"\nseed = 4")],
+        &["no_effect"],
+    );
+    let draws = [
+        ("[stages.cache]", "[stages.cache]\nlatent = \"mean\"\nseed = 4"),
+        ("resolution = 512", "resolution = 512\nrandom_crop = true"),
+    ];
+    Manifest::parse(Path::new("project.toml"), &edited(&draws)).unwrap();
+}
+
+#[test]
 fn options_of_the_tagger_script() {
     case(
         "tagger_script",

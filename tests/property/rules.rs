@@ -44,6 +44,15 @@ fn states(world: &World, graph: &Graph) -> Vec<StageState> {
 }
 
 #[test]
+fn two_items_of_one_name_are_refused_before_one_is_lost() {
+    let mut world = World::new();
+    let twice = sources(FakeStage::new("label"), &[("a.jpg", "cat"), ("a.jpg", "dog")]);
+    let error = world.run_with(&chain(twice, 1e-4), &RunOptions::default()).unwrap_err();
+    let RunError::ItemTwice { stage, item, recipe } = &error else { panic!("{error:?}") };
+    assert_eq!([stage.as_str(), item, recipe], ["label", "a.jpg", "text"]);
+}
+
+#[test]
 fn states_go_from_new_to_fresh_and_say_what_changed() {
     use StageState::{Fresh, New, Partial, Stale};
     let mut world = World::new();

@@ -1,7 +1,7 @@
 //! Rules between tables: stages and the networks, datasets and other stages that they need or disturb.
 
 use super::{
-    super::{Dataset, Models, StageConfig},
+    super::{Cache, Dataset, Latent, Models, StageConfig},
     Check, ManifestError, Mistake, Place,
 };
 
@@ -91,6 +91,40 @@ pub(in super::super) fn merge_seed_draws(
                 .to_owned(),
         };
         check.report(&place, "has no effect", mistake);
+    }
+}
+
+/// A `seed` of a cache stage draws latents and views, and something of that must be drawn.
+pub(in super::super) fn cache_seed_draws(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    if datasets.iter().any(|dataset| dataset.random_crop || dataset.color_aug) {
+        return;
+    }
+    for (name, _, config) in stages {
+        let StageConfig::Cache(Cache { latent: Latent::Mean | Latent::Moments, .. }) = config
+        else {
+            continue;
+        };
+        let [seed, latent] = ["seed", "latent"].map(|field| format!("stages.{name}.{field}"));
+        let (Some(place), Some(because)) = (check.places.get(&seed), check.places.get(&latent))
+        else {
+            continue;
+        };
+        if check.is_bad(&seed) || check.is_bad(&latent) {
+            continue;
+        }
+        let mistake = Mistake::NoEffect {
+            path: seed,
+            reason: "neither latents nor views are drawn".to_owned(),
+            help: "take `seed` out, or say `random_crop` or `color_aug` in a [[dataset]]"
+                .to_owned(),
+        };
+        let error = ManifestError::at(place, "has no effect", mistake)
+            .and_at(because, "nothing is drawn of it");
+        check.errors.push(error);
     }
 }
 

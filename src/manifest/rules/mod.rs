@@ -7,7 +7,9 @@ mod stages;
 
 use std::path::Path;
 
-pub(super) use across::{merge_seed_draws, models_are_named, regularisation, sidecars_differ};
+pub(super) use across::{
+    cache_seed_draws, merge_seed_draws, models_are_named, regularisation, sidecars_differ,
+};
 
 use super::{
     Project, StageConfig,

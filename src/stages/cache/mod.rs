@@ -5,11 +5,11 @@
 //! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
 //! captions are dropped, the empty one is an item too, one for all pictures.
 
-mod header;
+pub(super) mod header;
 mod import;
 mod latents;
 pub mod measure;
-mod notes;
+pub(super) mod notes;
 mod posterior;
 pub(super) mod record;
 mod texts;
@@ -203,7 +203,12 @@ impl Stage for Cache {
         Ok(items)
     }
 
-    fn notes(&self, decisions: &[Decision], store: &Store) -> Result<Vec<Note>, StageError> {
+    fn notes(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Vec<Note>, StageError> {
         notes::notes(self, decisions, store)
     }
 

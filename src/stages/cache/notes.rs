@@ -13,11 +13,11 @@ use super::{
     header::{self, Shape},
     views,
 };
-use crate::stages::{ProjectError, Sample, finetune::samples, variants};
+use crate::stages::{ProjectError, Sample, Site, variants};
 use crate::{
     base::{bytes as told, plural},
     dataset::Placement,
-    manifest::{Dtype, Latent, StageConfig},
+    manifest::{Dtype, Latent},
     models::flux::FluxConfig,
     pipeline::{Decision, Note, StageError, Store},
     weights::Checkpoint,
@@ -31,10 +31,10 @@ const ENLARGED: f64 = 1.5;
 const HEADER: u64 = 256;
 
 /// A picture on its way into a bucket.
-struct Placed<'a> {
-    sample: &'a Sample,
+pub(in crate::stages) struct Placed<'a> {
+    pub sample: &'a Sample,
     size: (usize, usize),
-    placement: Placement,
+    pub placement: Placement,
 }
 
 /// The notes of a cache stage with these decisions.
@@ -50,10 +50,10 @@ pub fn notes(
         .collect::<Vec<_>>();
     // The views of a picture follow each other.
     samples.dedup_by_key(|sample| std::ptr::from_ref(*sample));
-    let placed = placed(cache, &samples, store)?;
+    let placed = placed(&cache.site, &samples, store)?;
     let mut notes = Vec::new();
     if !placed.is_empty() {
-        notes.push(buckets(cache, &placed));
+        notes.push(buckets(&placed));
         notes.push(cuts(&placed));
         notes.extend(enlarged(&placed));
     }
@@ -64,12 +64,11 @@ pub fn notes(
 }
 
 /// Where each picture goes. One that is broken or fits no bucket is told when it is encoded.
-fn placed<'a>(
-    cache: &Cache,
+pub(in crate::stages) fn placed<'a>(
+    site: &Site,
     samples: &[&'a Sample],
     store: &Store,
 ) -> Result<Vec<Placed<'a>>, StageError> {
-    let site = &cache.site;
     let buckets =
         site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
     let place = |&sample: &&'a Sample| -> Result<Option<Placed<'a>>, ProjectError> {
@@ -83,21 +82,14 @@ fn placed<'a>(
     Ok(placed.into_iter().flatten().collect())
 }
 
-fn buckets(cache: &Cache, placed: &[Placed<'_>]) -> Note {
-    let held_out = samples::held_out_pictures(&cache.site);
-    let mut all = BTreeMap::<(usize, usize), (usize, usize)>::new();
+fn buckets(placed: &[Placed<'_>]) -> Note {
+    let mut all = BTreeMap::<(usize, usize), usize>::new();
     for picture in placed {
-        let (pictures, repeats) = all.entry(picture.placement.bucket).or_default();
-        *pictures += 1;
-        // What is held out is in no batch of the training.
-        if !held_out.contains(&(picture.sample.dataset, picture.sample.digest)) {
-            *repeats += cache.site.dataset(picture.sample).num_repeats as usize;
-        }
+        *all.entry(picture.placement.bucket).or_default() += 1;
     }
-    let at_once = batch_size(cache);
     let mut all = all.into_iter().collect::<Vec<_>>();
-    all.sort_by_key(|(bucket, (pictures, _))| (std::cmp::Reverse(*pictures), *bucket));
-    let named = |&((width, height), (pictures, _)): &((usize, usize), (usize, usize))| {
+    all.sort_by_key(|(bucket, pictures)| (std::cmp::Reverse(*pictures), *bucket));
+    let named = |((width, height), pictures): &((usize, usize), usize)| {
         format!("{width}×{height} ({pictures})")
     };
     let shown = all.iter().take(SHOWN).map(named).collect::<Vec<_>>().join(", ");
@@ -107,29 +99,14 @@ fn buckets(cache: &Cache, placed: &[Placed<'_>]) -> Note {
     };
     let of = plural(placed.len(), "picture");
     let text = format!("{of} in {}: {shown}{more}", plural(all.len(), "bucket"));
-    let batches = |repeats: usize| repeats.div_ceil(at_once);
-    let line = |&((width, height), (pictures, repeats)): &((usize, usize), (usize, usize))| {
-        let batches = plural(batches(repeats), "batch");
-        let shown = plural(repeats, "appearance");
-        format!("{width}×{height}: {}, {shown} an epoch in {batches}", plural(pictures, "picture"))
+    let line = |((width, height), pictures): &((usize, usize), usize)| {
+        format!("{width}×{height}: {}", plural(*pictures, "picture"))
     };
-    let data = all.iter().map(|&((width, height), (pictures, repeats))| {
-        json!({
-            "width": width, "height": height, "pictures": pictures, "repeats": repeats,
-            "batches": batches(repeats),
-        })
+    let data = all.iter().map(|((width, height), pictures)| {
+        json!({ "width": width, "height": height, "pictures": pictures })
     });
     let data = data.collect();
     Note { name: "buckets", text, details: all.iter().map(line).collect(), data }
-}
-
-/// The batch size of the training that reads this cache.
-fn batch_size(cache: &Cache) -> usize {
-    let reads = cache.site.manifest.stages.iter().find_map(|stage| match &stage.config {
-        StageConfig::Finetune(config) if stage.needs.contains(&cache.name) => Some(config),
-        _ => None,
-    });
-    reads.map_or(1, |config| config.train_batch_size.max(1) as usize)
 }
 
 fn cuts(placed: &[Placed<'_>]) -> Note {
@@ -240,9 +217,12 @@ fn records(
     // How many tokens a text has is known once it is encoded.
     let unsure = !cache.config.attend_padding && decisions.iter().any(Decision::runs);
     let most = if unsure { "at most " } else { "" };
+    // Texts that come out alike are encoded once, and which do is known once they are made.
+    let unknown = if decisions.iter().any(Decision::is_pending) { "at most " } else { "" };
     let mut line = format!(
-        "{} and {}, {} together; a text takes {most}{}",
+        "{} and {}{}, {} together; a text takes {most}{}",
         plural(counts[0], "latent"),
+        unknown,
         plural(counts[1], "text"),
         told(bytes[0] + bytes[1]),
         told(per_text)
@@ -253,7 +233,8 @@ fn records(
     }
     let details = vec![
         format!(
-            "latents: {views} views of {}, {}",
+            "latents: {} of {}, {}",
+            plural(views, "view"),
             plural(placed.len(), "picture"),
             told(bytes[0])
         ),

@@ -4,7 +4,9 @@
 //! with them), the model and the parameters, not where pictures lie or what they are called.
 
 mod appearances;
-pub(super) mod samples;
+mod differences;
+mod notes;
+mod samples;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -17,8 +19,8 @@ use crate::{
     device, manifest,
     models::flux::Flux,
     pipeline::{
-        Blob, Draft, Finished, ItemSpec, KeyPart, Origin, Owner, Publication, Published, Recipe,
-        Stage, StageError, Store, Upstream, Work,
+        Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
+        Publication, Published, Recipe, Stage, StageError, Store, Upstream, Work,
     },
     train::{self, CheckpointPlace, Observer, Settings, StepMetrics, TrainError, flow},
     weights::Checkpoint,
@@ -147,6 +149,24 @@ impl Stage for Finetune {
             (None, None) => return Ok(Vec::new()),
         };
         Ok(vec![ItemSpec::new("model", 0, vec![samples])])
+    }
+
+    fn within(&self, difference: &Difference, upstream: &Upstream<'_>) -> Vec<Difference> {
+        match (&difference.old, &difference.new) {
+            (Some(Value::List(old)), Some(Value::List(new))) if difference.part == "samples" => {
+                differences::within(self, &samples::cached(&self.site, upstream), old, new)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn notes(
+        &self,
+        _: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Vec<Note>, StageError> {
+        notes::notes(self, upstream, store)
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::appearances::{Choice, Choices, held_out};
-use crate::stages::{Site, cache::views::View, variants};
+use crate::stages::{Sample, Site, cache::views::View, variants};
 use crate::{
     base::{Digest, Stream, Value},
     manifest,
@@ -23,6 +23,7 @@ const TEXT: &str = "text.safetensors";
 
 /// What the cache stage has of one sample.
 pub struct Cached<'a> {
+    pub sample: &'a Sample,
     pub views: Vec<UpstreamItem<'a>>,
     pub texts: Vec<UpstreamItem<'a>>,
     /// The empty caption, where the sample's dataset drops captions.
@@ -50,6 +51,7 @@ pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
             .map(|variant| texts.get(variants::id(&sample.id, variant).as_str()).copied());
         let (Some(views), Some(variants)) = (views.collect(), variants.collect()) else { continue };
         samples.push(Cached {
+            sample,
             views,
             texts: variants,
             empty: texts.get(variants::EMPTY).copied().filter(|_| dataset.drops_captions()),
@@ -61,7 +63,7 @@ pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
 }
 
 /// Index of the dataset and digest of each picture that only measures the loss.
-pub fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
+fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
     let mut found = HashSet::new();
     for (index, dataset) in site.manifest.dataset.iter().enumerate() {
         if dataset.validation_split > 0.0 && !dataset.is_reg {
@@ -113,15 +115,34 @@ impl Cached<'_> {
         Some(Value::List(value))
     }
 
-    /// What the sample is, which names its random numbers.
+    /// How often the sample appears in an epoch; held out, it is looked at once.
+    pub fn repeats(&self) -> u32 {
+        if self.held_out { 1 } else { self.dataset.num_repeats }
+    }
+
+    /// What the sample is there for.
+    pub fn role(&self) -> Role {
+        match (self.held_out, self.dataset.is_reg) {
+            (true, _) => Role::HeldOut,
+            (false, true) => Role::Regularisation,
+            (false, false) => Role::Trained,
+        }
+    }
+
+    /// What the sample is, which names its random numbers and its place in the order; `None` while a
+    /// record of it has still to be made.
+    pub fn content_digest(&self) -> Option<Digest> {
+        Some(Value::List(self.content()?).digest())
+    }
+
+    /// What the sample is, part by part.
     fn content(&self) -> Option<Vec<Value>> {
         let all = |items: &[UpstreamItem<'_>], blob| {
             let digests = items.iter().map(|item| Some(Value::Digest(digest(item, blob)?)));
             let mut digests = digests.collect::<Option<Vec<_>>>()?;
             Some(if digests.len() == 1 { digests.remove(0) } else { Value::List(digests) })
         };
-        let repeats = if self.held_out { 1 } else { self.dataset.num_repeats };
-        let repeats = Value::Int(i64::from(repeats));
+        let repeats = Value::Int(i64::from(self.repeats()));
         Some(vec![all(&self.views, LATENT)?, all(&self.texts, TEXT)?, repeats])
     }
 }
@@ -208,12 +229,8 @@ impl Record {
             views,
             texts,
             empty: cached.empty.as_ref().and_then(|item| item.output?.blob(TEXT).cloned()),
-            repeats: if cached.held_out { 1 } else { dataset.num_repeats },
-            role: match (cached.held_out, dataset.is_reg) {
-                (true, _) => Role::HeldOut,
-                (false, true) => Role::Regularisation,
-                (false, false) => Role::Trained,
-            },
+            repeats: cached.repeats(),
+            role: cached.role(),
             weight: if dataset.is_reg { config.prior_loss_weight as f32 } else { 1.0 },
             content: Value::List(content).digest(),
             size: (height, width),

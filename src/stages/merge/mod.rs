@@ -14,7 +14,7 @@ use std::{
 use rayon::prelude::*;
 
 use self::words::{Found, Rules, Texts};
-use super::{Sample, Site, sidecar, variants};
+use super::{Sample, Site, cache::header, sidecar, variants};
 use crate::{
     base::plural,
     dataset::{self, InJson, Metadata},
@@ -342,6 +342,11 @@ impl Stage for Merge {
             empty =
                 checked.filter_map(Result::transpose).collect::<Result<Vec<_>, StageError>>()?;
         }
+        // What is no picture is left out later, and trained on nothing.
+        let usable = |sample: &Sample| Ok(header::shape(&self.site, sample)?.is_some());
+        let usable = empty.par_iter().map(|sample| usable(sample));
+        let mut usable = usable.collect::<Result<Vec<bool>, StageError>>()?.into_iter();
+        empty.retain(|_| usable.next().unwrap_or(true));
         let empty = (!empty.is_empty()).then(|| Warning {
             code: "fluxpipe::merge::empty_text".to_owned(),
             message: format!(
