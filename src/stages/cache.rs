@@ -7,6 +7,8 @@
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use rayon::prelude::*;
+
 use super::{
     ProjectError, Sample, Site, cache_notes, import, latents, site::needed, texts, variants,
     views::View,
@@ -16,7 +18,8 @@ use crate::{
     manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Decision, ItemSpec, KeyPart, Note, Recipe, Stage, StageError, Store, Upstream, Work,
+        Decision, ItemSpec, KeyPart, Note, Recipe, Stage, StageError, Store, Upstream,
+        UpstreamItem, Work,
     },
     weights::Checkpoint,
 };
@@ -150,9 +153,10 @@ impl Stage for Cache {
             import::part(&self.site, &files)
         };
         let buckets = self.bucket_parts();
-        let mut items = Vec::new();
-        for merged in upstream.items().filter(|item| item.kind == "merge") {
-            let Some(sample) = samples.get(merged.id) else { continue };
+        let merged = upstream.items().filter(|item| item.kind == "merge").collect::<Vec<_>>();
+        let of_merged = |merged: &UpstreamItem<'_>| -> Result<_, StageError> {
+            let mut items = Vec::new();
+            let Some(sample) = samples.get(merged.id) else { return Ok(items) };
             let dataset = self.site.dataset(sample);
             for view in View::all(dataset) {
                 let mut parts = self.site.picture_parts(sample);
@@ -171,7 +175,10 @@ impl Stage for Cache {
                 }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
-        }
+            Ok(items)
+        };
+        let items = merged.par_iter().map(of_merged).collect::<Result<Vec<_>, _>>()?;
+        let mut items = items.into_iter().flatten().collect::<Vec<_>>();
         if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
             let empty = Digest::of(b"");
             let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];

@@ -8,8 +8,10 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
+
 use super::{
-    Site,
+    Sample, Site,
     appearances::{Choice, Choices, held_out},
     variants,
     views::View,
@@ -35,33 +37,47 @@ pub struct Cached<'a> {
     held_out: bool,
 }
 
-/// The samples of which all records are there or will be.
-pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
-    let (mut latents, mut texts) = (HashMap::new(), HashMap::new());
-    for item in upstream.of_kind("cache") {
-        match item.recipe {
-            "latent" => latents.insert(item.id, item),
-            _ => texts.insert(item.id, item),
+/// The cached records, by id.
+pub struct Index<'a> {
+    site: &'a Site,
+    latents: HashMap<&'a str, UpstreamItem<'a>>,
+    texts: HashMap<&'a str, UpstreamItem<'a>>,
+    held_out: HashSet<(usize, Digest)>,
+}
+
+impl<'a> Index<'a> {
+    pub fn new(site: &'a Site, upstream: &Upstream<'a>) -> Self {
+        let made_by = |is_wanted: fn(&str) -> bool| {
+            let items = upstream.of_kind("cache").filter(|item| is_wanted(item.recipe));
+            items.map(|item| (item.id, item)).collect::<HashMap<_, _>>()
         };
+        let (latents, texts) = rayon::join(
+            || made_by(|recipe| recipe == "latent"),
+            || made_by(|recipe| recipe != "latent"),
+        );
+        Self { site, latents, texts, held_out: held_out_pictures(site) }
     }
-    let held_out = held_out_pictures(site);
-    let mut samples = Vec::new();
-    for sample in &site.samples {
-        let dataset = site.dataset(sample);
+
+    /// The samples of which all records are there or will be, in the order of the pictures.
+    pub fn samples(&self) -> impl ParallelIterator<Item = Cached<'a>> {
+        self.site.samples.par_iter().filter_map(|sample| self.cached(sample))
+    }
+
+    fn cached(&self, sample: &Sample) -> Option<Cached<'a>> {
+        let dataset = self.site.dataset(sample);
         let views = View::all(dataset).into_iter();
-        let views = views.map(|view| latents.get(view.id(&sample.id).as_str()).copied());
+        let views = views.map(|view| self.latents.get(view.id(&sample.id).as_str()).copied());
         let variants = (0..dataset.variants())
-            .map(|variant| texts.get(variants::id(&sample.id, variant).as_str()).copied());
-        let (Some(views), Some(variants)) = (views.collect(), variants.collect()) else { continue };
-        samples.push(Cached {
-            views,
-            texts: variants,
-            empty: texts.get(variants::EMPTY).copied().filter(|_| dataset.drops_captions()),
+            .map(|variant| self.texts.get(variants::id(&sample.id, variant).as_str()).copied());
+        let empty = self.texts.get(variants::EMPTY).copied();
+        Some(Cached {
+            views: views.collect::<Option<_>>()?,
+            texts: variants.collect::<Option<_>>()?,
+            empty: empty.filter(|_| dataset.drops_captions()),
             dataset,
-            held_out: held_out.contains(&(sample.dataset, sample.digest)),
-        });
+            held_out: self.held_out.contains(&(sample.dataset, sample.digest)),
+        })
     }
-    samples
 }
 
 /// Index of the dataset and digest of each picture that only measures the loss.
@@ -78,9 +94,9 @@ pub fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
     found
 }
 
-impl Cached<'_> {
+impl<'a> Cached<'a> {
     /// All records that the sample reads.
-    pub fn items(&self) -> impl Iterator<Item = UpstreamItem<'_>> {
+    pub fn items(&self) -> impl Iterator<Item = UpstreamItem<'a>> {
         self.views.iter().chain(&self.texts).chain(&self.empty).copied()
     }
 
@@ -164,7 +180,7 @@ impl Records {
         upstream: &Upstream<'_>,
     ) -> Result<Self, StageError> {
         let mut samples = Vec::new();
-        for cached in cached(site, upstream) {
+        for cached in Index::new(site, upstream).samples().collect::<Vec<_>>() {
             samples.extend(Record::of(&cached, config, &site.store)?);
         }
         samples.sort_by_key(|sample| sample.content);
