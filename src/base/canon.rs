@@ -86,7 +86,10 @@ impl Value {
 #[must_use]
 pub fn digest_named(seed: &[Digest], mut fields: Vec<(&str, &Value)>) -> Digest {
     fields.sort_unstable_by_key(|(name, _)| *name);
-    let mut bytes = vec![ENCODING];
+    /// What most keys take.
+    const USUAL: usize = 512;
+    let mut bytes = Vec::with_capacity(USUAL);
+    bytes.push(ENCODING);
     head(b'l', 2, &mut bytes);
     head(b'l', seed.len(), &mut bytes);
     seed.iter().for_each(|digest| Value::Digest(*digest).encode(&mut bytes));

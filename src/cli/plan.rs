@@ -5,6 +5,7 @@ use super::{
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
+    device,
     pipeline::{self, RunOptions},
     report,
 };
@@ -41,6 +42,7 @@ pub struct Plan {
 
 impl Plan {
     pub(super) fn run(self) -> Outcome {
+        device::memory::return_large();
         let project = self.manifest.open()?;
         let options = self.selection.options(&project.manifest);
         let has_work = show(&project, &options, self.json, self.verbose)?;

@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, fmt, path::Path};
 
+use rayon::prelude::*;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{Error, MapAccess, Visitor},
@@ -119,23 +120,50 @@ impl Metadata {
     /// Byte for byte what Python's `json.dumps(…, indent=2)` gives for texts, lists and whole numbers.
     #[must_use]
     pub fn to_json(&self) -> String {
-        let pretty = serde_json::to_string_pretty(self)
-            .expect("invariant: keys are strings and writing to memory cannot fail");
-        let mut ascii = String::with_capacity(pretty.len());
-        // What is left beyond printable ASCII stands inside of strings; control characters are
-        // escaped already, so the line ends are those of the layout.
-        for character in pretty.chars() {
-            if matches!(character, '\n' | ' '..='~') {
-                ascii.push(character);
-            } else {
-                let mut units = [0; 2];
-                for unit in character.encode_utf16(&mut units) {
-                    ascii += &format!("\\u{unit:04x}");
+        /// Entries that are written in one go.
+        const PIECE: usize = 1024;
+        if self.0.fields.is_empty() {
+            return "{}".to_owned();
+        }
+        let piece = |fields: &[(String, Entry)]| {
+            let mut piece = String::new();
+            for (index, (key, entry)) in fields.iter().enumerate() {
+                piece += if index == 0 { "\n  " } else { ",\n  " };
+                write_ascii(&pretty(key), &mut piece);
+                piece += ": ";
+                write_ascii(&pretty(entry), &mut piece);
+            }
+            piece
+        };
+        let pieces: Vec<_> = self.0.fields.par_chunks(PIECE).map(piece).collect();
+        format!("{{{}\n}}", pieces.join(","))
+    }
+}
+
+fn pretty<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value)
+        .expect("invariant: keys are strings and writing to memory cannot fail")
+}
+
+/// Adds JSON in ASCII, one level further in. What is beyond printable ASCII stands inside of strings;
+/// control characters are escaped already, so the line ends are those of the layout.
+fn write_ascii(pretty: &str, ascii: &mut String) {
+    let mut rest = pretty;
+    while let Some(end) = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~')) {
+        ascii.push_str(&rest[..end]);
+        let mut characters = rest[end..].chars();
+        match characters.next() {
+            Some('\n') => ascii.push_str("\n  "),
+            Some(character) => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    *ascii += &format!("\\u{unit:04x}");
                 }
             }
+            None => {}
         }
-        ascii
+        rest = characters.as_str();
     }
+    ascii.push_str(rest);
 }
 
 impl Entry {
@@ -182,8 +210,12 @@ pub fn metadata_keys(
 #[derive(Clone, Debug, Default)]
 struct Ordered<T> {
     fields: Vec<(String, T)>,
+    /// Where each field is, if there are more than [`FEW`].
     places: HashMap<String, usize>,
 }
+
+/// So many fields are looked through sooner than looked up.
+const FEW: usize = 8;
 
 impl<T: PartialEq> PartialEq for Ordered<T> {
     fn eq(&self, other: &Self) -> bool {
@@ -192,23 +224,45 @@ impl<T: PartialEq> PartialEq for Ordered<T> {
 }
 
 impl<T: Default> Ordered<T> {
+    fn place(&self, key: &str) -> Option<usize> {
+        match self.fields.len() <= FEW {
+            true => self.fields.iter().position(|(field, _)| field == key),
+            false => self.places.get(key).copied(),
+        }
+    }
+
     fn get(&self, key: &str) -> Option<&T> {
-        Some(&self.fields[*self.places.get(key)?].1)
+        Some(&self.fields[self.place(key)?].1)
     }
 
     fn take(&mut self, key: &str) -> Option<T> {
-        let place = self.places.remove(key)?;
-        self.places.values_mut().filter(|other| **other > place).for_each(|other| *other -= 1);
-        Some(self.fields.remove(place).1)
+        let place = self.place(key)?;
+        let (_, taken) = self.fields.remove(place);
+        self.places.clear();
+        if self.fields.len() > FEW {
+            self.keep_places(0);
+        }
+        Some(taken)
     }
 
     fn entry(&mut self, key: &str) -> &mut T {
-        let place = self.places.get(key).copied().unwrap_or_else(|| {
-            self.places.insert(key.to_owned(), self.fields.len());
+        let place = self.place(key).unwrap_or_else(|| {
             self.fields.push((key.to_owned(), T::default()));
-            self.fields.len() - 1
+            let last = self.fields.len() - 1;
+            match last {
+                FEW => self.keep_places(0),
+                _ if last > FEW => self.keep_places(last),
+                _ => {}
+            }
+            last
         });
         &mut self.fields[place].1
+    }
+
+    /// Keeps where the fields from this one on are.
+    fn keep_places(&mut self, from: usize) {
+        let places = (from..).zip(&self.fields[from..]);
+        self.places.extend(places.map(|(place, (key, _))| (key.clone(), place)));
     }
 }
 
@@ -232,7 +286,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Ordered<T> {
 
             fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
                 while let Some((key, value)) = map.next_entry::<String, T>()? {
-                    if self.0.places.contains_key(&key) {
+                    if self.0.get(&key).is_some() {
                         return Err(A::Error::custom(format!("`{key}` is there twice")));
                     }
                     *self.0.entry(&key) = value;
@@ -289,6 +343,29 @@ mod tests {
         assert_eq!(metadata.to_json(), expected);
         assert_eq!(metadata.entry("z").text("caption"), Some("new"));
         assert_eq!(metadata.entry("z").text("train_resolution"), None);
+    }
+
+    #[test]
+    fn many_fields_are_found_as_few_are() {
+        for count in [1, FEW - 1, FEW, FEW + 1, FEW + 2, 3000] {
+            let names: Vec<_> = (0..count).map(|number| format!("n{number}")).collect();
+            let mut metadata = Metadata::default();
+            for name in &names {
+                metadata.entry(name).set("caption", name);
+            }
+            let text = |metadata: &Metadata, name: &str| {
+                metadata.get(name).and_then(|entry| entry.text("caption")).map(str::to_owned)
+            };
+            assert!(names.iter().all(|name| text(&metadata, name).as_ref() == Some(name)));
+            assert_eq!(metadata.get("n"), None);
+            assert_eq!(parse(&metadata.to_json()).unwrap(), metadata);
+            // Without the first, the others are still where they are looked for.
+            assert!(metadata.0.take("n0").is_some() && metadata.get("n0").is_none());
+            assert!(names[1..].iter().all(|name| text(&metadata, name).as_ref() == Some(name)));
+            metadata.entry("more").set("caption", "more");
+            assert_eq!(text(&metadata, "more").as_deref(), Some("more"));
+            assert_eq!(metadata.entries().count(), count);
+        }
     }
 
     #[test]

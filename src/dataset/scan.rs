@@ -91,12 +91,12 @@ fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
 pub fn refuse_shared_sidecars<'a>(
     pictures: impl Iterator<Item = (&'a Path, impl AsRef<Path>)>,
 ) -> Result<(), DatasetError> {
-    let mut pictures: Vec<_> = pictures.collect();
-    pictures.sort_by(|(_, one), (_, other)| place(one.as_ref()).cmp(&place(other.as_ref())));
+    let pictures: Vec<_> = pictures.collect();
+    let mut pictures: Vec<_> =
+        pictures.iter().map(|(picture, path)| (*picture, place(path.as_ref()))).collect();
+    pictures.sort_by_key(|(_, place)| *place);
     let mut groups = Vec::new();
-    for sharing in
-        pictures.chunk_by(|(_, one), (_, other)| place(one.as_ref()) == place(other.as_ref()))
-    {
+    for sharing in pictures.chunk_by(|(_, one), (_, other)| one == other) {
         let mut group: Vec<PathBuf> = Vec::new();
         for (picture, _) in sharing {
             if !group.iter().any(|other| is_same_file(other, picture)) {
@@ -110,9 +110,10 @@ pub fn refuse_shared_sidecars<'a>(
     if groups.is_empty() { Ok(()) } else { Err(DatasetError::SharedStem { groups }) }
 }
 
-/// A path without its extension.
-fn place(path: &Path) -> (Option<&Path>, Option<&OsStr>) {
-    (path.parent(), path.file_stem())
+/// A path without its extension. The folder is compared letter by letter: what `Path` does beyond that
+/// takes its time, and the paths of one scan are written alike.
+fn place(path: &Path) -> (Option<&OsStr>, Option<&OsStr>) {
+    (path.parent().map(Path::as_os_str), path.file_stem())
 }
 
 /// Whether two paths lead to one file, however they are written.

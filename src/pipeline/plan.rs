@@ -151,13 +151,25 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
     let mut done: Vec<Option<Decided>> = Vec::new();
     let (mut publishes, mut warnings) = (Vec::new(), Vec::new());
     for (index, node) in graph.nodes().iter().enumerate() {
-        let seen = upstream(graph, index, &done);
-        let decided = decide(node, &seen, store, scope.forced[index])?;
-        warnings.push(publish::warnings(node, &decided, &seen)?);
-        let idle = !decided.decisions.iter().any(Decision::runs);
-        publishes.push(if idle { publish::due(node, &decided, store)? } else { Vec::new() });
-        done.push(Some(decided.without_parts()));
+        // What the stage before would publish is worked out meanwhile.
+        let (decided, published) = rayon::join(
+            || {
+                let seen = upstream(graph, index, &done);
+                let decided = decide(node, &seen, store, scope.forced[index])?;
+                let warnings = publish::warnings(node, &decided, &seen)?;
+                Ok::<_, RunError>((decided, warnings))
+            },
+            || published(graph, &done, store),
+        );
+        publishes.extend(published?);
+        if let Some(Some(before)) = done.last_mut() {
+            before.forget_parts();
+        }
+        let (decided, warned) = decided?;
+        warnings.push(warned);
+        done.push(Some(decided));
     }
+    publishes.extend(published(graph, &done, store)?);
     // Only speed is lost where the store cannot be written.
     let _ = store.save_digests();
     let stages = graph.nodes().iter().zip(done.into_iter().flatten());
@@ -183,6 +195,19 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
         }
     });
     Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
+}
+
+/// The files that the last of these stages would publish; nothing where no stage is decided.
+fn published(
+    graph: &Graph,
+    done: &[Option<Decided>],
+    store: &Store,
+) -> Result<Option<Vec<super::Publication>>, RunError> {
+    let last =
+        done.last().and_then(Option::as_ref).zip(graph.nodes().get(done.len().wrapping_sub(1)));
+    let Some((decided, node)) = last else { return Ok(None) };
+    let idle = !decided.decisions.iter().any(Decision::runs);
+    Ok(Some(if idle { publish::due(node, decided, store)? } else { Vec::new() }))
 }
 
 /// Lets each stage that would run something tell what there is to tell beside that; with `all` every

@@ -16,7 +16,7 @@ use super::{
     tag::{Tag, probabilities::Probabilities},
 };
 use crate::{
-    dataset::{self, DatasetError},
+    dataset::{self, DatasetError, PictureFile},
     manifest::{Dataset, Manifest, StageConfig},
     pipeline::{Graph, Node, Stage, Store},
 };
@@ -27,10 +27,17 @@ use crate::{
 /// A folder of pictures is missing or empty, or two pictures would share a sidecar.
 pub fn site(manifest: &Manifest, store: &Arc<Store>) -> Result<Arc<Site>, ProjectError> {
     let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
+    // What is remembered is read while the folders are: each takes a third of a second for 100 000 pictures.
+    let (files, loaded) = rayon::join(
+        || manifest.dataset.iter().map(|dataset| scanned(dataset, &folder)).collect::<Vec<_>>(),
+        || store.load_digests(),
+    );
     let mut samples = Vec::new();
-    for (index, dataset) in manifest.dataset.iter().enumerate() {
-        add_samples(index, dataset, &folder, store, &mut samples)?;
+    for ((index, dataset), files) in manifest.dataset.iter().enumerate().zip(files) {
+        let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
+        add_samples(index, files?, sidecars.as_ref(), store, &mut samples)?;
     }
+    loaded?;
     refuse_shared_sidecars(manifest, &samples)?;
     let (manifest, store) = (manifest.clone(), store.clone());
     let device = manifest.project.device.clone();
@@ -64,25 +71,28 @@ pub fn build(site: &Arc<Site>) -> Result<Graph, ProjectError> {
     Ok(Graph::new(nodes)?)
 }
 
+fn scanned(dataset: &Dataset, folder: &Path) -> Result<Vec<PictureFile>, DatasetError> {
+    dataset::scan(&folder.join(&dataset.image_dir), dataset.recursive)
+}
+
 fn add_samples(
     index: usize,
-    dataset: &Dataset,
-    folder: &Path,
+    files: Vec<PictureFile>,
+    sidecars: Option<&PathBuf>,
     store: &Store,
     samples: &mut Vec<Sample>,
 ) -> Result<(), ProjectError> {
-    let root = folder.join(&dataset.image_dir);
-    let sidecars = dataset.sidecars.as_ref().map(|sidecars| folder.join(sidecars));
-    let files = dataset::scan(&root, dataset.recursive)?;
     let prefix = prefix(index, samples);
     // A picture that was read before costs a look at its time and size; a new one is read whole.
-    let digests = files.par_iter().map(|file| store.digest_file(&file.path)).collect::<Vec<_>>();
-    for (file, digest) in files.into_iter().zip(digests) {
-        let digest = digest?;
+    let added = files.into_par_iter().map(|file| {
+        let digest = store.digest_file(&file.path)?;
         let id = format!("{prefix}{}", file.relative);
-        samples.push(Sample { id, file, digest, dataset: index, sidecars: sidecars.clone() });
-    }
-    Ok(())
+        Ok(Sample { id, file, digest, dataset: index, sidecars: sidecars.cloned() })
+    });
+    let added = added.collect::<Vec<Result<_, ProjectError>>>();
+    samples.reserve(added.len());
+    // The first picture that cannot be read is told, not whichever came first.
+    added.into_iter().try_for_each(|sample| Ok(samples.push(sample?)))
 }
 
 /// What the names of a dataset's pictures begin with: `1/` in the second one, and `1//` where a folder

@@ -1,6 +1,6 @@
 //! What `label` and `tag` share: texts that are shown as sidecars and may belong to their human.
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use rayon::prelude::*;
 
@@ -141,7 +141,7 @@ pub fn appended_to(item: &ItemSpec) -> Option<&str> {
 }
 
 /// The samples by their ids.
-pub fn by_id(site: &Site) -> std::collections::BTreeMap<&str, &Sample> {
+pub fn by_id(site: &Site) -> HashMap<&str, &Sample> {
     site.samples.iter().map(|sample| (sample.id.as_str(), sample)).collect()
 }
 

@@ -94,9 +94,14 @@ impl Facts {
         if !all.contains_key(sort) {
             let mut numbers = HashMap::new();
             let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok();
-            log::each(&self.path(sort), read, |line| {
-                numbers.insert(line.digest, line.numbers);
-            })?;
+            log::each(
+                &self.path(sort),
+                |_| true,
+                read,
+                |line| {
+                    numbers.insert(line.digest, line.numbers);
+                },
+            )?;
             all.insert(sort.to_owned(), Known { numbers, unsaved: Vec::new() });
         }
         Ok(all)

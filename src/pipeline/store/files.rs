@@ -96,6 +96,15 @@ impl Files {
         Ok(Self { log, folder, known: RwLock::new(None) })
     }
 
+    /// Reads what is remembered, on all cores. The first to ask would do it too, but the others that
+    /// ask meanwhile would wait for it and help with nothing.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn load(&self) -> Result<(), StoreError> {
+        self.known().map(drop)
+    }
+
     /// The digest of the file's bytes.
     ///
     /// # Errors
@@ -204,14 +213,17 @@ impl Files {
 
 impl Known {
     fn load(log: &Path) -> Result<Self, StoreError> {
-        let mut files = HashMap::new();
+        /// What a line takes, about; room for all is made at once.
+        const LINE: u64 = 256;
+        let lines = std::fs::metadata(log).map_or(0, |log| log.len() / LINE);
+        let mut files = HashMap::with_capacity(lines as usize);
         let read = |body: &[u8]| {
             let line: Line<String, Box<str>> = serde_json::from_slice(body).ok()?;
             let Line { path, digest, size, modified, inode, text } = line;
             let path = OsString::from(path).into_boxed_os_str();
             Some((path, Seen { look: Look { size, modified, inode }, digest, text }))
         };
-        log::each(log, read, |(path, seen)| drop(files.insert(path, seen)))?;
+        log::each(log, |_| true, read, |(path, seen)| drop(files.insert(path, seen)))?;
         Ok(Self { files, unsaved: Vec::new() })
     }
 

@@ -2,7 +2,8 @@
 //! killed process left unfinished, or a damaged disk changed, is passed over and spoils no other.
 
 use std::{
-    io::{self, Read},
+    io::{self, BufRead, Read},
+    ops::Deref,
     path::Path,
 };
 
@@ -28,7 +29,7 @@ const BODY: usize = HEAD.len() + SUM + MIDDLE.len();
 pub fn write_line<T: Serialize>(lines: &mut Vec<u8>, body: &T) -> io::Result<()> {
     let body = serde_json::to_vec(body)?;
     lines.extend(HEAD.as_bytes());
-    lines.extend(sum(&body).as_bytes());
+    lines.extend(&sum(&body).as_bytes()[..SUM]);
     lines.extend(MIDDLE.as_bytes());
     lines.extend(&body);
     lines.extend(b"}\n");
@@ -37,25 +38,42 @@ pub fn write_line<T: Serialize>(lines: &mut Vec<u8>, body: &T) -> io::Result<()>
 
 /// The bodies of all whole lines in `bytes`, in order.
 pub fn bodies(bytes: &[u8]) -> impl ParallelIterator<Item = &[u8]> {
-    bytes.par_split_inclusive(|&byte| byte == b'\n').filter_map(|line| {
-        let body = line.strip_suffix(b"}\n")?.get(BODY..)?;
-        let whole = line.starts_with(HEAD.as_bytes())
-            && line[HEAD.len()..].starts_with(sum(body).as_bytes())
-            && line[HEAD.len() + SUM..].starts_with(MIDDLE.as_bytes());
-        whole.then_some(body)
-    })
+    lines(bytes).into_par_iter().filter_map(|line| whole_body(line, |_| true))
+}
+
+/// The body of a line, if it is `wanted` and the line is whole; to find that out costs more than most
+/// of what may decide whether it is wanted.
+fn whole_body(line: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+    let body = line.strip_suffix(b"}\n")?.get(BODY..).filter(|body| wanted(body))?;
+    let whole = line.starts_with(HEAD.as_bytes())
+        && line[HEAD.len() + SUM..].starts_with(MIDDLE.as_bytes())
+        && line[HEAD.len()..].starts_with(&sum(body).as_bytes()[..SUM]);
+    whole.then_some(body)
+}
+
+/// All lines with their ends.
+fn lines(bytes: &[u8]) -> Vec<&[u8]> {
+    let (mut lines, mut rest) = (Vec::new(), bytes);
+    while !rest.is_empty() {
+        let start = rest;
+        // Many bytes are compared at a time here, unlike in a search with a closure.
+        let length = rest.skip_until(b'\n').unwrap_or(rest.len());
+        lines.push(&start[..length]);
+    }
+    lines
 }
 
 /// Reads a log piece by piece, so that a long one is never in memory as a whole: gives the body of each
-/// whole line to `read`, on all cores, and what that returns to `take`, in order. A log that is not there
-/// yet has no lines.
+/// whole line that is `wanted` to `read`, on all cores, and what that returns to `take`, in order. A log
+/// that is not there yet has no lines.
 ///
 /// # Errors
 /// It is there and cannot be read.
 pub fn each<T: Send>(
     path: &Path,
+    wanted: impl Fn(&[u8]) -> bool + Sync,
     read: impl Fn(&[u8]) -> Option<T> + Sync,
-    take: impl FnMut(T),
+    mut take: impl FnMut(T),
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::read(path, error);
     let mut file = match std::fs::File::open(path) {
@@ -63,18 +81,36 @@ pub fn each<T: Send>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
     };
-    let (mut bytes, mut take) = (Vec::new(), take);
-    loop {
-        let more = file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
+    // Two pieces in turns: fresh memory for each would have to be cleared first.
+    let (mut bytes, mut next) = (Vec::new(), Vec::new());
+    file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
+    while !bytes.is_empty() {
         // What follows the last line end belongs to the next piece, or is a line left unfinished.
         let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-        let found: Vec<T> = bodies(&bytes[..end]).filter_map(&read).collect();
+        if end == 0 {
+            // A line that is longer than a piece, such as that of a training with all its samples.
+            if file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)? == 0 {
+                return Ok(());
+            }
+            continue;
+        }
+        next.clear();
+        next.extend_from_slice(&bytes[end..]);
+        // The next piece comes while this one is looked through.
+        let (found, more) = rayon::join(
+            || {
+                let lines = lines(&bytes[..end]).into_par_iter();
+                lines.filter_map(|line| read(whole_body(line, &wanted)?)).collect::<Vec<T>>()
+            },
+            || file.by_ref().take(PIECE).read_to_end(&mut next),
+        );
         found.into_iter().for_each(&mut take);
-        bytes.drain(..end);
-        if more == 0 {
+        if more.map_err(failed)? == 0 {
             return Ok(());
         }
+        std::mem::swap(&mut bytes, &mut next);
     }
+    Ok(())
 }
 
 /// The log's bytes; none where there is no log yet.
@@ -89,13 +125,35 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     }
 }
 
-fn sum(body: &[u8]) -> String {
-    blake3::hash(body).to_hex()[..SUM].to_owned()
+/// Hex digits, of which a line begins with the first [`SUM`].
+fn sum(body: &[u8]) -> impl Deref<Target = str> {
+    blake3::hash(body).to_hex()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_is_read_in_order_whatever_the_length_of_its_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let lengths = |wanted: &(dyn Fn(&[u8]) -> bool + Sync)| {
+            let mut lengths = Vec::new();
+            each(&path, wanted, |body| Some(body.len()), |length| lengths.push(length)).unwrap();
+            lengths
+        };
+        assert!(lengths(&|_| true).is_empty());
+        // Lines that end with a piece, in the next one, and two pieces on; the last is unfinished.
+        let piece = PIECE as usize;
+        let texts = [10, piece - 200, 20, 2 * piece + 7, 30, piece, 40].map(|n| "x".repeat(n));
+        let mut bytes = Vec::new();
+        texts.iter().for_each(|text| write_line(&mut bytes, text).unwrap());
+        fs_err::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let whole: Vec<_> = texts[..6].iter().map(|text| text.len() + 2).collect();
+        assert_eq!(lengths(&|_| true), whole);
+        assert_eq!(lengths(&|body| body.len() < 40), [12, 22, 32]);
+    }
 
     #[test]
     fn torn_and_damaged_lines_are_passed_over() {

@@ -107,6 +107,14 @@ impl Store {
         Ok(self.object(&blob.digest))
     }
 
+    /// Reads what is remembered of the user's files, before many of them are asked for at once.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn load_digests(&self) -> Result<(), StoreError> {
+        self.files.load()
+    }
+
     /// The digest of a file of the user's; remembered by path, size, time and inode.
     ///
     /// # Errors
@@ -170,7 +178,10 @@ impl Store {
     /// Where the object of this digest is or would be.
     fn object(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
-        self.root.join(format!("objects/{}/{}", &hex[..2], &hex[2..]))
+        // Room for all of it at once: a plan asks for hundreds of thousands.
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + hex.len() + 16);
+        path.extend([&self.root, Path::new("objects"), Path::new(&hex[..2]), Path::new(&hex[2..])]);
+        path
     }
 
     /// Stores a draft's blobs; they are on the disk when this returns.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{StoreError, log};
 use crate::{
@@ -60,36 +60,45 @@ pub fn outcomes(
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut outcomes: HashMap<_, (Outcome, bool)> = HashMap::with_capacity(wanted.len());
+    let mut outcomes = HashMap::with_capacity(wanted.len());
+    let mut gone = HashSet::new();
+    let is_wanted = |body: &[u8]| key_of(body).is_some_and(|key| wanted.contains(&key));
     let read = |body: &[u8]| {
-        let key = key_of(body).filter(|key| wanted.contains(key))?;
+        let key = key_of(body)?;
         let outcome = outcome(body)?;
         let lost = matches!(&outcome, Outcome::Output(output) if !held(output));
         Some((key, outcome, lost))
     };
-    log::each(path, read, |(key, outcome, lost)| {
+    log::each(path, is_wanted, read, |(key, outcome, lost)| {
         // A later failure (of a forced run) does not take away what is stored.
         if !(matches!(outcome, Outcome::Failure(_)) && outcomes.contains_key(&key)) {
-            outcomes.insert(key, (outcome, lost));
+            if lost {
+                gone.insert(key);
+            } else {
+                gone.remove(&key);
+            }
+            outcomes.insert(key, outcome);
         }
     })?;
-    let held = outcomes.into_iter().filter(|(_, (_, lost))| !lost);
-    Ok(held.map(|(key, (outcome, _))| (key, outcome)).collect())
+    gone.iter().for_each(|key| drop(outcomes.remove(key)));
+    Ok(outcomes)
 }
 
-/// What a record's first fields say. The rest, which is most of it, is not parsed.
+/// What a record says after its key. The rest, which is most of it, is not parsed.
 fn outcome(body: &[u8]) -> Option<Outcome> {
-    #[derive(Deserialize)]
-    struct Short {
-        output: Option<Output>,
-        failure: Option<ItemFailure>,
+    let rest = body.get(KEY.len() + 64..)?;
+    if let Some(output) = rest.strip_prefix(OUTPUT) {
+        let mut output: Output = first(output)?;
+        // Room for more blobs than there are is a third of what a plan of 100 000 items would hold.
+        output.blobs.shrink_to_fit();
+        return Some(Outcome::Output(output));
     }
-    // The quotes of the field's name cannot stand so inside of a text, and no output or failure has one.
-    let end = body.windows(ID.len()).position(|window| window == ID)?;
-    let mut first = body[..end].to_vec();
-    first.push(b'}');
-    let short: Short = serde_json::from_slice(&first).ok()?;
-    short.output.map(Outcome::Output).or(short.failure.map(Outcome::Failure))
+    first(rest.strip_prefix(FAILURE)?).map(Outcome::Failure)
+}
+
+/// The value that stands first in `json`, whatever follows.
+fn first<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    serde_json::Deserializer::from_slice(json).into_iter().next()?.ok()
 }
 
 /// The records of one recipe, for explanations: the log's bytes and where in it each key stands. Lines
@@ -101,8 +110,8 @@ pub struct Records {
 }
 
 const KEY: &[u8] = br#"{"key":""#;
-const ID: &[u8] = br#","id":""#;
-const FAILURE: &[u8] = br#"","failure""#;
+const OUTPUT: &[u8] = br#"","output":"#;
+const FAILURE: &[u8] = br#"","failure":"#;
 
 impl Records {
     /// Reads the log at `path`; empty where there is none.

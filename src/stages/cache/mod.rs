@@ -17,6 +17,8 @@ pub(super) mod views;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
+use rayon::prelude::*;
+
 use self::{header::Shape, views::View};
 use super::{ProjectError, Sample, Site, site::needed, variants};
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
     models::flux::FluxConfig,
     pipeline::{
         Decision, ItemSpec, KeyPart, Note, Recipe, Seen, Stage, StageError, Store, Upstream,
-        Warning, Work,
+        UpstreamItem, Warning, Work,
     },
     weights::Checkpoint,
 };
@@ -171,9 +173,10 @@ impl Stage for Cache {
         let buckets = self.bucket_parts();
         let random = |sample: &&Sample| self.site.dataset(sample).random_crop;
         header::look_up(&self.site, &self.site.samples.iter().filter(random).collect::<Vec<_>>())?;
-        let mut items = Vec::new();
-        for merged in upstream.items().filter(|item| item.kind == "merge") {
-            let Some(sample) = samples.get(merged.id) else { continue };
+        let merged = upstream.items().filter(|item| item.kind == "merge").collect::<Vec<_>>();
+        let of_merged = |merged: &UpstreamItem<'_>| -> Result<_, StageError> {
+            let mut items = Vec::new();
+            let Some(sample) = samples.get(merged.id) else { return Ok(items) };
             let dataset = self.site.dataset(sample);
             let placement = self.placement(sample)?;
             for view in View::all(dataset) {
@@ -194,7 +197,10 @@ impl Stage for Cache {
                 }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }
-        }
+            Ok(items)
+        };
+        let items = merged.par_iter().map(of_merged).collect::<Result<Vec<_>, _>>()?;
+        let mut items = items.into_iter().flatten().collect::<Vec<_>>();
         if let (Some(dropping), false) = (variants::dropping(&self.site), items.is_empty()) {
             let empty = Digest::of(b"");
             let parts = vec![KeyPart::new("caption", empty, self.site.origin(dropping))];

@@ -11,6 +11,7 @@ mod samples;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use burn::tensor::FloatDType;
+use rayon::prelude::*;
 
 use self::samples::{Cached, Records};
 use super::{ProjectError, Site, site::needed};
@@ -126,22 +127,29 @@ impl Stage for Finetune {
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
-        let cached = samples::cached(&self.site, upstream);
-        if cached.is_empty() {
-            return Ok(Vec::new());
-        }
-        let value = |sample: &Cached<'_>| sample.value(self.config.prior_loss_weight);
-        let mut values = cached.iter().map(value).collect::<Option<Vec<_>>>();
-        if let Some(values) = &mut values {
+        let index = samples::Index::new(&self.site, upstream);
+        let Some(first) = index.samples().find_first(|_| true) else { return Ok(Vec::new()) };
+        let value = |sample: Cached<'_>| {
+            let value = sample.value(self.config.prior_loss_weight)?;
+            Some((value.digest(), value))
+        };
+        let values = index.samples().map(value).collect::<Option<Vec<_>>>();
+        let values = values.map(|mut values| {
             // By content, so that names and the order of files do not matter.
-            values.sort_by_cached_key(|value| *value.digest().as_bytes());
-        }
-        let waiting = cached.iter().flat_map(Cached::items).find(|item| item.output.is_none());
+            values.par_sort_unstable_by_key(|(digest, _)| *digest);
+            values.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
+        });
+        let waiting = match &values {
+            Some(_) => None,
+            None => index
+                .samples()
+                .find_map_first(|sample| sample.items().find(|item| item.output.is_none())),
+        };
         let samples = match (values, waiting) {
             (Some(values), _) => {
                 let origin = Origin::Upstream {
-                    stage: cached[0].views[0].stage.to_owned(),
-                    item: format!("{} samples", cached.len()),
+                    stage: first.views[0].stage.to_owned(),
+                    item: format!("{} samples", values.len()),
                 };
                 KeyPart::new("samples", Value::List(values), origin)
             }

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use rayon::prelude::*;
+
 use super::appearances::{Choice, Choices, held_out};
 use crate::stages::{Sample, Site, cache::views::View, variants};
 use crate::{
@@ -34,32 +36,51 @@ pub struct Cached<'a> {
 
 /// The samples of which all records are there or will be.
 pub fn cached<'a>(site: &'a Site, upstream: &Upstream<'a>) -> Vec<Cached<'a>> {
-    let (mut latents, mut texts) = (HashMap::new(), HashMap::new());
-    for item in upstream.of_kind("cache") {
-        match item.recipe {
-            "latent" => latents.insert(item.id, item),
-            _ => texts.insert(item.id, item),
+    Index::new(site, upstream).samples().collect()
+}
+
+/// The cached records, by id.
+pub struct Index<'a> {
+    site: &'a Site,
+    latents: HashMap<&'a str, UpstreamItem<'a>>,
+    texts: HashMap<&'a str, UpstreamItem<'a>>,
+    held_out: HashSet<(usize, Digest)>,
+}
+
+impl<'a> Index<'a> {
+    pub fn new(site: &'a Site, upstream: &Upstream<'a>) -> Self {
+        let made_by = |is_wanted: fn(&str) -> bool| {
+            let items = upstream.of_kind("cache").filter(|item| is_wanted(item.recipe));
+            items.map(|item| (item.id, item)).collect::<HashMap<_, _>>()
         };
+        let (latents, texts) = rayon::join(
+            || made_by(|recipe| recipe == "latent"),
+            || made_by(|recipe| recipe != "latent"),
+        );
+        Self { site, latents, texts, held_out: held_out_pictures(site) }
     }
-    let held_out = held_out_pictures(site);
-    let mut samples = Vec::new();
-    for sample in &site.samples {
-        let dataset = site.dataset(sample);
+
+    /// The samples of which all records are there or will be, in the order of the pictures.
+    pub fn samples(&self) -> impl ParallelIterator<Item = Cached<'a>> {
+        self.site.samples.par_iter().filter_map(|sample| self.cached(sample))
+    }
+
+    fn cached(&self, sample: &'a Sample) -> Option<Cached<'a>> {
+        let dataset = self.site.dataset(sample);
         let views = View::all(dataset).into_iter();
-        let views = views.map(|view| latents.get(view.id(&sample.id).as_str()).copied());
+        let views = views.map(|view| self.latents.get(view.id(&sample.id).as_str()).copied());
         let variants = (0..dataset.variants())
-            .map(|variant| texts.get(variants::id(&sample.id, variant).as_str()).copied());
-        let (Some(views), Some(variants)) = (views.collect(), variants.collect()) else { continue };
-        samples.push(Cached {
+            .map(|variant| self.texts.get(variants::id(&sample.id, variant).as_str()).copied());
+        let empty = self.texts.get(variants::EMPTY).copied();
+        Some(Cached {
             sample,
-            views,
-            texts: variants,
-            empty: texts.get(variants::EMPTY).copied().filter(|_| dataset.drops_captions()),
+            views: views.collect::<Option<_>>()?,
+            texts: variants.collect::<Option<_>>()?,
+            empty: empty.filter(|_| dataset.drops_captions()),
             dataset,
-            held_out: held_out.contains(&(sample.dataset, sample.digest)),
-        });
+            held_out: self.held_out.contains(&(sample.dataset, sample.digest)),
+        })
     }
-    samples
 }
 
 /// Index of the dataset and digest of each picture that only measures the loss.
@@ -76,9 +97,9 @@ fn held_out_pictures(site: &Site) -> HashSet<(usize, Digest)> {
     found
 }
 
-impl Cached<'_> {
+impl<'a> Cached<'a> {
     /// All records that the sample reads.
-    pub fn items(&self) -> impl Iterator<Item = UpstreamItem<'_>> {
+    pub fn items(&self) -> impl Iterator<Item = UpstreamItem<'a>> {
         self.views.iter().chain(&self.texts).chain(&self.empty).copied()
     }
 

@@ -7,7 +7,7 @@
 pub(super) mod words;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -38,7 +38,7 @@ pub(super) const RECIPE: &str = "training caption";
 const EXAMPLES: usize = 5;
 
 /// Upstream items by kind of stage and id.
-pub(super) type Made<'a> = BTreeMap<(&'a str, &'a str), UpstreamItem<'a>>;
+pub(super) type Made<'a> = HashMap<(&'a str, &'a str), UpstreamItem<'a>>;
 
 /// What the needed stages made.
 pub(super) fn made<'a>(upstream: &Upstream<'a>) -> Made<'a> {
@@ -292,7 +292,7 @@ impl Stage for Merge {
             .zip(&keys)
             .filter_map(|(sample, key)| Some((in_json?.key(&sample.file)?, key.as_str())));
         let mut metadata = self.metadata(&keyed.collect())?;
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::with_capacity(keys.len());
         for ((_, output), key) in finished.iter().zip(&keys) {
             // A picture that is in several datasets has one entry, the first's, like one sidecar.
             if !seen.insert(key) {
@@ -301,7 +301,10 @@ impl Stage for Merge {
             let entry = metadata.entry(key);
             for word in words::WORDS {
                 let Some(blob) = output.blob(word.name) else { continue };
-                entry.set(word.name, &String::from_utf8_lossy(&store.read(blob)?));
+                match &blob.text {
+                    Some(text) => entry.set(word.name, text),
+                    None => entry.set(word.name, &String::from_utf8_lossy(&store.read(blob)?)),
+                }
             }
         }
         let text = match Metadata::is_lines(&self.config.out_json) {

@@ -56,15 +56,17 @@ impl Found<'_> {
     }
 
     /// The key part for it; `None` where the sample is left out.
-    pub fn part(&self, word: Word) -> Option<KeyPart> {
-        let file = |path: &Path| Origin::File(path.to_owned());
+    pub fn part(self, word: Word) -> Option<KeyPart> {
         Some(match self {
             Self::Made(item) => item.part(word.name, word.name),
-            Self::Hand { path, bytes } => KeyPart::new(word.name, Digest::of(bytes), file(path)),
-            Self::InJson { path, text } => {
-                KeyPart::new(word.name, Digest::of(text.as_bytes()), file(path))
+            Self::Hand { path, bytes } => {
+                KeyPart::new(word.name, Digest::of(&bytes), Origin::File(path))
             }
-            Self::Nothing { path } => KeyPart::new(word.name, Value::None, file(path)),
+            Self::InJson { path, text } => {
+                let file = Origin::File(path.to_owned());
+                KeyPart::new(word.name, Digest::of(text.as_bytes()), file)
+            }
+            Self::Nothing { path } => KeyPart::new(word.name, Value::None, Origin::File(path)),
             Self::LeftOut => return None,
         })
     }
