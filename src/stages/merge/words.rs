@@ -2,7 +2,7 @@
 //! The stage `merge` and `fluxpipe captions` both ask here.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,10 @@ pub(in crate::stages) struct Word {
     /// Extension of the sidecar that stands for it where no stage does.
     pub extension: &'static str,
 }
+
+/// So many draws that came out as earlier ones mean that there are no other texts: of eight equally
+/// likely ones the last is missed once in 4 500 times.
+const ATTEMPTS: u64 = 64;
 
 /// All sorts.
 pub(in crate::stages) const WORDS: [Word; 2] = [
@@ -145,18 +149,42 @@ impl Rules {
         !added && dataset::training_caption(caption, tags, &self.merge).text.is_empty()
     }
 
-    /// The texts of a sample. Draws are named by the text that they are made for and the number of
-    /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
+    /// The texts of a sample. Draws are named by the text that they are made for, the number of the
+    /// variant and that of the attempt, so a renamed picture keeps its texts. A text that was drawn
+    /// before is drawn again until it is another one, or there seem to be no others. Of a token warm-up, variant `v` of `n` is
     /// the text after the share `v / n` of the training.
     pub fn texts(&self, caption: Option<&str>, tags: Option<&str>) -> Texts {
         let merged = dataset::training_caption(caption, tags, &self.merge);
         let digest = Digest::of(merged.text.as_bytes());
-        let text = |variant: u32| {
-            let mut draws = Stream::new(self.seed, "caption", Some(&digest), &[u64::from(variant)]);
+        let text = |variant: u32, attempt: u64| {
+            let place = [u64::from(variant), attempt];
+            // The first attempt has the name that the variant has alone.
+            let place = if attempt == 0 { &place[..1] } else { &place[..] };
+            let mut draws = Stream::new(self.seed, "caption", Some(&digest), place);
             let progress = f64::from(variant) / f64::from(self.variants);
             self.captions.apply(&merged.text, progress, &mut draws)
         };
-        let texts = (0..self.variants).map(text).collect();
+        let mut texts: Vec<String> = Vec::new();
+        let mut round = HashSet::new();
+        // Where parts are dropped, how often a text comes is what the rule asks for.
+        let mut again = self.captions.shuffle_caption || self.captions.enable_wildcard;
+        again &= self.captions.caption_tag_dropout_rate == 0.0;
+        for variant in 0..self.variants {
+            let mut drawn = text(variant, 0);
+            if again && round.contains(&drawn) {
+                let fresh = (1..ATTEMPTS).map(|attempt| text(variant, attempt));
+                match fresh.into_iter().find(|text| !round.contains(text)) {
+                    Some(fresh) => drawn = fresh,
+                    // There are no others: all of them once more.
+                    None => {
+                        again = round.len() > 1;
+                        round.clear();
+                    }
+                }
+            }
+            round.insert(drawn.clone());
+            texts.push(drawn);
+        }
         Texts { merged, texts }
     }
 }
