@@ -332,7 +332,10 @@ mod tests {
         assert_eq!(training_caption(Some("z"), None, &rules).text, "z");
         rules.template = "photo, {tags}".to_owned();
         let merged = training_caption(Some("not shown"), None, &rules);
-        assert_eq!((merged.text.as_str(), merged.tags.as_deref()), ("photo, sks, cat", Some("sks")));
+        assert_eq!(
+            (merged.text.as_str(), merged.tags.as_deref()),
+            ("photo, sks, cat", Some("sks"))
+        );
         rules.template = "fixed".to_owned();
         assert_eq!(training_caption(None, None, &rules).text, "fixed");
     }

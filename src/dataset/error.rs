@@ -158,10 +158,7 @@ pub enum DatasetError {
     },
     /// A `meta_data.json` that is not what it should be.
     #[error("{path} is not a metadata file: {reason}")]
-    #[diagnostic(
-        code(fluxpipe::dataset::metadata),
-        help("{help}")
-    )]
+    #[diagnostic(code(fluxpipe::dataset::metadata), help("{help}"))]
     Metadata {
         /// The file.
         path: PathBuf,

@@ -141,7 +141,12 @@ mod tests {
         assert_eq!([key("sub/a.png"), key("b.jpg")], [None, None]);
         let pictures = ["a.png", "b.png", "sub/c.png", "sub/d.png", "e.png", "f.png"].map(picture);
         // Unless no other picture has it.
-        let known = [picture("sub/a.png"), picture("sub/gone.png"), picture("gone.png"), picture("a/b.png")];
+        let known = [
+            picture("sub/a.png"),
+            picture("sub/gone.png"),
+            picture("gone.png"),
+            picture("a/b.png"),
+        ];
         let file = file.for_pictures(known.iter());
         let keys = known.each_ref().map(|picture| file.key(picture));
         assert_eq!(keys, [Some("a"), None, Some("gone"), None]);

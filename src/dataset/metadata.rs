@@ -57,8 +57,7 @@ impl Metadata {
     /// It is not a JSON object of objects, or not lines of objects that name their picture.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let wrong =
-            |reason, help| DatasetError::Metadata { path: path.to_owned(), reason, help };
+        let wrong = |reason, help| DatasetError::Metadata { path: path.to_owned(), reason, help };
         if !Self::is_lines(path) {
             let parsed = serde_json::from_slice(text);
             return parsed.map_err(|error| wrong(error.to_string(), what_to_do(&error)));
@@ -70,8 +69,7 @@ impl Metadata {
             }
             let wrong = |reason: &str, help| wrong(format!("line {}: {reason}", index + 1), help);
             let entry = serde_json::from_slice::<Entry>(line);
-            let mut entry =
-                entry.map_err(|error| wrong(&error.to_string(), what_to_do(&error)))?;
+            let mut entry = entry.map_err(|error| wrong(&error.to_string(), what_to_do(&error)))?;
             let Some(Value::String(key)) = entry.0.take(IMAGE_PATH) else {
                 let help = "each line is an object whose `image_path` is the path of a picture";
                 return Err(wrong("it has no `image_path`", help));

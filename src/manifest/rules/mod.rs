@@ -7,7 +7,10 @@ mod stages;
 
 use std::path::Path;
 
-pub(super) use across::{merge_seed_draws, models_are_named, regularisation, sidecars_differ};
+pub(super) use across::{
+    captions_by_hand, merge_seed_draws, models_are_named, regularisation, removed_tags,
+    sidecars_differ,
+};
 
 use super::{
     Project, StageConfig,

@@ -107,8 +107,12 @@ impl Merge {
         if self.has_stage(word.kind) {
             return Ok(Found::LeftOut);
         }
-        let path = sample.sidecar(word.extension)?;
-        if let Some(bytes) = self.site.store.read_sidecar(&path)? {
+        let captions = self.site.dataset(sample).caption_extension.as_str();
+        let is_caption = word.kind == words::CAPTION.kind;
+        let path = sample.sidecar(if is_caption { captions } else { word.extension })?;
+        // A file that is the caption holds no tags.
+        let is_read = is_caption || captions != word.extension;
+        if is_read && let Some(bytes) = self.site.store.read_sidecar(&path)? {
             return Ok(Found::Hand { path, bytes });
         }
         let file = self.in_json()?;
@@ -127,6 +131,19 @@ impl Merge {
         tags: Option<&str>,
     ) -> Texts {
         self.rules[sample.dataset].texts(caption, tags)
+    }
+
+    /// For a dataset: each of these keys of `[[dataset]]` and of the stage, and the rules as they would
+    /// be without it.
+    pub(super) fn without_each(&self, dataset: usize, keys: &[String]) -> Vec<(String, Rules)> {
+        let declared = &self.site.manifest.dataset[dataset];
+        let separator = tag_separator(&self.site, &self.name).map_or(", ", |(_, text)| text);
+        let without = |key: &String| {
+            let config = manifest::without(&self.config, key);
+            let dataset = manifest::without(declared, key);
+            (key.clone(), Rules::new(&config, &dataset, separator))
+        };
+        keys.iter().map(without).collect()
     }
 
     /// Caption and tags of a sample; `None` where they have still to be made.
@@ -362,7 +379,7 @@ impl Stage for Merge {
                 plural(empty.len(), "picture"),
                 if empty.len() == 1 { "is" } else { "are" }
             ),
-            help: Some(words::likely_cause(&empty)),
+            help: Some(words::likely_cause(&self.site, &empty)),
             items: empty.len(),
             examples: empty.iter().take(EXAMPLES).map(|sample| sample.id.clone()).collect(),
         });

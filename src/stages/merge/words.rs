@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::stages::{Sample, variants};
+use crate::stages::{Sample, Site, variants};
 use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
@@ -29,11 +29,13 @@ pub(in crate::stages) struct Word {
 /// likely ones the last is missed once in 4 500 times.
 const ATTEMPTS: u64 = 64;
 
+/// A description. A dataset may say another extension.
+pub(in crate::stages) const CAPTION: Word =
+    Word { name: "caption", kind: "label", extension: ".caption" };
+
 /// All sorts.
-pub(in crate::stages) const WORDS: [Word; 2] = [
-    Word { name: "caption", kind: "label", extension: ".caption" },
-    Word { name: "tags", kind: "tag", extension: ".txt" },
-];
+pub(in crate::stages) const WORDS: [Word; 2] =
+    [CAPTION, Word { name: "tags", kind: "tag", extension: ".txt" }];
 
 /// Where a sample's caption or tags come from.
 pub(in crate::stages) enum Found<'a> {
@@ -206,26 +208,46 @@ impl Texts {
 }
 
 /// Why pictures may have no words: texts lie beside them under other names than are read.
-pub(in crate::stages) fn likely_cause(samples: &[&Sample]) -> String {
+pub(in crate::stages) fn likely_cause(site: &Site, samples: &[&Sample]) -> String {
     /// A folder with one habit shows it in its first pictures.
     const LOOKED_AT: usize = 3;
-    let endings = samples.iter().take(LOOKED_AT).flat_map(|sample| other_endings(sample));
-    let endings: BTreeSet<String> = endings.collect();
+    let folders = samples.iter().filter_map(|sample| sample.sidecars.as_ref());
+    if let Some(folder) = folders.clone().find(|folder| !folder.is_dir()) {
+        return format!(
+            "there is no folder {}, in which `sidecars` of [[dataset]] says that their texts lie",
+            folder.display()
+        );
+    }
+    let captions =
+        samples.first().map_or(CAPTION.extension, |one| &site.dataset(one).caption_extension);
+    let endings = samples.iter().take(LOOKED_AT);
+    let endings: BTreeSet<String> =
+        endings.flat_map(|sample| other_endings(sample, captions)).collect();
+    let with_tags = captions != WORDS[1].extension;
     if endings.is_empty() {
-        let help = "write a caption into a .caption file or tags into a .txt file beside each, or say \
-                    `class_tokens` in [[dataset]]";
-        return help.to_owned();
+        let tags = if with_tags { " or tags into a .txt file" } else { "" };
+        let place = folders.clone().next().map_or_else(
+            || "beside each".to_owned(),
+            |folder| format!("for each in {}", folder.display()),
+        );
+        let help = format!("write a caption into a {captions} file{tags} {place}");
+        let has_class = |sample: &&Sample| site.dataset(sample).class_tokens.is_some();
+        return match samples.iter().all(has_class) {
+            true => help,
+            false => help + ", or say `class_tokens` in [[dataset]]",
+        };
     }
     let endings: Vec<_> = endings.into_iter().collect();
+    let tags = if with_tags { " and tags from .txt" } else { "" };
     format!(
-        "beside them lie files that end in {}; captions are read from .caption and tags from .txt: \
-         rename them",
+        "beside them lie files that end in {}; captions are read from {captions}{tags}: rename them, or \
+         say `caption_extension` in [[dataset]] if they hold captions",
         endings.join(" and ")
     )
 }
 
-/// Endings of the files beside a picture that have its name and are no picture.
-fn other_endings(sample: &Sample) -> Vec<String> {
+/// Endings of the files beside a picture that have its name, are no picture and are not read.
+fn other_endings(sample: &Sample, captions: &str) -> Vec<String> {
     let Ok(sidecar) = sample.sidecar(WORDS[1].extension) else { return Vec::new() };
     let (Some(folder), Some(stem)) =
         (sidecar.parent(), sidecar.file_stem().and_then(|s| s.to_str()))
@@ -235,7 +257,7 @@ fn other_endings(sample: &Sample) -> Vec<String> {
     let names = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let ending = name.strip_prefix(stem)?;
-        let known = WORDS.iter().any(|word| word.extension == ending);
+        let known = [captions, WORDS[1].extension].contains(&ending);
         let is_text = ending.starts_with('.') && !known && !dataset::is_picture(Path::new(&name));
         is_text.then(|| ending.to_owned())
     });
