@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::{CliError, Exit, Outcome, Problem, Problems, Project, project::ManifestArgs};
 use crate::{
     dataset, device,
-    manifest::{Manifest, StageDecl},
+    manifest::{Manifest, StageConfig, StageDecl},
     models::{
         identity,
         onnx::Graph,
@@ -34,6 +34,7 @@ impl Check {
         let manifest = self.manifest.read()?;
         let mut problems = files(&manifest);
         problems.extend(pictures(&manifest));
+        problems.extend(metadata(&manifest));
         problems.extend(networks(&manifest, |_| true));
         let device = device::choose(&manifest.project.device);
         if let Err(error) = &device {
@@ -70,6 +71,17 @@ fn pictures(manifest: &Manifest) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// What is wrong with the metadata files that are there.
+fn metadata(manifest: &Manifest) -> Vec<Problem> {
+    let problems = manifest.stages.iter().filter_map(|stage| {
+        let StageConfig::Merge(merge) = &stage.config else { return None };
+        let file = manifest.resolve(merge.in_json.as_ref()?);
+        let error = file.exists().then(|| dataset::InJson::read(&file))?.err()?;
+        Some(Problem::behind(manifest, &format!("stages.{}.in_json", stage.name), error))
+    });
+    problems.collect()
 }
 
 /// Looks into every weight file that is there and that a stage for which `asked` holds uses: can it

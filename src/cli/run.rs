@@ -72,7 +72,9 @@ fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
     let problems = match pipeline::plan(&project.graph, &project.store, options) {
         Ok(plan) => super::check::networks(&project.manifest, |name| is_busy(&plan, name)),
         // A file of a network may be the reason, such as a tagger's list that is not there.
-        Err(RunError::Stage { .. }) => super::check::networks(&project.manifest, |_| true),
+        Err(RunError::Stage { .. } | RunError::NotPlanned { .. }) => {
+            super::check::networks(&project.manifest, |_| true)
+        }
         // What is wrong with the selection or the store, the run itself says.
         Err(_) => return Ok(()),
     };

@@ -25,8 +25,8 @@ pub struct MergeRules {
     /// The training caption, with `{caption}` and `{tags}`. What stands between two placeholders is
     /// left out where one of them is empty, and so are separators left over at the ends.
     pub template: String,
-    /// Stands for the caption of a picture that has neither caption nor tags; for its tags where the
-    /// template has no `{caption}`.
+    /// Stands in the text for the caption of a picture whose words come to nothing; for its tags where
+    /// the template has no `{caption}`. Taken as it is.
     pub class_tokens: Option<String>,
     /// Whether each line is a text of its own, of which one is drawn later.
     pub lines: bool,
@@ -90,8 +90,8 @@ impl MergeRules {
         parts.map(str::trim).filter(|tag| !tag.is_empty())
     }
 
-    /// One line of tags after all operations on tags.
-    fn tags(&self, text: &str) -> String {
+    /// What is left of a picture's tags after cleaning, replacing and removing.
+    fn own_tags(&self, text: &str) -> Vec<String> {
         let mut tags: Vec<String> = self.split(text).map(str::to_owned).collect();
         if self.clean_tags {
             let given: Vec<&str> = tags.iter().map(String::as_str).collect();
@@ -105,12 +105,22 @@ impl MergeRules {
             tags = tags.into_iter().flat_map(replaced).collect();
         }
         tags.retain(|tag| !self.remove_tags.contains(tag));
+        tags
+    }
+
+    /// One line of tags after all operations on tags.
+    fn tags(&self, text: &str) -> String {
+        self.with_added(&self.own_tags(text))
+    }
+
+    /// One line of a picture's tags and of those that all pictures have.
+    fn with_added(&self, tags: &[String]) -> String {
         let mut merged: Vec<&str> = Vec::with_capacity(tags.len());
         for tag in &self.prepend_tags {
             push_new(&mut merged, tag.trim());
         }
         let first = merged.len();
-        for tag in &tags {
+        for tag in tags {
             if self.deduplicate_tags {
                 push_new(&mut merged, tag);
             } else if !merged[..first].contains(&tag.as_str()) {
@@ -130,19 +140,11 @@ fn push_new<'a>(tags: &mut Vec<&'a str>, tag: &'a str) {
     }
 }
 
-/// Puts a picture's caption and tags together: class tokens stand in where it has neither; then
-/// clean-ups, replacing, removing, deduplicating, prepending and appending, in this order; then the
-/// template.
+/// Puts a picture's caption and tags together: clean-ups, replacing, removing, deduplicating,
+/// prepending and appending, in this order; class tokens, where nothing is left that the template
+/// shows; then the template.
 #[must_use]
 pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &MergeRules) -> Merged {
-    let blank = |text: Option<&str>| text.is_none_or(|text| text.trim().is_empty());
-    let (mut caption, mut tags) = (caption, tags);
-    if let (true, true, Some(class)) = (blank(caption), blank(tags), &rules.class_tokens) {
-        match rules.template.contains("{caption}") {
-            true => caption = Some(class),
-            false => tags = Some(class),
-        }
-    }
     let caption = caption.map(|caption| match rules.clean_captions {
         true => clean::clean_caption(caption.trim()),
         false => caption.trim().to_owned(),
@@ -153,9 +155,12 @@ pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &Merge
         let lines = text.unwrap_or_default().lines().map(str::trim);
         lines.filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
     };
+    let class = rules.class_tokens.as_deref().filter(|_| !shows_words(rules, &caption, tags));
+    let shows_caption = rules.template.contains("{caption}");
+    let shown = class.filter(|_| shows_caption).or(caption.as_deref());
     let captions = match rules.lines {
-        true => lines(caption.as_deref()),
-        false => vec![one_line(caption.as_deref().unwrap_or_default())],
+        true => lines(shown),
+        false => vec![one_line(shown.unwrap_or_default())],
     };
     // Lines of tags are texts of their own only where no line of a caption is.
     let tag_lines = match (rules.lines && captions.is_empty(), tags) {
@@ -165,11 +170,26 @@ pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &Merge
         }
         (_, Some(tags)) => vec![rules.tags(tags)],
     };
+    let tags = tags.map(|_| tag_lines.join("\n"));
+    let tag_lines = match class.filter(|_| !shows_caption) {
+        Some(class) => {
+            let class: Vec<String> = rules.split(class).map(str::to_owned).collect();
+            vec![rules.with_added(&class)]
+        }
+        None => tag_lines,
+    };
     let texts: Vec<String> = match &captions[..] {
         [] => tag_lines.iter().map(|tags| render(rules, "", tags)).collect(),
         lines => lines.iter().map(|line| render(rules, line, &tag_lines[0])).collect(),
     };
-    Merged { caption, tags: tags.map(|_| tag_lines.join("\n")), text: texts.join("\n") }
+    Merged { caption, tags, text: texts.join("\n") }
+}
+
+/// Whether something of a picture's own is left in what the template shows.
+fn shows_words(rules: &MergeRules, caption: &Option<String>, tags: Option<&str>) -> bool {
+    let shows = |placeholder| rules.template.contains(placeholder);
+    (shows("{caption}") && caption.as_ref().is_some_and(|caption| !caption.is_empty()))
+        || (shows("{tags}") && tags.is_some_and(|tags| !rules.own_tags(tags).is_empty()))
 }
 
 /// Joins the lines by a space: to the tokenizers a line end is no more than that.
@@ -302,8 +322,20 @@ mod tests {
         assert_eq!(training_caption(None, None, &rules).text, "cat, sks");
         assert_eq!(training_caption(Some(" \n"), Some(""), &rules).text, "cat, sks");
         assert_eq!(training_caption(None, Some("x"), &rules).text, "sks, x");
+        // Words that come to nothing are none; and what stands in is no caption of the picture.
+        let merged = training_caption(None, Some(" ,, , "), &rules);
+        assert_eq!((merged.text.as_str(), merged.caption), ("cat, sks", None));
+        rules.remove_tags = owned(&["x", "cat"]);
+        assert_eq!(training_caption(None, Some("x"), &rules).text, "cat, sks");
+        rules.template = "{caption}".to_owned();
+        assert_eq!(training_caption(None, Some("y"), &rules).text, "cat");
+        assert_eq!(training_caption(Some("z"), None, &rules).text, "z");
         rules.template = "photo, {tags}".to_owned();
-        assert_eq!(training_caption(None, None, &rules).text, "photo, sks, cat");
+        let merged = training_caption(Some("not shown"), None, &rules);
+        assert_eq!(
+            (merged.text.as_str(), merged.tags.as_deref()),
+            ("photo, sks, cat", Some("sks"))
+        );
         rules.template = "fixed".to_owned();
         assert_eq!(training_caption(None, None, &rules).text, "fixed");
     }

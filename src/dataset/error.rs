@@ -158,15 +158,14 @@ pub enum DatasetError {
     },
     /// A `meta_data.json` that is not what it should be.
     #[error("{path} is not a metadata file: {reason}")]
-    #[diagnostic(
-        code(fluxpipe::dataset::metadata),
-        help("it must be a JSON object that holds one object for each picture")
-    )]
+    #[diagnostic(code(fluxpipe::dataset::metadata), help("{help}"))]
     Metadata {
         /// The file.
         path: PathBuf,
         /// What the parser said.
         reason: String,
+        /// What to do.
+        help: &'static str,
     },
     /// A caption template with a placeholder that stands for nothing.
     #[error("`{{{name}}}` in the caption template stands for nothing")]

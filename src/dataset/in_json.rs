@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{DatasetError, Entry, Metadata, PictureFile};
+use serde_json::Value;
+
+use super::{DatasetError, Entry, Metadata, PictureFile, scan::is_same_file};
 
 /// A metadata file that was read, with its entries by every name that a picture may have.
 #[derive(Debug)]
@@ -16,22 +18,63 @@ pub struct InJson {
     pub metadata: Metadata,
     /// By key with forward slashes: the key as it is written.
     keys: HashMap<String, String>,
+    /// Stems of all pictures: the one that has it, or none where several do.
+    stems: HashMap<String, Option<PathBuf>>,
 }
+
+/// Fields that are read as words.
+const WORDS: [&str; 2] = ["caption", "tags"];
 
 impl InJson {
     /// Reads the file: a JSON object, or lines of JSON where it ends in `.jsonl`.
     ///
     /// # Errors
-    /// It cannot be read, or is no metadata file.
+    /// It cannot be read, is no metadata file, or has a caption or tags that are no text.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         let metadata = Metadata::read(path)?;
+        for (key, entry) in metadata.entries() {
+            for field in WORDS {
+                let found = match entry.value(field) {
+                    None | Some(Value::Null | Value::String(_)) => continue,
+                    Some(Value::Array(_)) => "a list".to_owned(),
+                    Some(Value::Object(_)) => "an object".to_owned(),
+                    Some(value) => value.to_string(),
+                };
+                return Err(DatasetError::Metadata {
+                    path: path.to_owned(),
+                    reason: format!("`{field}` of `{key}` is {found}, and a text is wanted"),
+                    help: "write words as one text: \"a cat on a mat\", or \"cat, mat\" for tags",
+                });
+            }
+        }
         let keys = metadata.entries().map(|(key, _)| (key.replace('\\', "/"), key.to_owned()));
-        Ok(Self { path: path.to_owned(), keys: keys.collect(), metadata })
+        let (path, keys) = (path.to_owned(), keys.collect());
+        Ok(Self { path, keys, metadata, stems: HashMap::new() })
+    }
+
+    /// Makes all pictures of the project known, so that one in a folder below is found by its stem
+    /// where no other picture has it, as the written file names it.
+    #[must_use]
+    pub fn for_pictures<'a>(mut self, pictures: impl Iterator<Item = &'a PictureFile>) -> Self {
+        for PictureFile { path, .. } in pictures {
+            let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { continue };
+            match self.stems.get_mut(stem) {
+                None => {
+                    self.stems.insert(stem.to_owned(), Some(path.clone()));
+                }
+                Some(owner) => {
+                    if owner.as_ref().is_some_and(|owner| !is_same_file(owner, path)) {
+                        *owner = None;
+                    }
+                }
+            }
+        }
+        self
     }
 
     /// The key of a picture's entry. It may be its path (from here, from the root or from its
     /// dataset's folder), or that without its extension; so a picture that lies directly in the
-    /// folder is found by its stem too.
+    /// folder is found by its stem too, and one below where the stem is its alone.
     #[must_use]
     pub fn key(&self, picture: &PictureFile) -> Option<&str> {
         let absolute = std::path::absolute(&picture.path).ok();
@@ -39,7 +82,9 @@ impl InJson {
         let whole = whole.into_iter().flatten().filter_map(Path::to_str).map(str::to_owned);
         let relative = picture.relative.clone();
         let stem = Path::new(&relative).with_extension("").to_str().map(str::to_owned);
-        let names = whole.chain([relative]).chain(stem);
+        let alone = picture.path.file_stem().and_then(|stem| stem.to_str());
+        let alone = alone.filter(|stem| matches!(self.stems.get(*stem), Some(Some(_))));
+        let names = whole.chain([relative]).chain(stem).chain(alone.map(str::to_owned));
         names
             .map(|name| name.replace('\\', "/"))
             .find_map(|name| self.keys.get(&name))
@@ -95,7 +140,31 @@ mod tests {
         // A stem alone is the name of a picture in the folder, not of one below it.
         assert_eq!([key("sub/a.png"), key("b.jpg")], [None, None]);
         let pictures = ["a.png", "b.png", "sub/c.png", "sub/d.png", "e.png", "f.png"].map(picture);
+        // Unless no other picture has it.
+        let known = [
+            picture("sub/a.png"),
+            picture("sub/gone.png"),
+            picture("gone.png"),
+            picture("a/b.png"),
+        ];
+        let file = file.for_pictures(known.iter());
+        let keys = known.each_ref().map(|picture| file.key(picture));
+        assert_eq!(keys, [Some("a"), None, Some("gone"), None]);
         assert_eq!(file.of_no_picture(pictures.iter()), ["gone"]);
+    }
+
+    #[test]
+    fn words_that_are_no_text_are_an_error() {
+        for (words, said) in [
+            (r#"{"caption": 3}"#, "`caption` of `a` is 3,"),
+            (r#"{"tags": ["x", "y"]}"#, "`tags` of `a` is a list,"),
+            (r#"{"caption": {}}"#, "`caption` of `a` is an object,"),
+        ] {
+            let error = read("in.json", &format!(r#"{{"a": {words}}}"#)).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+        }
+        let file = read("in.json", r#"{"a": {"caption": null, "note": 3}}"#).unwrap();
+        assert_eq!(file.entry(&picture("a.png")).unwrap().text("caption"), None);
     }
 
     #[test]

@@ -9,12 +9,28 @@ use serde::{
     de::{Error, MapAccess, Visitor},
     ser::SerializeMap,
 };
-use serde_json::Value;
+use serde_json::{Value, error::Category};
 
 use super::{DatasetError, PictureFile, scan::is_same_file};
 
 /// What names the picture of a line in a `.jsonl` file.
 const IMAGE_PATH: &str = "image_path";
+
+const TWICE: &str = "is there twice";
+const TAKE_ONE_OUT: &str = "take one of the two out";
+
+/// What to do about a file that does not parse.
+fn what_to_do(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        _ if error.to_string().contains(TWICE) => TAKE_ONE_OUT,
+        Category::Data => {
+            "it must be a JSON object that holds one object for each picture, or such objects line \
+             by line in a .jsonl"
+        }
+        Category::Eof => "the end of it is missing: make it again, or take it from a backup",
+        Category::Syntax | Category::Io => "look at that place in an editor: it is no JSON there",
+    }
+}
 
 /// Entries in the order in which they were made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,23 +58,25 @@ impl Metadata {
     /// It is not a JSON object of objects, or not lines of objects that name their picture.
     pub fn parse(text: &[u8], path: &Path) -> Result<Self, DatasetError> {
         let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-        let wrong = |reason: String| DatasetError::Metadata { path: path.to_owned(), reason };
+        let wrong = |reason, help| DatasetError::Metadata { path: path.to_owned(), reason, help };
         if !Self::is_lines(path) {
-            return serde_json::from_slice(text).map_err(|error| wrong(error.to_string()));
+            let parsed = serde_json::from_slice(text);
+            return parsed.map_err(|error| wrong(error.to_string(), what_to_do(&error)));
         }
         let mut metadata = Self::default();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            let wrong = |reason: &str| wrong(format!("line {}: {reason}", index + 1));
+            let wrong = |reason: &str, help| wrong(format!("line {}: {reason}", index + 1), help);
             let entry = serde_json::from_slice::<Entry>(line);
-            let mut entry = entry.map_err(|error| wrong(&error.to_string()))?;
+            let mut entry = entry.map_err(|error| wrong(&error.to_string(), what_to_do(&error)))?;
             let Some(Value::String(key)) = entry.0.take(IMAGE_PATH) else {
-                return Err(wrong("it has no `image_path`"));
+                let help = "each line is an object whose `image_path` is the path of a picture";
+                return Err(wrong("it has no `image_path`", help));
             };
             if metadata.get(&key).is_some() {
-                return Err(wrong(&format!("`{key}` is there twice")));
+                return Err(wrong(&format!("`{key}` {TWICE}"), TAKE_ONE_OUT));
             }
             *metadata.entry(&key) = entry;
         }
@@ -170,6 +188,12 @@ impl Entry {
     /// Sets a field; a new field comes last.
     pub fn set(&mut self, field: &str, text: &str) {
         *self.0.entry(field) = Value::from(text);
+    }
+
+    /// What a field holds.
+    #[must_use]
+    pub fn value(&self, field: &str) -> Option<&Value> {
+        self.0.get(field)
     }
 
     /// The text of a field, if it is there and is a text.
@@ -287,7 +311,7 @@ impl<'de, T: Default + Deserialize<'de>> Deserialize<'de> for Ordered<T> {
             fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self::Value, A::Error> {
                 while let Some((key, value)) = map.next_entry::<String, T>()? {
                     if self.0.get(&key).is_some() {
-                        return Err(A::Error::custom(format!("`{key}` is there twice")));
+                        return Err(A::Error::custom(format!("`{key}` {TWICE}")));
                     }
                     *self.0.entry(&key) = value;
                 }

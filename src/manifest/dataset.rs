@@ -24,6 +24,9 @@ pub struct Dataset {
     /// set they lie beside the pictures.
     #[schemars(length(min = 1))]
     pub sidecars: Option<PathBuf>,
+    /// Ending of the captions that people wrote, where no stage `label` makes them. Where it is `.txt`,
+    /// these files are captions, and no tags are read from them.
+    pub caption_extension: String,
     /// Whether a picture is turned as its EXIF orientation says. The original trainer takes pixels as
     /// they are stored, whatever the camera noted.
     pub exif_orientation: bool,
@@ -122,6 +125,7 @@ impl Default for Dataset {
             recursive: false,
             num_repeats: 1,
             sidecars: None,
+            caption_extension: ".caption".to_owned(),
             exif_orientation: true,
             resolution: Resolution { width: 1024, height: 1024 },
             enable_bucket: true,
@@ -191,6 +195,7 @@ impl Params for Dataset {
         "recursive",
         "num_repeats",
         "sidecars",
+        "caption_extension",
         "exif_orientation",
         // Key parts of latents, where they have an effect.
         "aspect",

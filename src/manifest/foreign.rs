@@ -70,7 +70,7 @@ const IGNORED: &[(&str, &str, &str)] = &[
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("apply_t5_attn_mask", "say attend_padding = false in [stages.cache]"),
-    ("caption_extention", "say caption_extension, in [stages.label] or [stages.tag]"),
+    ("caption_extention", "say caption_extension, in [stages.label], [stages.tag] or [[dataset]]"),
     ("caption_weights", "say blip in [models]"),
     ("datasets", "each folder of pictures is a `[[dataset]]`"),
     ("general", "say it in each `[[dataset]]`"),
@@ -95,13 +95,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 ];
 
 /// The same for keys that are here in other tables: `(key, what to do)` where a `[[dataset]]` has one.
-const IN_DATASET: &[(&str, &str)] = &[
-    ("batch_size", "say train_batch_size in [stages.finetune]"),
-    (
-        "caption_extension",
-        "say it in [stages.label] or [stages.tag]; sidecars of no stage are *.caption and *.txt",
-    ),
-];
+const IN_DATASET: &[(&str, &str)] = &[("batch_size", "say train_batch_size in [stages.finetune]")];
 
 /// What the tagger script calls by the name of a key that is ours in another table.
 const OF_THE_TAGGER: (&str, &str) = (

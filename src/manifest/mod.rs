@@ -42,7 +42,7 @@ pub use finetune::{
 };
 pub use label::{Existing, Label};
 pub use merge::Merge;
-pub use params::Params;
+pub use params::{Params, without};
 pub use project::{Models, OnBadImage, Project};
 pub use schema::schema;
 pub use source::{Source, Spans};

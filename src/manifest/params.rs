@@ -1,6 +1,6 @@
 //! Which parameters count: the values of a table that go into keys.
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::base::Value;
 
@@ -48,6 +48,17 @@ pub(super) fn fields(table: &impl Serialize) -> Vec<(String, Value)> {
     }
 }
 
+/// The table with one field at its default; the same table where it has no such field.
+#[must_use]
+pub fn without<T: Serialize + DeserializeOwned>(table: &T, field: &str) -> T {
+    let mut json = serde_json::to_value(table)
+        .expect("invariant: tables hold finite numbers, texts and lists of them");
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove(field);
+    }
+    serde_json::from_value(json).expect("invariant: a field that is not there has its default")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Cache, Dataset, Finetune, Label, Merge, Tag};
@@ -64,6 +75,13 @@ mod tests {
             assert!(names.iter().any(|known| known == name), "no field is called {name}");
         }
         assert_eq!(P::default().key_values().len(), names.len() - P::NOT_IN_KEY.len());
+    }
+
+    #[test]
+    fn a_field_can_be_left_out() {
+        let table = Merge { seed: 7, template: "x".to_owned(), ..Merge::default() };
+        assert_eq!(without(&table, "seed"), Merge { seed: 42, ..table.clone() });
+        assert_eq!(without(&table, "shuffle_caption"), table);
     }
 
     #[test]

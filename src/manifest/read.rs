@@ -240,6 +240,8 @@ fn stages(
     rules::regularisation(check, datasets, &writers);
     rules::merge_seed_draws(check, datasets, &writers);
     rules::cache_seed_draws(check, datasets, &writers);
+    rules::captions_by_hand(check, datasets, &writers);
+    rules::removed_tags(check, &writers);
     let (declared, configs): (Vec<_>, Vec<_>) =
         read.drain(..).map(|stage| (stage.declared, stage.config)).unzip();
     let needs = needs::resolve(&declared, &mut check.errors);

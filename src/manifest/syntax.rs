@@ -83,6 +83,10 @@ fn diagnostic(text: &Text, error: &Error) -> ManifestError {
     let message = error.message().to_owned();
     let (label, help) = if message.starts_with("duplicate key") {
         ("stands here again", "a table or a key can stand only once: put both together")
+    } else if message.contains("escape") {
+        let help =
+            "a backslash in double quotes is written twice; in single quotes it is a backslash";
+        ("behind a backslash", help)
     } else if in_brackets(error) {
         ("here at the latest", "look at the bracket or quotes that open above: they do not close")
     } else {
@@ -110,6 +114,16 @@ mod tests {
         assert_eq!(parsed.errors.len(), 3);
         let json = parsed.root.json();
         assert_eq!(json, serde_json::json!({ "a": { "z": 4 }, "c": { "w": 2 } }));
+    }
+
+    #[test]
+    fn a_backslash_is_told_how_to_be_written() {
+        let told = read(r#"x = "a\,b,c""#).errors.remove(0);
+        let help = miette::Diagnostic::help(&told).unwrap().to_string();
+        assert!(help.contains("written twice"), "{help}");
+        assert!(
+            read(r#"x = "a\\,b,c""#).errors.is_empty() && read(r"x = 'a\,b'").errors.is_empty()
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{
     Cause, Decision, Difference, ItemRef, ItemSpec, ItemState, KeyPart, Node, Origin, Recipe,
-    RunError, Store, Upstream, digest, explain::Explainer, store::Outcome,
+    RunError, StageError, Store, Upstream, digest, explain::Explainer, store::Outcome,
 };
 use crate::base::{Digest, Value};
 
@@ -49,7 +49,8 @@ pub fn decide(
     store: &Store,
     force: bool,
 ) -> Result<Decided, RunError> {
-    let failed = |error| RunError::stage(&node.name, error);
+    let failed =
+        |error: StageError| RunError::NotPlanned { stage: node.name.clone(), error: error.into() };
     let recipes = node.stage.recipes().map_err(failed)?;
     let keys = recipe_keys(node, &recipes)?;
     let specs = node.stage.items(upstream).map_err(failed)?;

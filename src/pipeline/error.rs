@@ -33,6 +33,18 @@ pub enum RunError {
         error: BoxedDiagnostic,
     },
 
+    /// What a stage has to do cannot be told.
+    #[error("what stage `{stage}` has to do cannot be told")]
+    #[diagnostic(code(fluxpipe::pipeline::not_planned))]
+    NotPlanned {
+        /// Its name.
+        stage: String,
+        /// Why.
+        #[source]
+        #[diagnostic_source]
+        error: BoxedDiagnostic,
+    },
+
     /// A stage has a programming error.
     #[error("stage `{stage}` panicked{}: {message}", at(item))]
     #[diagnostic(
@@ -214,7 +226,7 @@ impl RunError {
     /// What to tell of a stage that is named beside it: the stage's own diagnostic.
     pub(super) fn innermost(&self) -> &dyn Diagnostic {
         match self {
-            Self::Stage { error, .. } => error.as_ref(),
+            Self::Stage { error, .. } | Self::NotPlanned { error, .. } => error.as_ref(),
             _ => self,
         }
     }

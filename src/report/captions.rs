@@ -11,6 +11,9 @@ use crate::{
 /// Texts of one picture that are shown; `--json` has all.
 const VARIANTS: usize = 3;
 
+/// Characters of a line, behind its indent.
+const WIDTH: usize = 96;
+
 /// A few lines per picture, at most `limit` pictures, and what they come to at the end.
 #[must_use]
 pub fn captions(captions: &Captions, limit: usize) -> String {
@@ -26,7 +29,8 @@ pub fn captions(captions: &Captions, limit: usize) -> String {
 
 fn picture(picture: &Captioned, captions: &Captions) -> String {
     let state = match picture.changed {
-        Some(true) => theme::busy("  changed"),
+        Some(true) if picture.made => theme::busy("  changed"),
+        Some(true) => theme::faint("  not made yet"),
         Some(false) => String::new(),
         None => theme::faint("  not known yet"),
     };
@@ -41,11 +45,11 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
             true => theme::busy("(empty)"),
             false => counted.text.clone(),
         };
-        text += &format!("  {number}{words}\n");
+        text += &wrapped(&format!("{number}{words}"), |line| line);
         for (encoder, cut) in [("CLIP", &counted.clip.cut), ("T5", &counted.t5.cut)] {
             if let Some(cut) = cut {
                 let cut = cut.trim_start_matches([',', ' ']);
-                text += &format!("  {}\n", theme::busy(format!("{encoder} does not read: {cut}")));
+                text += &wrapped(&format!("{encoder} does not read: {cut}"), theme::busy);
             }
         }
     }
@@ -54,18 +58,34 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
     }
     for said in picture.words.iter().filter(|_| picture.texts.is_empty()) {
         if let Some(known) = &said.text {
-            text += &format!("  {}: {known}\n", said.name);
+            text += &wrapped(&format!("{}: {known}", said.name), |line| line);
         }
     }
-    text + &format!("  {}\n", theme::faint(facts(picture, captions)))
+    facts(picture, captions).iter().fold(text, |text, fact| text + &wrapped(fact, theme::faint))
 }
 
-/// Where the words come from, and how long they are.
-fn facts(picture: &Captioned, captions: &Captions) -> String {
+/// Indented lines of at most [`WIDTH`] characters, each in the style; a longer word has a line of its
+/// own.
+fn wrapped(text: &str, style: impl Fn(String) -> String) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines += &format!("  {}\n", style(std::mem::take(&mut line)));
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + &format!("  {}\n", style(line))
+}
+
+/// Where the words come from, what changes them, and how long they are.
+fn facts(picture: &Captioned, captions: &Captions) -> Vec<String> {
     let mut facts: Vec<String> = picture.words.iter().filter_map(source).collect();
     if facts.is_empty() {
         facts.push("no caption and no tags".to_owned());
     }
+    let mut facts = vec![facts.join(" · ")];
     if !picture.rules.is_empty() {
         facts.push(format!("by {}", picture.rules.join(", ")));
     }
@@ -73,10 +93,9 @@ fn facts(picture: &Captioned, captions: &Captions) -> String {
         |count: fn(&Counted) -> &Count| picture.texts.iter().map(|text| count(text).tokens).max();
     if let (Some(clip), Some(t5)) = (longest(|text| &text.clip), longest(|text| &text.t5)) {
         let (clip_limit, t5_limit) = (captions.clip_limit, captions.t5_limit);
-        let tokens = format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens");
-        return format!("{}\n  {tokens}", facts.join(" · "));
+        facts.push(format!("CLIP {clip} of {clip_limit}, T5 {t5} of {t5_limit} tokens"));
     }
-    facts.join(" · ")
+    facts
 }
 
 fn source(said: &Said) -> Option<String> {
@@ -107,7 +126,11 @@ fn summary(captions: &Captions) -> String {
         false => format!("{} of {}", captions.pictures.len(), plural(captions.total, "picture")),
     }];
     let facts = [
-        (count(|picture| picture.changed == Some(true)), "changed since the last run"),
+        (count(|picture| !picture.made && picture.changed.is_some()), "not made yet"),
+        (
+            count(|picture| picture.made && picture.changed == Some(true)),
+            "changed since the last run",
+        ),
         (count(|picture| picture.changed.is_none()), "wait for a stage"),
         (with(&|text| text.text.is_empty()), "with an empty text"),
         (with(&|text| text.clip.tokens > captions.clip_limit), "longer than CLIP reads"),

@@ -13,7 +13,7 @@ use super::{
     cache::Cache,
     merge::{
         self, Made, Merge,
-        words::{self, Found, Word},
+        words::{self, Found, Rules, Word},
     },
     variants,
 };
@@ -51,7 +51,7 @@ pub struct Captioned {
     pub path: PathBuf,
     /// Its words before they are put together: `caption` and `tags`.
     pub words: Vec<Said>,
-    /// Keys of the manifest that add to these words or change them.
+    /// Keys of the manifest without which the texts would be other ones; none while there are no texts.
     pub rules: Vec<String>,
     /// The training texts: one, or as many as are drawn. None while a stage has still to make some of
     /// the words, or where it could not.
@@ -59,6 +59,8 @@ pub struct Captioned {
     /// Whether the texts are other ones than those that the last run made, or the first; null where
     /// they are not known yet.
     pub changed: Option<bool>,
+    /// Whether a run made texts of it before.
+    pub made: bool,
 }
 
 /// A caption, or the tags.
@@ -155,18 +157,21 @@ pub fn captions(
     let found = merges.find(|(name, _)| stage.is_none_or(|stage| stage == *name));
     let Some((name, config)) = found else { return Ok(None) };
     let upstream = plan.upstream(name);
-    let rules = site
-        .manifest
-        .dataset
-        .iter()
-        .map(|dataset| dataset.caption_rules().into_iter().map(|(name, _)| name).collect());
+    let merge = Merge::new(site, name, config);
+    let keys = changed_keys(config);
+    let without = site.manifest.dataset.iter().enumerate().map(|(index, dataset)| {
+        let rules = dataset.caption_rules().into_iter().map(|(name, _)| name);
+        // A number of texts changes none.
+        let rules = rules.filter(|name| name != "caption_variants");
+        merge.without_each(index, &keys.iter().cloned().chain(rules).collect::<Vec<_>>())
+    });
+    let without = without.collect();
     let listing = Listing {
         site,
-        merge: Merge::new(site, name, config),
+        merge,
         made: merge::made(&upstream),
         t5_limit: t5_limit(site),
-        keys: changed_keys(config),
-        rules: rules.collect(),
+        without,
         asked,
         filter: asked.filter.as_ref().map(|text| text.to_lowercase()),
     };
@@ -209,10 +214,8 @@ struct Listing<'a> {
     merge: Merge,
     made: Made<'a>,
     t5_limit: usize,
-    /// Keys of the stage that change texts.
-    keys: Vec<String>,
-    /// By dataset: keys that do.
-    rules: Vec<Vec<String>>,
+    /// By dataset: keys that may change texts, and the rules without each.
+    without: Vec<Vec<(String, Rules)>>,
     asked: &'a Asked,
     /// In lower case.
     filter: Option<String>,
@@ -239,17 +242,10 @@ impl Listing<'_> {
             texts = self.merge.texts(sample, text(0), text(1)).texts;
         }
         let changed = known.then(|| self.is_changed(&texts, before)).transpose()?;
-        let has_words =
-            said.iter().any(|said| said.text.as_ref().is_some_and(|text| !text.is_empty()));
-        // Class tokens stand in where there are no words; a number of texts changes none.
-        let counts = |name: &String| match name.as_str() {
-            "class_tokens" => !has_words,
-            name => name != "caption_variants",
-        };
-        let rules = self.rules[sample.dataset].iter().filter(|name| counts(name)).cloned();
         if (self.asked.changed && changed == Some(false)) || !self.contains(sample, &said, &texts) {
             return Ok(None);
         }
+        let rules = if known { self.rules(sample, &said, &texts) } else { Vec::new() };
         let texts: Vec<_> = texts.into_iter().map(|text| self.counted(text)).collect();
         let is_cut = |text: &Counted| {
             text.clip.tokens > ClipTokenizer::LENGTH || text.t5.tokens > self.t5_limit
@@ -261,10 +257,19 @@ impl Listing<'_> {
             item: sample.id.clone(),
             path: sample.file.path.clone(),
             words: said,
-            rules: self.keys.iter().cloned().chain(rules).collect(),
+            rules,
             texts,
             changed,
+            made: before.is_some(),
         }))
+    }
+
+    /// Keys without which these texts would be other ones.
+    fn rules(&self, sample: &Sample, said: &[Said], texts: &[String]) -> Vec<String> {
+        let text = |index: usize| said[index].text.as_deref();
+        let without = self.without[sample.dataset].iter();
+        let counting = without.filter(|(_, rules)| rules.texts(text(0), text(1)).texts != texts);
+        counting.map(|(key, _)| key.clone()).collect()
     }
 
     fn contains(&self, sample: &Sample, said: &[Said], texts: &[String]) -> bool {

@@ -289,6 +289,135 @@ fn pictures_without_words_are_warned_of_with_the_likely_cause() {
 }
 
 #[test]
+fn captions_by_hand_have_the_ending_that_the_dataset_says() {
+    let project = project("caption_extension = \".txt\"", "append_tags = [\"x\"]");
+    project.file("pictures/a.txt", "A cat, a cat. On a mat");
+    project.file("pictures/a.caption", "not read");
+    project.file("pictures/b.caption", "not read");
+    assert_eq!(project.texts("a.png"), ["A cat, a cat. On a mat, x"]);
+    let listed = project.captions(&[]);
+    let words = &listed["pictures"][0]["words"];
+    assert_eq!([&words[0]["from"]["kind"], &words[1]["from"]["kind"]], ["hand", "nothing"]);
+    project.file("project.toml", manifest("caption_extension = \".txt\"", ""));
+    let told = project.run(&["plan", "project.toml"]).exits(0).stdout;
+    assert!(told.contains("end in .caption; captions are read from .txt: rename"), "{told}");
+
+    let tags = "\n[stages.tag]\n[models]\ntagger = \"tagger\"\n";
+    project.file("project.toml", manifest("caption_extension = \".txt\"", "") + tags);
+    let told = project.run(&["plan", "project.toml"]).exits(2).stderr;
+    assert!(told.contains("captions would be read from *.txt, where `tag` writes tags"), "{told}");
+    let label = "\n[stages.label]\n[models]\nblip = \"blip\"\n";
+    project.file("project.toml", manifest("caption_extension = \".txt\"", "") + label);
+    let told = project.run(&["plan", "project.toml"]).exits(2).stderr;
+    assert!(told.contains("the stage `label` makes the captions"), "{told}");
+    project.file("project.toml", manifest("caption_extension = \".png\"", ""));
+    project.run(&["plan", "project.toml"]).exits(2);
+}
+
+#[test]
+fn names_that_cannot_be_written_are_told_before_any_work() {
+    let project = project("recursive = true", "");
+    project.picture("pictures/sub/a.png", (64, 48), 7);
+    for command in ["check", "plan", "run"] {
+        let told = project.run(&[command, "project.toml"]).exits(1);
+        assert!(told.stderr.contains("fluxpipe::dataset::shared_key"), "{command} {told:?}");
+        assert!(!told.stdout.contains("Written") && !told.stdout.contains("made 1"), "{told:?}");
+    }
+    project.file("project.toml", manifest("recursive = true", "full_path = true"));
+    assert_eq!(project.merged(), 4);
+    let (metadata, path) = (project.metadata(), project.path("pictures/sub/a.png"));
+    assert!(metadata.get(path.to_str().unwrap()).is_some(), "{metadata}");
+}
+
+#[test]
+fn what_is_written_is_found_again() {
+    let project = project("recursive = true", "");
+    project.picture("pictures/sub/e.png", (64, 48), 7);
+    project.file("pictures/sub/e.txt", "below");
+    project.merged();
+    std::fs::remove_file(project.path("pictures/sub/e.txt")).unwrap();
+    std::fs::copy(project.path("out/meta_data.json"), project.path("old.json")).unwrap();
+    let read = "in_json = \"old.json\"\nout_json = \"new.jsonl\"";
+    project.file("project.toml", manifest("recursive = true\nclass_tokens = \"thing\"", read));
+    assert_eq!(project.texts("sub/e.png"), ["below"]);
+    assert_eq!(project.texts("a.png"), ["thing"]);
+    project.merged();
+    // What stands in for a caption is none.
+    assert!(!project.read("out/new.jsonl").contains("thing"));
+    std::fs::remove_file(project.path("old.json")).unwrap();
+    project.file("project.toml", manifest("recursive = true", "out_json = \"new.jsonl\""));
+    project.merged();
+    for line in project.read("out/new.jsonl").lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let path = std::path::Path::new(line["image_path"].as_str().unwrap());
+        assert!(path.is_absolute() && path.is_file(), "{line}");
+    }
+}
+
+#[test]
+fn drawn_texts_repeat_only_where_there_are_no_others() {
+    let project = project("enable_wildcard = true\ncaption_variants = 6", "");
+    project.file("pictures/a.caption", "one\ntwo");
+    project.file("pictures/b.caption", "{a|b|c|d|e|f}");
+    project.file("pictures/c.caption", "always");
+    let sorted = |picture: &str| {
+        let mut texts = project.texts(picture);
+        texts.sort_unstable();
+        texts
+    };
+    assert_eq!(sorted("a.png"), ["one", "one", "one", "two", "two", "two"]);
+    assert_eq!(sorted("b.png"), ["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(sorted("c.png"), ["always"; 6]);
+}
+
+#[test]
+fn only_keys_that_change_a_text_are_named() {
+    let rules = "shuffle_caption = true\ncaption_prefix = \"photo\"\nclass_tokens = \"cat\"";
+    let project = project(rules, "remove_tags = [\"solo\"]");
+    project.file("pictures/a.caption", "one part");
+    project.file("pictures/b.txt", "a, b, c, d, e, solo");
+    let listed = project.captions(&[]);
+    let by = |index: usize| listed["pictures"][index]["rules"].clone();
+    assert_eq!(by(0), json!(["caption_prefix"]));
+    assert_eq!(by(1), json!(["remove_tags", "caption_prefix", "shuffle_caption"]));
+    assert_eq!(by(2), json!(["class_tokens", "caption_prefix"]));
+    let told = project.run(&["captions", "project.toml"]).exits(0).stdout;
+    assert!(told.contains("3 not made yet") && !told.contains("changed"), "{told}");
+
+    project.file("pictures/a.caption", "many words ".repeat(30));
+    let told = project.run(&["captions", "project.toml"]).exits(0).stdout;
+    assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+}
+
+#[test]
+fn mistakes_about_words_are_told_at_their_line() {
+    let project = project("", "remove_tags = [\"watermark, solo\"]");
+    let told = project.run(&["plan", "project.toml"]).exits(2).stderr;
+    assert!(told.contains("must be one tag, without `,`"), "{told}");
+    project.file("project.toml", manifest("", "template = \"\""));
+    let told = project.run(&["plan", "project.toml"]).exits(2).stderr;
+    assert!(told.contains("must be a text that is not empty"), "{told}");
+    project.file("project.toml", manifest("sidecars = \"nope\"", ""));
+    let told = project.run(&["plan", "project.toml"]).exits(0).stdout;
+    assert!(told.contains("there is no folder nope"), "{told}");
+
+    project.file("project.toml", manifest("", "in_json = \"old.json\""));
+    for (text, help) in [
+        ("{\"a\": {}", "the end of it is missing"),
+        ("{\"a\": {}, \"a\": {}}", "take one of the two out"),
+        ("{\"a\": {\"caption\": 3}}", "write words as one text"),
+    ] {
+        project.file("old.json", text);
+        let told = project.run(&["check", "project.toml"]).exits(1).stderr;
+        assert!(told.contains(help) && told.contains("named here"), "{told}");
+    }
+    project.file("old.json", "{}");
+    project.file("pictures/a.caption", b"caf\xe9");
+    let told = project.run(&["check", "project.toml"]).exits(1).stderr;
+    assert!(told.contains("what stage `merge` has to do cannot be told"), "{told}");
+}
+
+#[test]
 fn without_a_merge_stage_there_are_no_texts() {
     let project = project("", "");
     let told = project.run(&["captions", "project.toml", "--stage", "other"]).exits(2).stderr;

@@ -1,7 +1,7 @@
 //! Rules between tables: stages and the networks, datasets and other stages that they need or disturb.
 
 use super::{
-    super::{Cache, Dataset, Latent, Models, StageConfig},
+    super::{Cache, Dataset, Latent, Models, StageConfig, TagList},
     Check, ManifestError, Mistake, Place,
 };
 
@@ -125,6 +125,82 @@ pub(in super::super) fn cache_seed_draws(
         let error = ManifestError::at(place, "has no effect", mistake)
             .and_at(because, "nothing is drawn of it");
         check.errors.push(error);
+    }
+}
+
+/// The ending of captions by hand has an effect, and no tag stage writes there.
+pub(in super::super) fn captions_by_hand(
+    check: &mut Check,
+    datasets: &[Dataset],
+    stages: &[(&str, &Place, &StageConfig)],
+) {
+    let label =
+        stages.iter().find(|(.., config)| matches!(config, StageConfig::Label(_))).map(|s| s.0);
+    let tags = stages.iter().filter_map(|(name, _, config)| match config {
+        StageConfig::Tag(tag) => Some((*name, tag.caption_extension.as_str())),
+        _ => None,
+    });
+    let tags: Vec<_> = tags.collect();
+    for (index, dataset) in datasets.iter().enumerate() {
+        let path = format!("dataset.{index}.caption_extension");
+        let ending = &dataset.caption_extension;
+        let place = check.places.get(&path).cloned();
+        if check.is_bad(&path) {
+            continue;
+        }
+        match (label, tags.iter().find(|(_, written)| written == ending)) {
+            (Some(label), _) => {
+                let Some(place) = place else { continue };
+                let mistake = Mistake::NoEffect {
+                    path,
+                    reason: format!("the stage `{label}` makes the captions"),
+                    help: format!(
+                        "take `caption_extension` out, or say it in [stages.{label}]: captions that \
+                         people write there are kept"
+                    ),
+                };
+                check.report(&place, "has no effect", mistake);
+            }
+            (None, Some((tag, _))) => {
+                let stated = format!("stages.{tag}.caption_extension");
+                let Some(place) = place.or_else(|| check.places.get(&stated).cloned()) else {
+                    continue;
+                };
+                let mistake = Mistake::Conflict {
+                    what: format!(
+                        "captions would be read from *{ending}, where `{tag}` writes tags"
+                    ),
+                    help: format!(
+                        "give one of the two another `caption_extension`; `{tag}` has one too"
+                    ),
+                };
+                check.report(&place, "the same ending", mistake);
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Tags that a merge stage removes are single tags: one with a separator in it matches none.
+pub(in super::super) fn removed_tags(check: &mut Check, stages: &[(&str, &Place, &StageConfig)]) {
+    let separator = stages.iter().find_map(|(.., config)| match config {
+        StageConfig::Tag(tag) => Some(tag.caption_separator.trim()),
+        _ => None,
+    });
+    let separator = separator.filter(|separator| !separator.is_empty()).unwrap_or(",");
+    for (name, _, config) in stages {
+        let StageConfig::Merge(merge) = config else { continue };
+        let TagList::Tags(tags) = &merge.remove_tags else { continue };
+        for (index, _) in tags.iter().enumerate().filter(|(_, tag)| tag.contains(separator)) {
+            let path = format!("stages.{name}.remove_tags.{index}");
+            let Some(place) = check.places.get(&path).cloned() else { continue };
+            let mistake = Mistake::OutOfRange {
+                path,
+                rule: format!("one tag, without `{separator}`"),
+                help: "write several tags as [\"one\", \"two\"]; this matches none".to_owned(),
+            };
+            check.report(&place, "one tag is wanted", mistake);
+        }
     }
 }
 

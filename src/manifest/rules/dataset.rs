@@ -5,6 +5,7 @@ use super::{super::Dataset, Mistake, Rules};
 impl Rules<'_> {
     pub(in super::super) fn dataset(&mut self, dataset: &Dataset) {
         self.captions(dataset);
+        self.sidecar_ending(&dataset.caption_extension);
         self.views(dataset);
         self.buckets(dataset);
     }

@@ -8,7 +8,8 @@ mod stages;
 use std::path::Path;
 
 pub(super) use across::{
-    cache_seed_draws, merge_seed_draws, models_are_named, regularisation, sidecars_differ,
+    cache_seed_draws, captions_by_hand, merge_seed_draws, models_are_named, regularisation,
+    removed_tags, sidecars_differ,
 };
 
 use super::{

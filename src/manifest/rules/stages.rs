@@ -144,6 +144,10 @@ impl Rules<'_> {
             }
         }
         self.pairs("replace_tags", &merge.replace_tags);
+        if merge.template.trim().is_empty() {
+            let help = "write {caption} or {tags}, or words that all pictures are trained with";
+            self.out_of_range("template", "a text that is not empty", help);
+        }
         if let Some((value, help)) = bad_placeholder(&merge.template) {
             let mistake = Mistake::UnknownValue { path: self.of("template"), value, help };
             self.broken(&["template"], &["look at the braces"], mistake);
@@ -188,7 +192,7 @@ impl Rules<'_> {
     }
 
     /// A sidecar must not be taken for a picture, nor lie in another folder.
-    fn sidecar_ending(&mut self, ending: &str) {
+    pub(super) fn sidecar_ending(&mut self, ending: &str) {
         const PICTURES: [&str; 9] =
             [".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tiff", ".tif"];
         let named = ending.strip_prefix('.').is_some_and(|name| !name.is_empty());

@@ -17,7 +17,7 @@ use self::words::{Found, Rules, Texts};
 use super::{Sample, Site, cache::header, sidecar, variants};
 use crate::{
     base::plural,
-    dataset::{self, InJson, Metadata},
+    dataset::{self, InJson, Metadata, PictureFile},
     manifest::{self, StageConfig, StageDecl},
     pipeline::{
         Finished, ItemSpec, KeyPart, Owner, Publication, Published, Recipe, Seen, Stage,
@@ -27,8 +27,9 @@ use crate::{
 
 /// Raised with a reason whenever training captions change for equal inputs.
 const ALGORITHM: (i64, &str) = (
-    2,
-    "tags are separated as the tag stage separates them and at line ends, and each stands there once",
+    3,
+    "class tokens stand in also where words come to nothing and are no caption; drawn texts repeat only \
+     where there are no others",
 );
 
 /// Name of the recipe.
@@ -86,7 +87,9 @@ impl Merge {
             return Ok(read.as_ref());
         }
         let file = self.config.in_json.as_ref().map(|file| self.site.resolve(file));
-        let read = file.map(|file| InJson::read(&file)).transpose()?;
+        let pictures = || self.site.samples.iter().map(|sample| &sample.file);
+        let read = file.map(|file| InJson::read(&file).map(|read| read.for_pictures(pictures())));
+        let read = read.transpose()?;
         Ok(self.in_json.get_or_init(|| read).as_ref())
     }
 
@@ -104,8 +107,12 @@ impl Merge {
         if self.has_stage(word.kind) {
             return Ok(Found::LeftOut);
         }
-        let path = sample.sidecar(word.extension)?;
-        if let Some(bytes) = self.site.store.read_sidecar(&path)? {
+        let captions = self.site.dataset(sample).caption_extension.as_str();
+        let is_caption = word.kind == words::CAPTION.kind;
+        let path = sample.sidecar(if is_caption { captions } else { word.extension })?;
+        // A file that is the caption holds no tags.
+        let is_read = is_caption || captions != word.extension;
+        if is_read && let Some(bytes) = self.site.store.read_sidecar(&path)? {
             return Ok(Found::Hand { path, bytes });
         }
         let file = self.in_json()?;
@@ -124,6 +131,19 @@ impl Merge {
         tags: Option<&str>,
     ) -> Texts {
         self.rules[sample.dataset].texts(caption, tags)
+    }
+
+    /// For a dataset: each of these keys of `[[dataset]]` and of the stage, and the rules as they would
+    /// be without it.
+    pub(super) fn without_each(&self, dataset: usize, keys: &[String]) -> Vec<(String, Rules)> {
+        let declared = &self.site.manifest.dataset[dataset];
+        let separator = tag_separator(&self.site, &self.name).map_or(", ", |(_, text)| text);
+        let without = |key: &String| {
+            let config = manifest::without(&self.config, key);
+            let dataset = manifest::without(declared, key);
+            (key.clone(), Rules::new(&config, &dataset, separator))
+        };
+        keys.iter().map(without).collect()
     }
 
     /// Caption and tags of a sample; `None` where they have still to be made.
@@ -170,17 +190,25 @@ impl Merge {
     }
 
     /// The keys of these samples in the file that is written. An entry of the metadata file keeps its
-    /// key, unless full paths are asked for.
+    /// key, unless full paths are asked for. In lines of JSON a new picture is named by its full path:
+    /// the trainer of the scripts opens what stands there.
     fn metadata_keys(&self, samples: &[&Sample]) -> Result<Vec<String>, StageError> {
-        let files: Vec<_> = samples.iter().map(|sample| sample.file.clone()).collect();
+        let by_path = self.config.full_path || Metadata::is_lines(&self.config.out_json);
+        let file = |sample: &&Sample| {
+            let PictureFile { path, relative } = sample.file.clone();
+            // Wherever the program was called from.
+            let path = if by_path { std::path::absolute(&path).unwrap_or(path) } else { path };
+            PictureFile { path, relative }
+        };
+        let files: Vec<_> = samples.iter().map(file).collect();
         let in_json = if self.config.full_path { None } else { self.in_json()? };
         let Some(file) = in_json else {
-            return Ok(dataset::metadata_keys(&files, self.config.full_path)?);
+            return Ok(dataset::metadata_keys(&files, by_path)?);
         };
         let known: Vec<_> = files.iter().map(|picture| file.key(picture)).collect();
         let new = files.iter().zip(&known).filter(|(_, known)| known.is_none());
         let new: Vec<_> = new.map(|(picture, _)| picture.clone()).collect();
-        let mut new = dataset::metadata_keys(&new, false)?.into_iter();
+        let mut new = dataset::metadata_keys(&new, by_path)?.into_iter();
         let keys = known.into_iter().map(|known| known.map(str::to_owned).or_else(|| new.next()));
         Ok(keys.flatten().collect())
     }
@@ -243,8 +271,10 @@ impl Stage for Merge {
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let made = made(upstream);
-        // Read before the work is shared out, so that a mistake in it is told once.
+        // Read before the work is shared out, so that a mistake in it is told once; and names that
+        // cannot be written are told before any work.
         self.in_json()?;
+        self.metadata_keys(&self.site.samples.iter().collect::<Vec<_>>())?;
         let item = |sample: &Sample| {
             let mut parts = Vec::with_capacity(words::WORDS.len());
             for word in words::WORDS {
@@ -357,7 +387,7 @@ impl Stage for Merge {
                 plural(empty.len(), "picture"),
                 if empty.len() == 1 { "is" } else { "are" }
             ),
-            help: Some(words::likely_cause(&empty)),
+            help: Some(words::likely_cause(&self.site, &empty)),
             items: empty.len(),
             examples: empty.iter().take(EXAMPLES).map(|sample| sample.id.clone()).collect(),
         });

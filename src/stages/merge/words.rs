@@ -2,11 +2,11 @@
 //! The stage `merge` and `fluxpipe captions` both ask here.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     path::{Path, PathBuf},
 };
 
-use crate::stages::{Sample, variants};
+use crate::stages::{Sample, Site, variants};
 use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
@@ -25,11 +25,17 @@ pub(in crate::stages) struct Word {
     pub extension: &'static str,
 }
 
+/// So many draws that came out as earlier ones mean that there are no other texts: of eight equally
+/// likely ones the last is missed once in 4 500 times.
+const ATTEMPTS: u64 = 64;
+
+/// A description. A dataset may say another extension.
+pub(in crate::stages) const CAPTION: Word =
+    Word { name: "caption", kind: "label", extension: ".caption" };
+
 /// All sorts.
-pub(in crate::stages) const WORDS: [Word; 2] = [
-    Word { name: "caption", kind: "label", extension: ".caption" },
-    Word { name: "tags", kind: "tag", extension: ".txt" },
-];
+pub(in crate::stages) const WORDS: [Word; 2] =
+    [CAPTION, Word { name: "tags", kind: "tag", extension: ".txt" }];
 
 /// Where a sample's caption or tags come from.
 pub(in crate::stages) enum Found<'a> {
@@ -147,18 +153,42 @@ impl Rules {
         !added && dataset::training_caption(caption, tags, &self.merge).text.is_empty()
     }
 
-    /// The texts of a sample. Draws are named by the text that they are made for and the number of
-    /// the variant, so a renamed picture keeps its texts. Of a token warm-up, variant `v` of `n` is
+    /// The texts of a sample. Draws are named by the text that they are made for, the number of the
+    /// variant and that of the attempt, so a renamed picture keeps its texts. A text that was drawn
+    /// before is drawn again until it is another one, or there seem to be no others. Of a token warm-up, variant `v` of `n` is
     /// the text after the share `v / n` of the training.
     pub fn texts(&self, caption: Option<&str>, tags: Option<&str>) -> Texts {
         let merged = dataset::training_caption(caption, tags, &self.merge);
         let digest = Digest::of(merged.text.as_bytes());
-        let text = |variant: u32| {
-            let mut draws = Stream::new(self.seed, "caption", Some(&digest), &[u64::from(variant)]);
+        let text = |variant: u32, attempt: u64| {
+            let place = [u64::from(variant), attempt];
+            // The first attempt has the name that the variant has alone.
+            let place = if attempt == 0 { &place[..1] } else { &place[..] };
+            let mut draws = Stream::new(self.seed, "caption", Some(&digest), place);
             let progress = f64::from(variant) / f64::from(self.variants);
             self.captions.apply(&merged.text, progress, &mut draws)
         };
-        let texts = (0..self.variants).map(text).collect();
+        let mut texts: Vec<String> = Vec::new();
+        let mut round = HashSet::new();
+        // Where parts are dropped, how often a text comes is what the rule asks for.
+        let mut again = self.captions.shuffle_caption || self.captions.enable_wildcard;
+        again &= self.captions.caption_tag_dropout_rate == 0.0;
+        for variant in 0..self.variants {
+            let mut drawn = text(variant, 0);
+            if again && round.contains(&drawn) {
+                let fresh = (1..ATTEMPTS).map(|attempt| text(variant, attempt));
+                match fresh.into_iter().find(|text| !round.contains(text)) {
+                    Some(fresh) => drawn = fresh,
+                    // There are no others: all of them once more.
+                    None => {
+                        again = round.len() > 1;
+                        round.clear();
+                    }
+                }
+            }
+            round.insert(drawn.clone());
+            texts.push(drawn);
+        }
         Texts { merged, texts }
     }
 }
@@ -180,26 +210,46 @@ impl Texts {
 }
 
 /// Why pictures may have no words: texts lie beside them under other names than are read.
-pub(in crate::stages) fn likely_cause(samples: &[&Sample]) -> String {
+pub(in crate::stages) fn likely_cause(site: &Site, samples: &[&Sample]) -> String {
     /// A folder with one habit shows it in its first pictures.
     const LOOKED_AT: usize = 3;
-    let endings = samples.iter().take(LOOKED_AT).flat_map(|sample| other_endings(sample));
-    let endings: BTreeSet<String> = endings.collect();
+    let folders = samples.iter().filter_map(|sample| sample.sidecars.as_ref());
+    if let Some(folder) = folders.clone().find(|folder| !folder.is_dir()) {
+        return format!(
+            "there is no folder {}, in which `sidecars` of [[dataset]] says that their texts lie",
+            folder.display()
+        );
+    }
+    let captions =
+        samples.first().map_or(CAPTION.extension, |one| &site.dataset(one).caption_extension);
+    let endings = samples.iter().take(LOOKED_AT);
+    let endings: BTreeSet<String> =
+        endings.flat_map(|sample| other_endings(sample, captions)).collect();
+    let with_tags = captions != WORDS[1].extension;
     if endings.is_empty() {
-        let help = "write a caption into a .caption file or tags into a .txt file beside each, or say \
-                    `class_tokens` in [[dataset]]";
-        return help.to_owned();
+        let tags = if with_tags { " or tags into a .txt file" } else { "" };
+        let place = folders.clone().next().map_or_else(
+            || "beside each".to_owned(),
+            |folder| format!("for each in {}", folder.display()),
+        );
+        let help = format!("write a caption into a {captions} file{tags} {place}");
+        let has_class = |sample: &&Sample| site.dataset(sample).class_tokens.is_some();
+        return match samples.iter().all(has_class) {
+            true => help,
+            false => help + ", or say `class_tokens` in [[dataset]]",
+        };
     }
     let endings: Vec<_> = endings.into_iter().collect();
+    let tags = if with_tags { " and tags from .txt" } else { "" };
     format!(
-        "beside them lie files that end in {}; captions are read from .caption and tags from .txt: \
-         rename them",
+        "beside them lie files that end in {}; captions are read from {captions}{tags}: rename them, or \
+         say `caption_extension` in [[dataset]] if they hold captions",
         endings.join(" and ")
     )
 }
 
-/// Endings of the files beside a picture that have its name and are no picture.
-fn other_endings(sample: &Sample) -> Vec<String> {
+/// Endings of the files beside a picture that have its name, are no picture and are not read.
+fn other_endings(sample: &Sample, captions: &str) -> Vec<String> {
     let Ok(sidecar) = sample.sidecar(WORDS[1].extension) else { return Vec::new() };
     let (Some(folder), Some(stem)) =
         (sidecar.parent(), sidecar.file_stem().and_then(|s| s.to_str()))
@@ -209,7 +259,7 @@ fn other_endings(sample: &Sample) -> Vec<String> {
     let names = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let ending = name.strip_prefix(stem)?;
-        let known = WORDS.iter().any(|word| word.extension == ending);
+        let known = [captions, WORDS[1].extension].contains(&ending);
         let is_text = ending.starts_with('.') && !known && !dataset::is_picture(Path::new(&name));
         is_text.then(|| ending.to_owned())
     });
