@@ -155,7 +155,7 @@ pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &Merge
         let lines = text.unwrap_or_default().lines().map(str::trim);
         lines.filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
     };
-    let class = rules.class_tokens.as_deref().filter(|_| !shows_words(rules, &caption, tags));
+    let class = rules.class_tokens.as_deref().filter(|_| !shows_words(rules, caption.as_deref(), tags));
     let shows_caption = rules.template.contains("{caption}");
     let shown = class.filter(|_| shows_caption).or(caption.as_deref());
     let captions = match rules.lines {
@@ -186,9 +186,9 @@ pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &Merge
 }
 
 /// Whether something of a picture's own is left in what the template shows.
-fn shows_words(rules: &MergeRules, caption: &Option<String>, tags: Option<&str>) -> bool {
+fn shows_words(rules: &MergeRules, caption: Option<&str>, tags: Option<&str>) -> bool {
     let shows = |placeholder| rules.template.contains(placeholder);
-    (shows("{caption}") && caption.as_ref().is_some_and(|caption| !caption.is_empty()))
+    (shows("{caption}") && caption.is_some_and(|caption| !caption.is_empty()))
         || (shows("{tags}") && tags.is_some_and(|tags| !rules.own_tags(tags).is_empty()))
 }
 

@@ -26,6 +26,7 @@ pub struct Dataset {
     pub sidecars: Option<PathBuf>,
     /// Ending of the captions that people wrote, where no stage `label` makes them. Where it is `.txt`,
     /// these files are captions, and no tags are read from them.
+    #[schemars(length(min = 2))]
     pub caption_extension: String,
     /// Whether a picture is turned as its EXIF orientation says. The original trainer takes pixels as
     /// they are stored, whatever the camera noted.
