@@ -12,6 +12,7 @@ pub struct Project {
 }
 
 /// What the program did.
+#[derive(Debug)]
 pub struct Ran {
     /// The exit code; a signal is -1.
     pub code: i32,
