@@ -60,6 +60,7 @@ fn one_folder_at_two_resolutions_has_one_sidecar_for_each_picture() {
 fn a_folder_called_like_the_names_of_another_dataset_loses_no_picture() {
     let project = with("image_dir = \"more\"\nsidecars = \"others\"\nresolution = 64");
     project.replace("sidecars = \"words\"\n", "sidecars = \"words\"\nrecursive = true\n");
+    project.replace("[stages.merge]\n", "[stages.merge]\nfull_path = true\n");
     project.demo_picture("horse.png", "pictures/1/horse.png");
     project.demo_picture("chelsea.png", "more/horse.png");
     let made = project.run().exits(0).made();
