@@ -155,7 +155,8 @@ pub fn training_caption(caption: Option<&str>, tags: Option<&str>, rules: &Merge
         let lines = text.unwrap_or_default().lines().map(str::trim);
         lines.filter(|line| !line.is_empty()).map(str::to_owned).collect::<Vec<_>>()
     };
-    let class = rules.class_tokens.as_deref().filter(|_| !shows_words(rules, caption.as_deref(), tags));
+    let class =
+        rules.class_tokens.as_deref().filter(|_| !shows_words(rules, caption.as_deref(), tags));
     let shows_caption = rules.template.contains("{caption}");
     let shown = class.filter(|_| shows_caption).or(caption.as_deref());
     let captions = match rules.lines {
