@@ -2,7 +2,7 @@
 //! and how many tokens they are. For `fluxpipe captions`; it reads what a plan knows, opens no device
 //! and loads no weights.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 use schemars::JsonSchema;
@@ -268,7 +268,11 @@ impl Listing<'_> {
     fn rules(&self, sample: &Sample, said: &[Said], texts: &[String]) -> Vec<String> {
         let text = |index: usize| said[index].text.as_deref();
         let without = self.without[sample.dataset].iter();
-        let counting = without.filter(|(_, rules)| rules.texts(text(0), text(1)).texts != texts);
+        // Without a draw there is one text, which may be the same as all of those that are drawn.
+        let distinct = |texts: &[String]| texts.iter().cloned().collect::<HashSet<_>>();
+        let texts = distinct(texts);
+        let counting =
+            without.filter(|(_, rules)| distinct(&rules.texts(text(0), text(1)).texts) != texts);
         counting.map(|(key, _)| key.clone()).collect()
     }
 
