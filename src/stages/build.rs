@@ -90,7 +90,10 @@ fn add_samples(
     let added = added.collect::<Vec<Result<_, ProjectError>>>();
     samples.reserve(added.len());
     // The first picture that cannot be read is told, not whichever came first.
-    added.into_iter().try_for_each(|sample| Ok(samples.push(sample?)))
+    for sample in added {
+        samples.push(sample?);
+    }
+    Ok(())
 }
 
 /// Two datasets may lead to one picture, but not two pictures to one sidecar.

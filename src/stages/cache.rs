@@ -155,10 +155,12 @@ impl Stage for Cache {
         let buckets = self.bucket_parts();
         let merged = upstream.items().filter(|item| item.kind == "merge").collect::<Vec<_>>();
         let of_merged = |merged: &UpstreamItem<'_>| -> Result<_, StageError> {
-            let mut items = Vec::new();
-            let Some(sample) = samples.get(merged.id) else { return Ok(items) };
+            let Some(sample) = samples.get(merged.id) else { return Ok(Vec::new()) };
             let dataset = self.site.dataset(sample);
-            for view in View::all(dataset) {
+            let views = View::all(dataset);
+            // No more room than is needed: there are 100 000 of these lists for a moment.
+            let mut items = Vec::with_capacity(views.len() + dataset.variants() as usize);
+            for view in views {
                 let mut parts = self.site.picture_parts(sample);
                 parts.extend(view.parts(&self.site, self.config.seed, sample));
                 if !view.is_drawn() {
