@@ -92,7 +92,10 @@ fn add_samples(
     let added = added.collect::<Vec<Result<_, ProjectError>>>();
     samples.reserve(added.len());
     // The first picture that cannot be read is told, not whichever came first.
-    added.into_iter().try_for_each(|sample| Ok(samples.push(sample?)))
+    for sample in added {
+        samples.push(sample?);
+    }
+    Ok(())
 }
 
 /// What the names of a dataset's pictures begin with: `1/` in the second one, and `1//` where a folder

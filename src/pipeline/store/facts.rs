@@ -90,8 +90,9 @@ impl Facts {
 
     /// All facts, those of this sort among them.
     fn of(&self, sort: &str) -> Result<MutexGuard<'_, HashMap<String, Known>>, StoreError> {
-        let mut all = self.lock();
-        if !all.contains_key(sort) {
+        if !self.lock().contains_key(sort) {
+            // Read without the lock: several threads read the log together, and one of them could meanwhile
+            // take up work that waits for the lock that it holds itself.
             let mut numbers = HashMap::new();
             let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok();
             log::each(
@@ -102,9 +103,10 @@ impl Facts {
                     numbers.insert(line.digest, line.numbers);
                 },
             )?;
-            all.insert(sort.to_owned(), Known { numbers, unsaved: Vec::new() });
+            let known = Known { numbers, unsaved: Vec::new() };
+            self.lock().entry(sort.to_owned()).or_insert(known);
         }
-        Ok(all)
+        Ok(self.lock())
     }
 }
 

@@ -198,11 +198,10 @@ impl Files {
             return Ok(known);
         }
         drop(known);
-        let mut slot = self.write();
-        if slot.is_none() {
-            *slot = Some(Known::load(&self.log)?);
-        }
-        drop(slot);
+        // Read without the lock: several threads read the log together, and one of them could meanwhile
+        // take up work that waits for the lock that it holds itself.
+        let loaded = Known::load(&self.log)?;
+        self.write().get_or_insert(loaded);
         Ok(read())
     }
 

@@ -18,7 +18,7 @@ const HEAD: &str = r#"{"sum":""#;
 const MIDDLE: &str = r#"","body":"#;
 const SUM: usize = 16;
 /// Bytes of a log that are read at a time.
-const PIECE: u64 = 8 << 20;
+const PIECE: u64 = 4 << 20;
 
 const BODY: usize = HEAD.len() + SUM + MIDDLE.len();
 

@@ -175,11 +175,13 @@ impl Stage for Cache {
         header::look_up(&self.site, &self.site.samples.iter().filter(random).collect::<Vec<_>>())?;
         let merged = upstream.items().filter(|item| item.kind == "merge").collect::<Vec<_>>();
         let of_merged = |merged: &UpstreamItem<'_>| -> Result<_, StageError> {
-            let mut items = Vec::new();
-            let Some(sample) = samples.get(merged.id) else { return Ok(items) };
+            let Some(sample) = samples.get(merged.id) else { return Ok(Vec::new()) };
             let dataset = self.site.dataset(sample);
             let placement = self.placement(sample)?;
-            for view in View::all(dataset) {
+            let views = View::all(dataset);
+            // No more room than is needed: there are 100 000 of these lists for a moment.
+            let mut items = Vec::with_capacity(views.len() + dataset.variants() as usize);
+            for view in views {
                 let mut parts = self.site.picture_parts(sample);
                 let drawn = view.draw(dataset, self.config.seed, sample, placement);
                 parts.extend(drawn.parts(&self.site, sample));
