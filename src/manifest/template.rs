@@ -96,8 +96,9 @@ mod tests {
     fn every_key_that_it_shows_can_be_switched_on() {
         let errors = Manifest::parse(Path::new("project.toml"), &with_all_keys()).unwrap_err();
         // Nothing is drawn in a search, and `thresh` has no effect beside both thresholds.
-        // Nothing in captions or views is drawn, no picture is held out, and none is for regularisation.
+        // A stage makes the captions. Nothing in captions or views is drawn, no picture is held out, and none is for regularisation.
         let without_effect = [
+            "dataset.0.caption_extension",
             "dataset.0.image_variants",
             "dataset.0.validation_seed",
             "dataset.0.token_warmup_min",

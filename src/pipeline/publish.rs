@@ -70,7 +70,7 @@ pub fn warnings(
     let items = decided.decisions.iter();
     let items = items.map(|decision| Seen { spec: &decision.spec, output: decision.output() });
     let warnings = node.stage.warnings(&items.collect::<Vec<_>>(), upstream);
-    warnings.map_err(|error| RunError::stage(&node.name, error))
+    warnings.map_err(|error| RunError::NotPlanned { stage: node.name.clone(), error: error.into() })
 }
 
 fn finished(decided: &Decided) -> Vec<Finished<'_>> {

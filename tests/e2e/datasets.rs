@@ -20,6 +20,7 @@ fn different_pictures_of_two_datasets_do_not_share_a_sidecar() {
         let project =
             with(&format!("image_dir = \"more\"\nsidecars = \"{sidecars}\"\nresolution = 64"));
         project.demo_picture("horse.png", "more/coffee.png");
+        project.replace("[stages.merge]\n", "[stages.merge]\nfull_path = true\n");
         for command in ["check", "plan", "run"] {
             let told = project.call(&[command, "project.toml"]).exits(2);
             assert!(told.stderr.contains("fluxpipe::dataset::shared_stem"), "{}", told.stderr);

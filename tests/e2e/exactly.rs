@@ -84,9 +84,6 @@ const TEXTS: &[&str] = &["merge *", "text *"];
 const DRAWN: &[&str] = &["merge *", "text *", "text * (text 2)"];
 /// The training captions are looked at again and come out as they were.
 const AS_BEFORE: &[&str] = &["merge *", "~text *"];
-/// Two parts have two orders, and for one picture the same was drawn twice.
-const TWO_PARTS: &[&str] =
-    &["merge *", "text *", "text a.png (text 2)", "~text b.png (text 2)", "text c.png (text 2)"];
 /// The last variant of a warm-up has all parts, as the plain caption.
 const WARMED: &[&str] = &["merge *", "text *", "~text * (text 2)"];
 const SHUFFLED: &str = "shuffle_caption = true\ncaption_variants = 2";
@@ -127,10 +124,11 @@ const DATASET: &[Edit] = &[
     edit("dataset", "validation_split", "0.4", NOTHING),
     edit_with("validation_split = 0.4", "dataset", "validation_seed", "7", NOTHING),
     edit("dataset", "class_tokens", "'a thing'", AS_BEFORE),
+    edit("dataset", "caption_extension", "'.other'", TEXTS),
     edit("dataset", "caption_prefix", "'photo of'", TEXTS),
     edit("dataset", "caption_suffix", "'at night'", TEXTS),
     edit("dataset", "shuffle_caption", "true\ncaption_variants = 2", DRAWN),
-    edit_with(SHUFFLED, "dataset", "caption_separator", "';'", TWO_PARTS),
+    edit_with(SHUFFLED, "dataset", "caption_separator", "';'", DRAWN),
     edit("dataset", "secondary_separator", "'&&'", TEXTS),
     edit_with(SHUFFLED, "dataset", "keep_tokens", "2", DRAWN),
     edit_with(SHUFFLED, "dataset", "keep_tokens_separator", "'|||'", DRAWN),

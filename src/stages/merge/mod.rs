@@ -205,7 +205,7 @@ impl Merge {
         let Some(file) = in_json else {
             return Ok(dataset::metadata_keys(&files, by_path)?);
         };
-        let known: Vec<_> = files.iter().map(|picture| file.key(picture)).collect();
+        let known: Vec<_> = samples.iter().map(|sample| file.key(&sample.file)).collect();
         let new = files.iter().zip(&known).filter(|(_, known)| known.is_none());
         let new: Vec<_> = new.map(|(picture, _)| picture.clone()).collect();
         let mut new = dataset::metadata_keys(&new, by_path)?.into_iter();
