@@ -13,7 +13,7 @@ use crate::{
     base::Digest,
     dataset::{self, DatasetError, PictureFile},
     manifest::{Dataset, Manifest, ManifestErrors, Params},
-    pipeline::{GraphError, KeyPart, Origin, StageError, Store},
+    pipeline::{GraphError, KeyPart, Origin, StageError, Store, StoreError},
     weights::Checkpoint,
 };
 
@@ -98,15 +98,22 @@ impl Site {
     /// # Errors
     /// The file cannot be read.
     pub fn model(&self, name: &str, path: &Path) -> Result<KeyPart, StageError> {
-        let files = Checkpoint::files(path)?;
+        let digest = self.digest_of(&Checkpoint::files(path)?)?;
+        Ok(KeyPart::new(name, digest, Origin::Model(path.to_owned())))
+    }
+
+    /// The digest of one file's bytes; of several files, that of their digests.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub(super) fn digest_of(&self, files: &[PathBuf]) -> Result<Digest, StoreError> {
         let digests = files.iter().map(|file| self.store.digest_file(file));
-        let digest = match digests.collect::<Result<Vec<_>, _>>()?[..] {
+        Ok(match digests.collect::<Result<Vec<_>, _>>()?[..] {
             [one] => one,
             ref all => {
                 Digest::of(&all.iter().flat_map(Digest::as_bytes).copied().collect::<Vec<_>>())
             }
-        };
-        Ok(KeyPart::new(name, digest, Origin::Model(path.to_owned())))
+        })
     }
 
     /// A key part for the algorithm itself. `version` is raised by hand whenever outputs change, with

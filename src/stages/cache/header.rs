@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::{
-    dataset::{DatasetError, Encoded},
+    dataset::{Buckets, DatasetError, Encoded, Placement},
     stages::{ProjectError, Sample, Site},
 };
 
@@ -41,6 +41,28 @@ pub fn shape(site: &Site, sample: &Sample) -> Result<Option<Shape>, ProjectError
     let size =
         if upright && (5..=8).contains(&orientation) { (height, width) } else { (width, height) };
     Ok(Some(Shape { size, turned: upright && orientation != 1 }))
+}
+
+/// A picture on its way into a bucket.
+pub struct Placed<'a> {
+    pub sample: &'a Sample,
+    pub size: (usize, usize),
+    pub placement: Placement,
+}
+
+/// Where a sample's picture goes, in the buckets of its dataset. None where it is broken or fits no
+/// bucket, which is told when it is encoded.
+///
+/// # Errors
+/// As [`shape`].
+pub fn placed<'a>(
+    site: &Site,
+    buckets: &[Buckets],
+    sample: &'a Sample,
+) -> Result<Option<Placed<'a>>, ProjectError> {
+    let Some(Shape { size, .. }) = shape(site, sample)? else { return Ok(None) };
+    let placement = buckets[sample.dataset].select(size.0, size.1).ok();
+    Ok(placement.map(|placement| Placed { sample, size, placement }))
 }
 
 /// Looks up the shapes of these samples' pictures on all cores, so that asking for one costs nothing.

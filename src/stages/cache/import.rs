@@ -6,18 +6,17 @@
 //! of the file are a part of the item's key.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
 use burn::tensor::FloatDType;
 
-use super::{Cache, header::Shape, record, texts};
+use super::{Cache, header::Shape, texts};
 use crate::stages::{Sample, Site, sidecar::by_id};
 use crate::{
-    base::{Digest, plural},
+    base::plural,
     device,
-    manifest::Dtype,
     models::{clip, identity, t5::T5Stream, tokenizer::T5Tokenizer},
     pipeline::{Draft, KeyPart, Origin, Seen, StageError, Warning, Work},
     weights::{Array, Checkpoint, Loader, Npz, WeightsError},
@@ -96,11 +95,7 @@ fn is_size(text: &str) -> bool {
 /// One of them cannot be read.
 pub fn part(site: &Site, files: &[PathBuf]) -> Result<Option<KeyPart>, StageError> {
     let Some(first) = files.first() else { return Ok(None) };
-    let digests = files.iter().map(|file| site.store.digest_file(file));
-    let digest = match digests.collect::<Result<Vec<_>, _>>()?[..] {
-        [one] => one,
-        ref all => Digest::of(&all.iter().flat_map(Digest::as_bytes).copied().collect::<Vec<_>>()),
-    };
+    let digest = site.digest_of(files)?;
     Ok(Some(KeyPart::new("import_cache", digest, Origin::File(first.clone()))))
 }
 
@@ -182,7 +177,10 @@ pub fn take_texts(
         };
         let real = T5Tokenizer::encode(&caption, sizes.length).real;
         match open(file).and_then(|npz| texts_of(&npz, sizes, real)) {
-            Ok(taken) => work.commit(item, taken.draft(sizes, real, cache)?)?,
+            Ok(Texts { pooled, hidden }) => {
+                let draft = texts::draft(&cache.config, &pooled, &hidden, sizes.length, real)?;
+                work.commit(item, draft)?;
+            }
             Err(why) => {
                 refused.insert(item, why);
                 left.push(item);
@@ -218,18 +216,6 @@ fn sizes(cache: &Cache) -> Result<Sizes, StageError> {
 struct Texts {
     pooled: Vec<f32>,
     hidden: Vec<f32>,
-}
-
-impl Texts {
-    fn draft(&self, sizes: Sizes, real: usize, cache: &Cache) -> Result<Draft, StageError> {
-        let tensors: [(&str, &[usize], &[f32]); 2] = [
-            ("clip_pooled", &[sizes.pooled], &self.pooled),
-            ("t5", &[sizes.length, sizes.hidden], &self.hidden),
-        ];
-        let notes = BTreeMap::from([("t5_tokens".to_owned(), real.to_string())]);
-        let bytes = record::write(&tensors, &notes, cache.config.text_dtype == Dtype::F32)?;
-        Ok(Draft::bytes("text.safetensors", bytes))
-    }
 }
 
 /// The text outputs of an archive, if they can belong to a caption of `real` tokens.

@@ -41,8 +41,7 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
     let mut encoder = None;
     let site = &cache.site;
     let beside = cache.config.import_cache.then(|| import::Beside::of(site));
-    let buckets =
-        site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
+    let buckets = views::buckets(site)?;
     let by_id = cache.views();
     let jobs_of = |&item: &usize| by_id[&work.items()[item].id];
     let views = items.iter().map(jobs_of).collect::<Vec<(&Sample, View)>>();

@@ -19,11 +19,11 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
-use self::{header::Shape, views::View};
+use self::views::View;
 use super::{ProjectError, Sample, Site, site::needed, variants};
 use crate::{
     base::{Digest, Value},
-    dataset::Placement,
+    dataset::{Buckets, Placement},
     manifest,
     models::flux::FluxConfig,
     pipeline::{
@@ -117,13 +117,16 @@ impl Cache {
 
     /// Where the picture goes, if crops of it are drawn. One that is broken or fits no bucket is told when
     /// it is encoded.
-    fn placement(&self, sample: &Sample) -> Result<Option<Placement>, StageError> {
-        let dataset = self.site.dataset(sample);
-        if !dataset.random_crop {
+    fn placement(
+        &self,
+        buckets: &[Buckets],
+        sample: &Sample,
+    ) -> Result<Option<Placement>, StageError> {
+        if !self.site.dataset(sample).random_crop {
             return Ok(None);
         }
-        let Some(Shape { size, .. }) = header::shape(&self.site, sample)? else { return Ok(None) };
-        Ok(views::buckets(dataset)?.select(size.0, size.1).ok())
+        let placed = header::placed(&self.site, buckets, sample)?;
+        Ok(placed.map(|placed| placed.placement))
     }
 
     /// The sample and view that the id of a latent stands for.
@@ -166,18 +169,16 @@ impl Stage for Cache {
         let samples = super::sidecar::by_id(&self.site);
         let beside = self.config.import_cache.then(|| import::Beside::of(&self.site));
         // Drawn views and drawn texts are no part of what those caches hold.
-        let import = |files: fn(&import::Beside, &Sample) -> Vec<PathBuf>, sample: &Sample| {
-            let files = beside.as_ref().map_or(Vec::new(), |beside| files(beside, sample));
-            import::part(&self.site, &files)
-        };
-        let buckets = self.bucket_parts();
+        let import =
+            |files: Option<&[PathBuf]>| import::part(&self.site, files.unwrap_or_default());
+        let (buckets, settings) = (views::buckets(&self.site)?, self.bucket_parts());
         let random = |sample: &&Sample| self.site.dataset(sample).random_crop;
         header::look_up(&self.site, &self.site.samples.iter().filter(random).collect::<Vec<_>>())?;
         let merged = upstream.items().filter(|item| item.kind == "merge").collect::<Vec<_>>();
         let of_merged = |merged: &UpstreamItem<'_>| -> Result<_, StageError> {
             let Some(sample) = samples.get(merged.id) else { return Ok(Vec::new()) };
             let dataset = self.site.dataset(sample);
-            let placement = self.placement(sample)?;
+            let placement = self.placement(&buckets, sample)?;
             let views = View::all(dataset);
             // No more room than is needed: there are 100 000 of these lists for a moment.
             let mut items = Vec::with_capacity(views.len() + dataset.variants() as usize);
@@ -186,16 +187,16 @@ impl Stage for Cache {
                 let drawn = view.draw(dataset, self.config.seed, sample, placement);
                 parts.extend(drawn.parts(&self.site, sample));
                 if !view.is_drawn() {
-                    parts.extend(import(|beside, sample| beside.latents(sample).to_vec(), sample)?);
+                    parts.extend(import(beside.as_ref().map(|beside| beside.latents(sample)))?);
                 }
                 let latent = ItemSpec::new(view.id(&sample.id), LATENT, parts);
-                items.push(latent.sharing(&buckets[sample.dataset]));
+                items.push(latent.sharing(&settings[sample.dataset]));
             }
             let variants = dataset.variants();
             for variant in 0..variants {
                 let mut parts = vec![merged.part("caption", &variants::blob(variant))];
                 if variants == 1 {
-                    parts.extend(import(|beside, sample| beside.texts(sample).to_vec(), sample)?);
+                    parts.extend(import(beside.as_ref().map(|beside| beside.texts(sample)))?);
                 }
                 items.push(ItemSpec::new(variants::id(&sample.id, variant), TEXT, parts));
             }

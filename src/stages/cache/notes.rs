@@ -3,17 +3,20 @@
 //!
 //! Sizes of pictures come from their headers, which the store remembers by content.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+};
 
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::{
     Cache, LATENT, TEXT,
-    header::{self, Shape},
-    views,
+    header::{self, Placed},
+    views::{self, View},
 };
-use crate::stages::{ProjectError, Sample, Site, variants};
+use crate::stages::{Sample, Site, variants};
 use crate::{
     base::{bytes as told, plural},
     dataset::Placement,
@@ -29,13 +32,6 @@ const SHOWN: usize = 5;
 const ENLARGED: f64 = 1.5;
 /// What the header of a record takes, about.
 const HEADER: u64 = 256;
-
-/// A picture on its way into a bucket.
-pub(in crate::stages) struct Placed<'a> {
-    pub sample: &'a Sample,
-    size: (usize, usize),
-    pub placement: Placement,
-}
 
 /// The notes of a cache stage with these decisions.
 pub fn notes(
@@ -58,7 +54,7 @@ pub fn notes(
         notes.extend(enlarged(&placed));
     }
     if !decisions.is_empty() {
-        notes.push(records(cache, decisions, &placed)?);
+        notes.push(records(cache, decisions, &placed, &views)?);
     }
     Ok(notes)
 }
@@ -69,13 +65,8 @@ pub(in crate::stages) fn placed<'a>(
     samples: &[&'a Sample],
     store: &Store,
 ) -> Result<Vec<Placed<'a>>, StageError> {
-    let buckets =
-        site.manifest.dataset.iter().map(views::buckets).collect::<Result<Vec<_>, _>>()?;
-    let place = |&sample: &&'a Sample| -> Result<Option<Placed<'a>>, ProjectError> {
-        let Some(Shape { size, .. }) = header::shape(site, sample)? else { return Ok(None) };
-        let placement = buckets[sample.dataset].select(size.0, size.1).ok();
-        Ok(placement.map(|placement| Placed { sample, size, placement }))
-    };
+    let buckets = views::buckets(site)?;
+    let place = |&sample: &&'a Sample| header::placed(site, &buckets, sample);
     let placed = samples.par_iter().map(place).collect::<Result<Vec<_>, _>>()?;
     // Only speed is lost where the store cannot be written.
     let _ = store.save_facts();
@@ -182,13 +173,13 @@ fn records(
     cache: &Cache,
     decisions: &[Decision],
     placed: &[Placed<'_>],
+    views: &HashMap<String, (&Sample, View)>,
 ) -> Result<Note, StageError> {
     let widths = Widths::of(cache)?;
     let latent = |picture: &Placed<'_>| {
         let (width, height) = picture.placement.bucket;
         widths.latent(cache, width, height)
     };
-    let views = cache.views();
     let by_sample = placed
         .iter()
         .map(|picture| (picture.sample.id.as_str(), latent(picture)))

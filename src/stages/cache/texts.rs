@@ -8,13 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::FloatDType;
 
 use super::{Cache, import, record};
 use crate::stages::variants;
 use crate::{
     device,
-    manifest::{ClipActivation, Dtype},
+    manifest::{self, ClipActivation, Dtype},
     models::{
         clip::{Activation, ClipConfig, ClipText},
         identity,
@@ -113,27 +113,33 @@ impl Encoders<'_> {
             let pooled = self.clip.forward(&ids).pooled;
             for ((row, job), hidden) in batch.iter().enumerate().zip(hidden.by_ref()) {
                 let pooled = pooled.clone().narrow(0, row, 1);
-                let draft = self.draft(job, pooled, hidden)?;
+                let (pooled, rows) = (record::values(pooled)?, hidden.dims()[0]);
+                let hidden = record::values(hidden)?;
+                let draft = draft(&self.cache.config, &pooled, &hidden, rows, job.real)?;
                 let refused = self.refused.get(&job.item);
                 work.commit(job.item, import::encoded(draft, refused))?;
             }
         }
         Ok(())
     }
+}
 
-    fn draft(&self, job: &Job, pooled: Tensor<2>, t5: Tensor<2>) -> Result<Draft, StageError> {
-        let config = &self.cache.config;
-        let (pooled, shape) = (record::values(pooled)?, t5.dims());
-        let t5 = record::values(t5)?;
-        let tensors: [(&str, &[usize], &[f32]); 2] =
-            [("clip_pooled", &[pooled.len()], &pooled), ("t5", &shape, &t5)];
-        let mut notes = BTreeMap::from([("t5_tokens".to_owned(), job.real.to_string())]);
-        if !config.attend_padding {
-            notes.insert("t5_padding".to_owned(), "masked".to_owned());
-        }
-        let bytes = record::write(&tensors, &notes, config.text_dtype == Dtype::F32)?;
-        Ok(Draft::bytes("text.safetensors", bytes))
+/// The record of a text of `real` tokens: CLIP's pooled vector and the `rows` rows of T5's states.
+pub(super) fn draft(
+    config: &manifest::Cache,
+    pooled: &[f32],
+    t5: &[f32],
+    rows: usize,
+    real: usize,
+) -> Result<Draft, StageError> {
+    let tensors: [(&str, &[usize], &[f32]); 2] =
+        [("clip_pooled", &[pooled.len()], pooled), ("t5", &[rows, t5.len() / rows], t5)];
+    let mut notes = BTreeMap::from([("t5_tokens".to_owned(), real.to_string())]);
+    if !config.attend_padding {
+        notes.insert("t5_padding".to_owned(), "masked".to_owned());
     }
+    let bytes = record::write(&tensors, &notes, config.text_dtype == Dtype::F32)?;
+    Ok(Draft::bytes("text.safetensors", bytes))
 }
 
 /// The training texts of the items with these indices.

@@ -163,11 +163,15 @@ fn colour(stream: &mut Stream) -> Option<ColourChange> {
     })
 }
 
-/// The buckets of a dataset.
+/// The buckets of each dataset.
 ///
 /// # Errors
-/// Its settings contradict each other.
-pub fn buckets(dataset: &Dataset) -> Result<Buckets, DatasetError> {
+/// The settings of one contradict each other.
+pub fn buckets(site: &Site) -> Result<Vec<Buckets>, DatasetError> {
+    site.manifest.dataset.iter().map(of_dataset).collect()
+}
+
+fn of_dataset(dataset: &Dataset) -> Result<Buckets, DatasetError> {
     let resolution = dataset.resolution;
     Buckets::new(&BucketSettings {
         resolution: (resolution.width as usize, resolution.height as usize),
