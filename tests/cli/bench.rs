@@ -65,13 +65,16 @@ fn every_measurement_is_one_line_that_says_where_it_ran() {
     let gemm = of(&[&["gemm", "--hidden", "8", "--square", "16"][..], &sizes].concat());
     positive(&gemm, "square_tflop_per_second");
     let rows = gemm["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 6 * 4, "six layers in four forms");
+    assert_eq!(rows.len(), 6 * 3, "six layers in three forms");
     rows.iter().for_each(|row| positive(row, "tflop_per_second"));
     // The widest layer: q, k, v and the MLP of a single block.
     let enter = rows.iter().find(|row| row["shape"] == "single_enter").unwrap();
     assert_eq!((&enter["m"], &enter["k"], &enter["n"]), (&9.into(), &8.into(), &56.into()));
     assert_eq!(gemm["dtype"], "f32", "what the CPU computes in");
-    assert_eq!(of(&["gemm", "--hidden", "8", "--square", "16", "--dtype", "bf16"])["dtype"], "bf16");
+    assert_eq!(
+        of(&["gemm", "--hidden", "8", "--square", "16", "--dtype", "bf16"])["dtype"],
+        "bf16"
+    );
 
     let attention = ["attention", "--heads", "2", "--head-dim", "8"];
     let attention = of(&[&attention[..], &sizes].concat());

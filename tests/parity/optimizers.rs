@@ -1,6 +1,6 @@
 //! Adafactor, stochastic rounding, gradient clipping, learning-rate schedules.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use fluxpipe::{
     train::{Adafactor, AdafactorState, LrSchedule, LrScheduler, Moments, round_stochastically},
     weights::Checkpoint,
@@ -9,6 +9,7 @@ use half::bf16;
 use serde_json::Value;
 
 use super::{
+    device::device,
     flux::{floats, relative},
     pack::Pack,
 };
@@ -61,7 +62,7 @@ fn run(
     ) -> Vec<(Vec<f32>, AdafactorState)> {
         let upload = |values: Vec<f32>| {
             let shape: [usize; D] = shape.try_into().unwrap();
-            Tensor::<D>::from_data(TensorData::new(values, shape), (&Device::flex(), DType::F32))
+            Tensor::<D>::from_data(TensorData::new(values, shape), (&device(), DType::F32))
         };
         let (mut value, mut state) = (start, None);
         let mut trace = Vec::new();
@@ -207,8 +208,7 @@ fn gradient_clipping() {
         for name in file.names().filter(|name| name.starts_with("in.")) {
             let values = file.f32(name).unwrap();
             let length = values.len();
-            let gradient =
-                Tensor::<1>::from_data(TensorData::new(values, [length]), &Device::flex());
+            let gradient = Tensor::<1>::from_data(TensorData::new(values, [length]), &device());
             let one = One { value: Param::from_tensor(gradient.zeros_like()) };
             let mut gradients = GradientsParams::new();
             gradients.register(one.value.id, gradient);
@@ -264,7 +264,7 @@ fn lr_schedules() {
 #[test]
 fn bf16_storage_uses_named_bits() {
     use fluxpipe::train::Rounding;
-    let value = Tensor::<1>::full([4096], 1.001, (&Device::flex(), DType::F32));
+    let value = Tensor::<1>::full([4096], 1.001, (&device(), DType::F32));
     let store = |step| Rounding { seed: 1, step }.store("w", value.clone(), DType::BF16);
     assert_eq!(store(0).dtype(), DType::BF16);
     let (a, b, c) = (floats(store(0)), floats(store(0)), floats(store(1)));

@@ -13,7 +13,7 @@ use crate::{
 
 /// Measure the matrix products of FLUX.1's blocks, forwards and backwards
 ///
-/// The six linear layers of the blocks over the tokens of a picture of 1024² and its text, in the four
+/// The six linear layers of the blocks over the tokens of a picture of 1024² and its text, in the three
 /// forms in which training needs them, and beside them a product of square matrices, which is what the
 /// device reaches at best. Prints one line of JSON.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Float;
 use crate::device::{
-    kernels::{self, Activation},
+    kernels,
     rates::{self, Seconds},
 };
 
@@ -23,7 +23,7 @@ const LAYERS: [(&str, usize, usize); 6] = [
 pub struct Product {
     /// The layer: `qkv`, `mlp_up`, ...
     pub layer: &'static str,
-    /// `forward` (`x Wᵀ`), `forward_bias`, `grad_input` (`dy W`) or `grad_weight` (`dyᵀ x`).
+    /// `forward_bias` (`x Wᵀ + b`), `grad_input` (`dy W`) or `grad_weight` (`dyᵀ x`).
     pub kind: &'static str,
     /// Rows of `x`: tokens.
     pub m: usize,
@@ -54,7 +54,7 @@ struct Operands {
     dy: Tensor<2>,
 }
 
-/// Measures the six layers of blocks of width `hidden` over so many tokens, each in the four forms in
+/// Measures the six layers of blocks of width `hidden` over so many tokens, each in the three forms in
 /// which training needs them, with the functions that `models::flux` calls.
 #[must_use]
 pub fn products(
@@ -87,16 +87,11 @@ pub fn products(
 
 type Form = fn(&Operands) -> Tensor<2>;
 
-const FORMS: [(&str, Form); 4] = [
-    ("forward", |o| forward(o, None)),
-    ("forward_bias", |o| forward(o, Some(o.bias.clone()))),
-    ("grad_input", |o| o.dy.clone().matmul(o.weight.clone())),
-    ("grad_weight", |o| o.dy.clone().transpose().matmul(o.x.clone())),
+const FORMS: [(&str, Form); 3] = [
+    ("forward_bias", |o| kernels::linear_forward(o.x.clone(), o.weight.clone(), o.bias.clone())),
+    ("grad_input", |o| kernels::linear_d_input(o.dy.clone(), o.weight.clone())),
+    ("grad_weight", |o| kernels::linear_d_weight(o.x.clone(), o.dy.clone(), None)),
 ];
-
-fn forward(operands: &Operands, bias: Option<Tensor<1>>) -> Tensor<2> {
-    kernels::linear(operands.x.clone(), operands.weight.clone(), bias, Activation::None)
-}
 
 #[cfg(test)]
 mod tests {
@@ -110,6 +105,6 @@ mod tests {
         let bias = rates::normal([n], 1.0, Float::F32.into(), &cpu());
         let set = Operands { x: normal([m, k]), weight: normal([n, k]), bias, dy: normal([m, n]) };
         let shapes = FORMS.map(|(_, form)| form(&set).dims());
-        assert_eq!(shapes, [[m, n], [m, n], [m, k], [n, k]]);
+        assert_eq!(shapes, [[m, n], [m, k], [n, k]]);
     }
 }
