@@ -4,8 +4,11 @@ use burn::tensor::{Device, Tensor};
 
 use super::Float;
 use crate::{
-    device::rates::{self, Seconds},
-    models::flux::{attention, attention_backward},
+    device::{
+        kernels::attention_backward,
+        rates::{self, Seconds},
+    },
+    models::flux::attention,
 };
 
 /// Its sizes.

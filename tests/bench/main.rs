@@ -1,0 +1,39 @@
+//! Parts of the networks that `fluxpipe bench` does not measure alone, with random weights of full size.
+//!
+//! `cargo bench --bench speed -- flux`. Each figure is the median of some runs after one that is not
+//! counted. `docs/benchmarks.md` says how to read them; `peers.py` times the same work in the public
+//! Python packages.
+
+mod flux;
+
+use std::{process::ExitCode, time::Instant};
+
+fn main() -> ExitCode {
+    fluxpipe::device::memory::keep();
+    // Cargo puts `--bench` among the arguments.
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words[..] {
+        ["flux"] => flux::run(3072),
+        _ => {
+            eprintln!("cargo bench --bench speed -- flux");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Prints the median, least and greatest seconds of `runs` runs of `work`.
+fn time(name: &str, runs: usize, mut work: impl FnMut()) {
+    work();
+    let mut seconds: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    let [least, median, most] = [0, runs / 2, runs - 1].map(|index| seconds[index]);
+    println!("{name:<40} {median:8.3} s   {least:.3} to {most:.3}, {runs} runs");
+}
