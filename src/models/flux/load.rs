@@ -31,7 +31,7 @@ impl Flux {
         device: &Device,
         dtype: FloatDType,
     ) -> Result<Self, WeightsError> {
-        let parts = Parts::open(checkpoint, device, dtype)?;
+        let parts = FluxParts::open(checkpoint, device, dtype)?;
         let flux = parts.all();
         parts.finish()?;
         Ok(flux)
@@ -41,19 +41,19 @@ impl Flux {
     /// variance 1/in, biases small, so that a forward stays finite at any depth.
     #[must_use]
     pub fn random(config: FluxConfig, seed: u64, device: &Device, dtype: FloatDType) -> Self {
-        Parts::random(config, seed, device, dtype).all()
+        FluxParts::random(config, seed, device, dtype).all()
     }
 }
 
 /// The parts of a transformer, made one at a time: who needs no more than one at once never holds the
 /// whole.
-pub struct Parts<'a> {
+pub struct FluxParts<'a> {
     /// Sizes.
     pub config: FluxConfig,
     source: Source<'a>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> FluxParts<'a> {
     /// The parts of the transformer in `checkpoint`, in any of the published layouts. They arrive on
     /// `device` as `dtype` (f32 or bf16). Nothing but headers is read yet.
     ///
@@ -72,7 +72,7 @@ impl<'a> Parts<'a> {
     /// The same of a file that must have the sizes `config`.
     ///
     /// # Errors
-    /// As [`Parts::open`].
+    /// As [`FluxParts::open`].
     pub fn open_as(
         config: FluxConfig,
         checkpoint: &'a Checkpoint,
@@ -99,7 +99,7 @@ impl<'a> Parts<'a> {
         Ok(Self { config, source: Source::File { loader, layout } })
     }
 
-    /// Parts with random weights, the same for the same seed: see [`Flux::random`].
+    /// FluxParts with random weights, the same for the same seed: see [`Flux::random`].
     #[must_use]
     pub fn random(config: FluxConfig, seed: u64, device: &Device, dtype: FloatDType) -> Self {
         let (device, period) = (device.clone(), usize::MAX);
@@ -114,10 +114,10 @@ impl<'a> Parts<'a> {
         Self { config, source: Source::Random { seed, device, dtype, period } }
     }
 
-    /// Parts without values: what is there, and how it is called.
+    /// FluxParts without values: what is there, and how it is called.
     #[must_use]
-    pub fn empty(config: FluxConfig) -> Parts<'static> {
-        Parts { config, source: Source::Shapes(RefCell::default()) }
+    pub fn empty(config: FluxConfig) -> FluxParts<'static> {
+        FluxParts { config, source: Source::Shapes(RefCell::default()) }
     }
 
     /// The layers that bring the inputs to the hidden width.
@@ -191,7 +191,7 @@ impl FluxConfig {
     /// The names and shapes of all parameters, in the order in which [`Flux`] holds them.
     #[must_use]
     pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
-        let parts = Parts::empty(self.clone());
+        let parts = FluxParts::empty(self.clone());
         let mut names = Names::default();
         parts.all().visit(&mut names);
         let Source::Shapes(shapes) = parts.source else { unreachable!("it was made of these") };

@@ -21,7 +21,7 @@ pub use blocks::{AdaLn, Block, DoubleBlock, LastLayer, Projection, SingleBlock};
 pub(crate) use blocks::{join_heads, split_heads};
 pub use config::{FluxConfig, Layout, Naming};
 pub use layers::{Linear, Mlp, MlpEmbedder, Modulation, QkNorm, RmsNorm, SelfAttention};
-pub use load::Parts;
+pub use load::FluxParts;
 pub use model::{Embedded, Embedders, Flux, FluxInput, Surroundings};
 pub use names::checkpoint_name;
 pub use packing::{pack, position_ids, unpack};

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     base,
     device::is_cpu,
-    models::flux::{Flux, FluxConfig, Parts},
+    models::flux::{Flux, FluxConfig, FluxParts},
     train::memory::{Plan, Weights},
     weights::Checkpoint,
 };
@@ -33,7 +33,7 @@ impl Network {
         stored: FloatDType,
         scratch: &Path,
     ) -> Result<Self, NetworkError> {
-        let parts = Parts::open(checkpoint, device, stored)?;
+        let parts = FluxParts::open(checkpoint, device, stored)?;
         let network = Self::assemble(&parts, plan, device, stored, scratch)?;
         parts.finish()?;
         Ok(network)
@@ -51,7 +51,7 @@ impl Network {
         stored: FloatDType,
         scratch: &Path,
     ) -> Result<Self, NetworkError> {
-        let parts = Parts::repeating(config, seed, device, stored);
+        let parts = FluxParts::repeating(config, seed, device, stored);
         Self::assemble(&parts, plan, device, stored, scratch)
     }
 
@@ -103,20 +103,20 @@ impl Network {
     /// The file is not of a transformer of these sizes, or cannot be read. Weights may then be in part
     /// those of the file.
     pub fn restore(&mut self, checkpoint: &Checkpoint) -> Result<(), NetworkError> {
-        let parts = Parts::open_as(self.config.clone(), checkpoint, &self.device, self.stored)?;
+        let parts = FluxParts::open_as(self.config.clone(), checkpoint, &self.device, self.stored)?;
         self.take_all(&parts);
         Ok(parts.finish()?)
     }
 
     fn assemble(
-        parts: &Parts<'_>,
+        parts: &FluxParts<'_>,
         plan: Plan,
         device: &Device,
         stored: FloatDType,
         scratch: &Path,
     ) -> Result<Self, NetworkError> {
         let compute = compute(device, stored);
-        let empty = Parts::empty(parts.config.clone());
+        let empty = FluxParts::empty(parts.config.clone());
         let mut swapped = Vec::new();
         let slots = plan.blocks.iter().enumerate().map(|(index, block)| match block.weights {
             Weights::Resident => Slot::Resident(None),
@@ -146,7 +146,7 @@ impl Network {
     }
 
     /// Takes the weights of all parts, one part at a time.
-    fn take_all(&mut self, parts: &Parts<'_>) {
+    fn take_all(&mut self, parts: &FluxParts<'_>) {
         self.embedders = cast(parts.embedders(), self.compute);
         self.last_layer = cast(parts.last_layer(), self.compute);
         if let Some(swap) = &mut self.swap {
@@ -215,7 +215,7 @@ fn swap(
         }
     };
     let shelf = Arc::new(shelf);
-    let empty = Parts::empty(config.clone());
+    let empty = FluxParts::empty(config.clone());
     let mover = Mover::start(Workplace {
         shelf: shelf.clone(),
         device: device.clone(),
