@@ -16,20 +16,31 @@ mod attention;
 mod convolution;
 #[cfg(test)]
 mod convolution_tests;
+mod gelu_tanh;
 mod groups;
 mod host;
 mod layout;
+mod linear_backward;
 mod math;
+mod modulate;
 mod product;
+mod rotate;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 pub use attention::attention;
 pub use convolution::{Convolution, Prepare, by_taps};
+pub use gelu_tanh::{gelu_tanh, gelu_tanh_backward};
 pub use groups::{ChannelAffine, GroupMoments};
 pub use layout::{by_columns, by_columns_from};
+pub use linear_backward::{linear_d_bias, linear_d_input, linear_d_weight, linear_forward};
+pub use modulate::{
+    GateGradients, ModulatedNormGradients, gated_sum, gated_sum_backward, modulated_norm,
+    modulated_norm_backward,
+};
 pub use product::{linear, linear_onto};
+pub use rotate::{Projected, ProjectedGradients, Rotation, rotated_heads, rotated_heads_backward};
 pub use rows::{gated_gelu, gelu, layer_norm, rms_norm, softmax};
 
 /// What follows a linear layer.
