@@ -5,25 +5,29 @@
 
 mod appearances;
 mod differences;
+mod journal;
 mod notes;
 mod samples;
+mod settings;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use burn::tensor::FloatDType;
 use rayon::prelude::*;
 
-use self::samples::{Cached, Records};
+use self::{
+    journal::Journal,
+    samples::{Cached, Records},
+};
 use super::{ProjectError, Site, site::needed};
 use crate::{
-    base::{Digest, Value},
+    base::Value,
     device, manifest,
     models::flux::Flux,
     pipeline::{
-        Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
-        Publication, Published, Recipe, Stage, StageError, Store, Upstream, Work,
+        Blob, Decision, Difference, Finished, ItemSpec, KeyPart, Note, Origin, Owner, Publication,
+        Published, Recipe, Stage, StageError, Store, Upstream, Work,
     },
-    train::{self, CheckpointPlace, Observer, Settings, StepMetrics, TrainError, flow},
+    train::{self, TrainError},
     weights::Checkpoint,
 };
 
@@ -47,70 +51,6 @@ impl Finetune {
     ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "flux", site.manifest.models.flux.as_ref())?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
-    }
-}
-
-impl Finetune {
-    fn settings(&self) -> Settings {
-        use manifest::{Dtype, LossType, LrScheduler, ModelPredictionType, OptimizerType};
-        let config = &self.config;
-        Settings {
-            learning_rate: config.learning_rate,
-            max_train_epochs: config.max_train_epochs as usize,
-            train_batch_size: config.train_batch_size as usize,
-            gradient_accumulation_steps: config.gradient_accumulation_steps as usize,
-            max_grad_norm: 0.0,
-            timestep_sampling: self.timestep_sampling(),
-            guidance_scale: config.guidance_scale as f32,
-            model_prediction_type: match config.model_prediction_type {
-                ModelPredictionType::Raw => flow::PredictionType::Raw,
-                ModelPredictionType::Additive => flow::PredictionType::Additive,
-                ModelPredictionType::SigmaScaled => flow::PredictionType::SigmaScaled,
-            },
-            loss_type: match config.loss_type {
-                LossType::L2 => flow::LossType::L2,
-                LossType::L1 => flow::LossType::L1,
-            },
-            lr_scheduler: match config.lr_scheduler {
-                LrScheduler::Constant => train::LrScheduler::Constant,
-                LrScheduler::ConstantWithWarmup => train::LrScheduler::ConstantWithWarmup,
-                LrScheduler::Linear => train::LrScheduler::Linear,
-                LrScheduler::Cosine => train::LrScheduler::Cosine,
-            },
-            lr_warmup_steps: config.lr_warmup_steps as usize,
-            optimizer: match config.optimizer_type {
-                OptimizerType::Adafactor => {
-                    train::OptimizerKind::Adafactor(train::Adafactor::default())
-                }
-                OptimizerType::AdamW => train::OptimizerKind::AdamW(train::AdamW::default()),
-            },
-            seed: config.seed,
-            save_every_n_epochs: config.save_every_n_epochs.map(|epochs| epochs as usize),
-            weights: match config.weights {
-                Dtype::F32 => FloatDType::F32,
-                Dtype::Bf16 => FloatDType::BF16,
-            },
-            save_precision: match config.save_precision {
-                Dtype::F32 => crate::weights::Dtype::F32,
-                Dtype::Bf16 => crate::weights::Dtype::BF16,
-            },
-        }
-    }
-
-    fn timestep_sampling(&self) -> flow::TimestepSampling {
-        use manifest::TimestepSampling as Written;
-        let (sigmoid_scale, discrete_flow_shift) =
-            (self.config.sigmoid_scale, self.config.discrete_flow_shift);
-        match self.config.timestep_sampling {
-            Written::Sigma => flow::TimestepSampling::Sigma {
-                weighting_scheme: flow::WeightingScheme::Uniform,
-                discrete_flow_shift,
-            },
-            Written::Uniform => flow::TimestepSampling::Uniform,
-            Written::Sigmoid => flow::TimestepSampling::Sigmoid { sigmoid_scale },
-            Written::Shift => flow::TimestepSampling::Shift { sigmoid_scale, discrete_flow_shift },
-            Written::FluxShift => flow::TimestepSampling::FluxShift { sigmoid_scale },
-        }
     }
 }
 
@@ -180,7 +120,7 @@ impl Stage for Finetune {
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let chosen = device::choose(&self.site.device)?;
         let checkpoint = Checkpoint::open(&self.model)?;
-        let settings = self.settings();
+        let settings = settings::of(&self.config);
         let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
         let records = Records::open(&self.site, &self.config, work.upstream())?;
         let base = self.site.store.digest_file(&self.model)?;
@@ -214,81 +154,5 @@ impl Stage for Finetune {
             owner: Owner::Fluxpipe,
         };
         Ok(finished.iter().flat_map(|done| &done.output.blobs).map(publish).collect())
-    }
-}
-
-/// Watches the trainer: progress for the screen, one line of metrics per step, places for
-/// checkpoints. What goes into the output holds no times, so that equal runs give equal outputs.
-struct Journal<'a> {
-    work: &'a mut dyn Work,
-    folder: PathBuf,
-    provenance: BTreeMap<String, String>,
-    metrics: String,
-    checkpoints: Vec<(String, PathBuf)>,
-    epochs: usize,
-    /// Step and steps of the run, and the last loss on what is held out.
-    progress: (u64, u64),
-    validation_loss: Option<f64>,
-}
-
-impl<'a> Journal<'a> {
-    fn new(work: &'a mut dyn Work, model: Digest, epochs: usize) -> Result<Self, StageError> {
-        let folder = work.scratch(0)?;
-        let samples = work.items().first().and_then(|item| item.parts.first()?.value.clone());
-        let samples = samples.map(|list| ("fluxpipe.samples".to_owned(), list.digest().hex()));
-        let mut provenance = BTreeMap::from([("fluxpipe.base_model".to_owned(), model.hex())]);
-        provenance.extend(samples);
-        Ok(Self {
-            work,
-            folder,
-            provenance,
-            metrics: String::new(),
-            checkpoints: Vec::new(),
-            epochs,
-            progress: (0, 0),
-            validation_loss: None,
-        })
-    }
-
-    fn finish(self) -> Draft {
-        let draft = Draft::bytes("metrics.jsonl", self.metrics);
-        self.checkpoints.into_iter().fold(draft, |draft, (name, path)| draft.and_file(&name, path))
-    }
-}
-
-impl Observer for Journal<'_> {
-    fn step(&mut self, metrics: &StepMetrics) {
-        let line = serde_json::json!({
-            "epoch": metrics.epoch, "step": metrics.step, "loss": metrics.loss,
-            "learning_rate": metrics.learning_rate, "grad_norm": metrics.grad_norm,
-        });
-        self.metrics += &format!("{line}\n");
-        let held_out = self.validation_loss.map(|loss| format!(" (validation {loss:.4})"));
-        let held_out = held_out.unwrap_or_default();
-        let note = format!("loss {:.4}{held_out}, {:.2} s a step", metrics.loss, metrics.seconds);
-        self.progress = (metrics.step as u64, metrics.total_steps as u64);
-        self.work.step(0, self.progress.0, self.progress.1, &note);
-    }
-
-    fn validated(&mut self, epoch: usize, loss: f64) {
-        let (step, total) = self.progress;
-        let line = serde_json::json!({ "epoch": epoch, "step": step, "validation_loss": loss });
-        self.metrics += &format!("{line}\n");
-        self.validation_loss = Some(loss);
-        self.work.step(0, step, total, &format!("epoch {epoch}: validation loss {loss:.4}"));
-    }
-
-    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
-        let name = match epoch == self.epochs {
-            true => "model.safetensors".to_owned(),
-            false => format!("model-{epoch:06}.safetensors"),
-        };
-        let path = self.folder.join(&name);
-        self.checkpoints.push((name, path.clone()));
-        Ok(Some(CheckpointPlace { path, provenance: self.provenance.clone() }))
-    }
-
-    fn cancelled(&self) -> bool {
-        self.work.cancelled()
     }
 }
