@@ -22,7 +22,7 @@ mod single;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{attention, attention_backward};
+pub use attention::attention;
 pub use blocks::Block;
 pub use config::{FluxConfig, Layout, Naming};
 pub use double::{DoubleBlock, DoubleKept};
