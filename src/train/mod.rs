@@ -8,6 +8,8 @@
 pub mod blockwise;
 pub mod checkpoint;
 pub mod flow;
+pub mod memory;
+pub mod network;
 pub mod schedule;
 
 mod adafactor;
