@@ -37,6 +37,14 @@ pub struct Batch {
     pub appearances: Vec<Appearance>,
 }
 
+impl Batch {
+    /// Whether its samples only measure the loss.
+    #[must_use]
+    pub fn is_held_out(&self) -> bool {
+        self.appearances.iter().any(Appearance::is_held_out)
+    }
+}
+
 /// What decides where a sample appears.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {

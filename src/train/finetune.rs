@@ -10,10 +10,9 @@ use std::{
 
 use super::{
     Samples, Settings, TrainError,
-    batches::{Batch, Batches},
+    batches::{Appearance, Batch, Batches},
     blockwise::backpropagate,
     checkpoint,
-    flow::Objective,
     optimizer::Optimizer,
     prepare::{Loaded, Reader},
     rounding::Rounding,
@@ -67,14 +66,27 @@ pub struct StepMetrics {
     pub step: usize,
     /// Steps of the whole run.
     pub total_steps: usize,
-    /// Mean loss of the step's samples, before its update.
+    /// Mean loss of the step's micro-batches, before its update.
     pub loss: f64,
+    /// The loss of each sample.
+    pub samples: Vec<SampleLoss>,
     /// Learning rate used.
     pub learning_rate: f64,
     /// Norm of all gradients, where it was measured.
     pub grad_norm: Option<f64>,
     /// Seconds that the step took.
     pub seconds: f64,
+}
+
+/// The loss of one appearance of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleLoss {
+    /// What appeared.
+    pub appearance: Appearance,
+    /// Its noise level.
+    pub sigma: f32,
+    /// Its loss, times its weight.
+    pub loss: f64,
 }
 
 /// What a finished run did.
@@ -104,11 +116,9 @@ pub fn finetune(
         return Err(TrainError::NoSamples);
     }
     let reader = Reader { samples, config: flux.config.clone(), settings };
-    let schedule = LrSchedule {
-        scheduler: settings.lr_scheduler,
-        warmup_steps: settings.lr_warmup_steps,
-        total_steps: batches.steps(settings.max_train_epochs, settings.gradient_accumulation_steps),
-    };
+    let total_steps =
+        batches.steps(settings.max_train_epochs, settings.gradient_accumulation_steps);
+    let schedule = settings.schedule(total_steps);
     let optimizer = Optimizer::new(settings.optimizer.clone());
     let trainer = Trainer { flux, settings, schedule, optimizer, steps: 0 };
     thread::scope(|scope| {
@@ -157,13 +167,15 @@ impl Trainer<'_> {
                 }
                 let begun = Instant::now();
                 let learning_rate = self.schedule.learning_rate(settings.learning_rate, self.steps);
-                let (loss, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
+                let (samples, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
+                let loss = mean_of_means(group, &samples);
                 losses.push(loss);
                 observer.step(&StepMetrics {
                     epoch,
                     step: self.steps,
                     total_steps: self.schedule.total_steps,
                     loss,
+                    samples,
                     learning_rate,
                     grad_norm,
                     seconds: begun.elapsed().as_secs_f64(),
@@ -182,14 +194,6 @@ impl Trainer<'_> {
         Ok(Summary { steps: self.steps, last_epoch_loss })
     }
 
-    fn objective(&self) -> Objective {
-        Objective {
-            timestep_sampling: self.settings.timestep_sampling,
-            model_prediction_type: self.settings.model_prediction_type,
-            loss_type: self.settings.loss_type,
-        }
-    }
-
     /// The next batch that was read, on the device.
     fn next(&self, ahead: &Ahead) -> Result<super::prepare::Prepared, TrainError> {
         // The reader ends early only by a panic, which the scope of its thread carries on.
@@ -203,7 +207,7 @@ impl Trainer<'_> {
         for _ in batches {
             let batch = self.next(ahead)?;
             let output = self.flux.forward(&batch.input);
-            let losses = self.objective().per_sample(
+            let losses = self.settings.objective().per_sample(
                 output,
                 &batch.noisy,
                 &batch.target,
@@ -216,20 +220,22 @@ impl Trainer<'_> {
         Ok(sum / count as f64)
     }
 
-    /// One optimizer step over the micro-batches of `group`: its loss, and the gradients' norm where it
-    /// was measured.
+    /// One optimizer step over the micro-batches of `group`: the loss of each sample, and the gradients'
+    /// norm where it was measured.
     fn step(
         &mut self,
         epoch: usize,
         group: &[Batch],
         ahead: &Ahead,
         learning_rate: f64,
-    ) -> Result<(f64, Option<f64>), TrainError> {
+    ) -> Result<(Vec<SampleLoss>, Option<f64>), TrainError> {
         let step = self.steps + 1;
         let at_step = |source| TrainError::Step { step, epoch, source: Box::new(source) };
-        let objective = self.objective();
-        let batches = group.iter().map(|_| Ok(self.next(ahead)?.with_loss(objective)));
-        let batches = batches.collect::<Result<Vec<_>, TrainError>>()?;
+        let objective = self.settings.objective();
+        let prepared = group.iter().map(|_| self.next(ahead)).collect::<Result<Vec<_>, _>>()?;
+        let sigmas = prepared.iter().flat_map(|batch| batch.sigmas.clone()).collect::<Vec<_>>();
+        let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
+        let batches = batches.collect::<Vec<_>>();
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
             let mut norm = GradientNorm::default();
@@ -242,7 +248,12 @@ impl Trainer<'_> {
         let mut update = Update { optimizer, learning_rate, scale, rounding };
         let pass = backpropagate(&mut self.flux, &batches, &mut update).map_err(at_step)?;
         self.steps = step;
-        Ok((pass.losses.iter().sum::<f64>() / pass.losses.len() as f64, grad_norm))
+        let appearances = group.iter().flat_map(|batch| &batch.appearances);
+        let samples = appearances.zip(sigmas).zip(pass.losses.concat());
+        let samples = samples
+            .map(|((&appearance, sigma), loss)| SampleLoss { appearance, sigma, loss })
+            .collect();
+        Ok((samples, grad_norm))
     }
 
     fn save(&self, epoch: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
@@ -258,6 +269,18 @@ impl Trainer<'_> {
         }
         Ok(())
     }
+}
+
+/// The mean of the mean losses of the micro-batches, which is what a step goes down.
+fn mean_of_means(group: &[Batch], samples: &[SampleLoss]) -> f64 {
+    let mut rest = samples;
+    let mut sum = 0.0;
+    for batch in group {
+        let (own, others) = rest.split_at(batch.appearances.len());
+        sum += own.iter().map(|sample| sample.loss).sum::<f64>() / own.len() as f64;
+        rest = others;
+    }
+    sum / group.len() as f64
 }
 
 #[cfg(test)]

@@ -149,7 +149,7 @@ fn pass(flux: &mut Flux, input: &FluxInput, target: &Tensor<3>, record: &mut Rec
     let dtype = flux.dtype();
     let loss: Box<Loss<'_>> = Box::new(|output| {
         let (loss, gradient) = mean_square(output, target);
-        (loss, gradient.cast(dtype))
+        (vec![loss], gradient.cast(dtype))
     });
     backpropagate(flux, &[(input.clone(), loss)], record).unwrap()
 }

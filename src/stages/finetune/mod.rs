@@ -8,10 +8,10 @@ mod differences;
 mod journal;
 mod notes;
 mod samples;
+mod settings;
 
 use std::{path::PathBuf, sync::Arc};
 
-use burn::tensor::FloatDType;
 use rayon::prelude::*;
 
 use self::{
@@ -27,7 +27,7 @@ use crate::{
         Blob, Decision, Difference, Finished, ItemSpec, KeyPart, Note, Origin, Owner, Publication,
         Published, Recipe, Stage, StageError, Store, Upstream, Work,
     },
-    train::{self, Settings, TrainError, flow},
+    train::{self, TrainError},
     weights::Checkpoint,
 };
 
@@ -51,70 +51,6 @@ impl Finetune {
     ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "flux", site.manifest.models.flux.as_ref())?;
         Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
-    }
-}
-
-impl Finetune {
-    fn settings(&self) -> Settings {
-        use manifest::{Dtype, LossType, LrScheduler, ModelPredictionType, OptimizerType};
-        let config = &self.config;
-        Settings {
-            learning_rate: config.learning_rate,
-            max_train_epochs: config.max_train_epochs as usize,
-            train_batch_size: config.train_batch_size as usize,
-            gradient_accumulation_steps: config.gradient_accumulation_steps as usize,
-            max_grad_norm: 0.0,
-            timestep_sampling: self.timestep_sampling(),
-            guidance_scale: config.guidance_scale as f32,
-            model_prediction_type: match config.model_prediction_type {
-                ModelPredictionType::Raw => flow::PredictionType::Raw,
-                ModelPredictionType::Additive => flow::PredictionType::Additive,
-                ModelPredictionType::SigmaScaled => flow::PredictionType::SigmaScaled,
-            },
-            loss_type: match config.loss_type {
-                LossType::L2 => flow::LossType::L2,
-                LossType::L1 => flow::LossType::L1,
-            },
-            lr_scheduler: match config.lr_scheduler {
-                LrScheduler::Constant => train::LrScheduler::Constant,
-                LrScheduler::ConstantWithWarmup => train::LrScheduler::ConstantWithWarmup,
-                LrScheduler::Linear => train::LrScheduler::Linear,
-                LrScheduler::Cosine => train::LrScheduler::Cosine,
-            },
-            lr_warmup_steps: config.lr_warmup_steps as usize,
-            optimizer: match config.optimizer_type {
-                OptimizerType::Adafactor => {
-                    train::OptimizerKind::Adafactor(train::Adafactor::default())
-                }
-                OptimizerType::AdamW => train::OptimizerKind::AdamW(train::AdamW::default()),
-            },
-            seed: config.seed,
-            save_every_n_epochs: config.save_every_n_epochs.map(|epochs| epochs as usize),
-            weights: match config.weights {
-                Dtype::F32 => FloatDType::F32,
-                Dtype::Bf16 => FloatDType::BF16,
-            },
-            save_precision: match config.save_precision {
-                Dtype::F32 => crate::weights::Dtype::F32,
-                Dtype::Bf16 => crate::weights::Dtype::BF16,
-            },
-        }
-    }
-
-    fn timestep_sampling(&self) -> flow::TimestepSampling {
-        use manifest::TimestepSampling as Written;
-        let (sigmoid_scale, discrete_flow_shift) =
-            (self.config.sigmoid_scale, self.config.discrete_flow_shift);
-        match self.config.timestep_sampling {
-            Written::Sigma => flow::TimestepSampling::Sigma {
-                weighting_scheme: flow::WeightingScheme::Uniform,
-                discrete_flow_shift,
-            },
-            Written::Uniform => flow::TimestepSampling::Uniform,
-            Written::Sigmoid => flow::TimestepSampling::Sigmoid { sigmoid_scale },
-            Written::Shift => flow::TimestepSampling::Shift { sigmoid_scale, discrete_flow_shift },
-            Written::FluxShift => flow::TimestepSampling::FluxShift { sigmoid_scale },
-        }
     }
 }
 
@@ -184,7 +120,7 @@ impl Stage for Finetune {
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let chosen = device::choose(&self.site.device)?;
         let checkpoint = Checkpoint::open(&self.model)?;
-        let settings = self.settings();
+        let settings = settings::of(&self.config);
         let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
         let records = Records::open(&self.site, &self.config, work.upstream())?;
         let base = self.site.store.digest_file(&self.model)?;

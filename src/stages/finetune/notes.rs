@@ -59,7 +59,7 @@ pub fn notes(
 type Listed<'a> = (&'a Cached<'a>, Member);
 
 fn steps(stage: &Finetune, listed: &[Listed<'_>]) -> Note {
-    let settings = stage.settings();
+    let settings = super::settings::of(&stage.config);
     let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
     let batches = Batches::of(&members, settings.train_batch_size, settings.seed);
     let pictures = |role| members.iter().filter(|member| member.role == role).count();

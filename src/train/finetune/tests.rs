@@ -6,10 +6,7 @@ use super::*;
 use crate::{
     base::{Digest, Stream},
     models::flux::FluxConfig,
-    train::{
-        Adafactor, Appearance, LrScheduler, OptimizerKind, Role, Sample,
-        flow::{LossType, PredictionType, TimestepSampling},
-    },
+    train::{Appearance, Role, Sample, Steps},
     weights::{Checkpoint, Dtype},
 };
 
@@ -36,21 +33,9 @@ fn settings() -> Settings {
         max_train_epochs: 2,
         train_batch_size: 2,
         gradient_accumulation_steps: 2,
-        max_grad_norm: 0.0,
-        timestep_sampling: TimestepSampling::Shift {
-            sigmoid_scale: 1.0,
-            discrete_flow_shift: 3.1582,
-        },
-        guidance_scale: 1.0,
-        model_prediction_type: PredictionType::Raw,
-        loss_type: LossType::L2,
-        lr_scheduler: LrScheduler::Constant,
-        lr_warmup_steps: 0,
-        optimizer: OptimizerKind::Adafactor(Adafactor::default()),
         seed: 11,
         save_every_n_epochs: Some(1),
-        weights: FloatDType::BF16,
-        save_precision: Dtype::BF16,
+        ..Settings::default()
     }
 }
 
@@ -243,7 +228,7 @@ fn what_cannot_be_trained_is_an_error_that_names_it() {
     assert_eq!(run(&settings(), vec![BROKEN]), "step 1 of epoch 1 failed: the loss is NaN");
     let wrong = Settings { learning_rate: f64::NAN, ..settings() };
     assert_eq!(run(&wrong, vec![0]), "`learning_rate` must be a number above 0");
-    let wrong = Settings { lr_warmup_steps: 3, ..settings() };
+    let wrong = Settings { lr_warmup_steps: Steps::Count(3), ..settings() };
     assert!(run(&wrong, vec![0]).starts_with("`lr_warmup_steps` needs"));
     let other = FluxConfig { vec_in_dim: 7, ..config(true) };
     let flux = Flux::random(other, 5, &Device::flex(), FloatDType::F32);
