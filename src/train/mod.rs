@@ -8,7 +8,11 @@
 pub mod blockwise;
 pub mod checkpoint;
 pub mod flow;
+mod keeper;
+mod saves;
 pub mod schedule;
+mod state;
+mod tensors;
 
 mod adafactor;
 mod adamw;
@@ -25,11 +29,14 @@ mod update;
 pub use adafactor::{Adafactor, AdafactorState, Moments};
 pub use adamw::{AdamW, AdamWState};
 pub use batches::{Appearance, Batch, Batches, Member};
+pub use checkpoint::Form;
 pub use error::TrainError;
-pub use finetune::{CheckpointPlace, Observer, SampleLoss, StepMetrics, Summary, finetune};
+pub use finetune::{Observer, SampleLoss, StepMetrics, Summary, finetune};
+pub use keeper::Place;
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use rounding::{Rounding, round_stochastically};
 pub use samples::{Role, Sample, Samples};
 pub use schedule::{LrSchedule, LrScheduler, Steps};
 pub use settings::Settings;
+pub use state::{Found, Position, State, StateFolder, Training};
 pub use update::{GradientNorm, Update};
