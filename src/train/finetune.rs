@@ -17,6 +17,7 @@ use super::{
     prepare::{Loaded, Reader},
     rounding::Rounding,
     schedule::LrSchedule,
+    trained::Trained,
     update::{GradientNorm, Update},
 };
 use crate::models::flux::Flux;
@@ -236,16 +237,22 @@ impl Trainer<'_> {
         let sigmas = prepared.iter().flat_map(|batch| batch.sigmas.clone()).collect::<Vec<_>>();
         let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
         let batches = batches.collect::<Vec<_>>();
+        let trained = Trained::all();
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
-            let mut norm = GradientNorm::default();
+            let mut norm = GradientNorm::new(&trained);
             backpropagate(&mut self.flux, &batches, &mut norm).map_err(at_step)?;
             scale = norm.clip(self.settings.max_grad_norm);
             grad_norm = Some(norm.norm());
         }
-        let rounding = Rounding { seed: self.settings.seed, step: self.steps as u64 };
+        let rounding = Rounding {
+            seed: self.settings.seed,
+            step: self.steps as u64,
+            stored: self.settings.weights,
+        };
         let optimizer = &mut self.optimizer;
-        let mut update = Update { optimizer, learning_rate, scale, rounding };
+        let mut update =
+            Update { optimizer, learning_rate, scale, rounding, trained: &trained, ema: None };
         let pass = backpropagate(&mut self.flux, &batches, &mut update).map_err(at_step)?;
         self.steps = step;
         let appearances = group.iter().flat_map(|batch| &batch.appearances);

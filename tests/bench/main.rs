@@ -1,10 +1,11 @@
 //! How long the networks take on this machine, with random weights of full size.
 //!
-//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
+//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`, `flux`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
 //! graph and times the same work in the public Python packages. Each figure is the median of some runs
 //! after one that is not counted. `docs/benchmarks.md` says how to read them.
 
 mod ae;
+mod flux;
 mod label;
 mod tagger;
 mod texts;
@@ -25,10 +26,11 @@ fn main() -> ExitCode {
             (Ok(levels), Ok(side)) => ae::bands(levels, side),
             _ => return ExitCode::from(2),
         },
+        ["flux"] => flux::run(3072),
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
             eprintln!(
-                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | tagger GRAPH.onnx"
+                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | flux | tagger GRAPH.onnx"
             );
             return ExitCode::from(2);
         }
