@@ -1,11 +1,12 @@
 //! How long the networks take on this machine, with random weights of full size.
 //!
-//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
+//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`, `optimizer`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
 //! graph and times the same work in the public Python packages. Each figure is the median of some runs
 //! after one that is not counted. `docs/benchmarks.md` says how to read them.
 
 mod ae;
 mod label;
+mod optimizer;
 mod tagger;
 mod texts;
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["label"] => label::run(),
+        ["optimizer"] => optimizer::run(),
         ["t5"] => texts::t5(),
         ["clip"] => texts::clip(),
         ["ae"] => ae::run(),
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
         ["tagger", graph] => tagger::run(graph.as_ref()),
         _ => {
             eprintln!(
-                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | tagger GRAPH.onnx"
+                "cargo bench --bench speed -- label | t5 | clip | optimizer | ae [LEVELS SIDE] | tagger GRAPH.onnx"
             );
             return ExitCode::from(2);
         }
