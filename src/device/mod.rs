@@ -8,6 +8,7 @@ mod choice;
 mod cuda;
 pub mod kernels;
 pub mod memory;
+pub mod rates;
 mod report;
 
 pub use choice::{Chosen, DeviceError, choose};

@@ -2,9 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, module::linear},
+    tensor::Tensor,
 };
 
+use super::gradients::Collected;
 use crate::{
     device::{
         self,
@@ -59,11 +60,25 @@ impl Linear {
         Self { weight: Param::from_tensor(weight), ..self }
     }
 
-    /// `[..., in]` → `[..., out]`, in Burn's operators: the same numbers with gradients and without, as a
-    /// network needs that is trained block by block.
+    /// `[..., in]` → `[..., out]`, with the weight as it lies in a checkpoint, whatever the number of rows:
+    /// for a network that is trained.
     #[must_use]
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()))
+        kernels::linear_forward(x, self.weight.val(), self.bias.val())
+    }
+
+    /// The vector-Jacobian product of [`forward`](Self::forward) at `x` for the gradient `d_y` of its
+    /// result: the gradient at `x`. Those at weight and bias are added to `gradients`.
+    #[must_use]
+    pub fn backward<const D: usize>(
+        &self,
+        x: Tensor<D>,
+        d_y: Tensor<D>,
+        gradients: &mut Collected<'_>,
+    ) -> Tensor<D> {
+        gradients.add(&self.weight, |onto| kernels::linear_d_weight(x, d_y.clone(), onto));
+        gradients.add(&self.bias, |onto| kernels::linear_d_bias(d_y.clone(), onto));
+        kernels::linear_d_input(d_y, self.weight.val())
     }
 
     /// The same where no gradients are wanted, which is quicker on the CPU.

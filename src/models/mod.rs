@@ -7,6 +7,7 @@ pub mod autoencoder;
 pub mod blip;
 pub mod clip;
 pub mod flux;
+pub mod gradients;
 pub mod identity;
 pub mod layers;
 pub mod onnx;

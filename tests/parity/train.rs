@@ -4,7 +4,7 @@ use burn::tensor::{FloatDType, Tensor};
 use fluxpipe::{
     models::flux::{FluxInput, pack as pack_latents, position_ids},
     train::{
-        Adafactor, AdamW, GradientNorm, Optimizer, OptimizerKind, Rounding, Update,
+        Adafactor, AdamW, GradientNorm, Optimizer, OptimizerKind, Rounding, Trained, Update,
         blockwise::{Loss, backpropagate},
         flow::{LossType, Objective, PredictionType, noisy_input},
     },
@@ -120,7 +120,8 @@ fn train(pack: &Pack, weights: &Checkpoint, name: &str, case: &Value) {
             }
             batches.push(batch);
         }
-        let mut norm = GradientNorm::default();
+        let trained = Trained::all();
+        let mut norm = GradientNorm::new(&trained);
         backpropagate(&mut flux, &batches, &mut norm).unwrap();
         let known = norms[step];
         // The norm adds what the losses' bound allows over all weights.
@@ -131,8 +132,9 @@ fn train(pack: &Pack, weights: &Checkpoint, name: &str, case: &Value) {
         );
         let max_grad_norm = case["max_grad_norm"].as_f64().unwrap();
         let scale = if max_grad_norm > 0.0 { norm.clip(max_grad_norm) } else { 1.0 };
-        let rounding = Rounding { seed: 0, step: step as u64 };
-        let mut update = Update { optimizer: &mut optimizer, learning_rate, scale, rounding };
+        let rounding = Rounding { seed: 0, step: step as u64, stored: FloatDType::F32 };
+        let (optimizer, trained, ema) = (&mut optimizer, &trained, None);
+        let mut update = Update { optimizer, learning_rate, scale, rounding, trained, ema };
         let pass = backpropagate(&mut flux, &batches, &mut update).unwrap();
         for (&micro_step, each) in micro_steps.iter().zip(pass.losses) {
             let found = each.iter().sum::<f64>() / each.len() as f64;

@@ -1,4 +1,4 @@
-//! The small parts that FLUX is made of.
+//! The small parts that FLUX is made of, each with its vector-Jacobian product beside it.
 
 use burn::{
     module::{Module, Param},
@@ -6,6 +6,13 @@ use burn::{
 };
 
 pub use crate::models::layers::Linear;
+use crate::{
+    device::kernels::{self, ModulatedNormGradients, Projected, ProjectedGradients},
+    models::gradients::Collected,
+};
+
+/// What norms add to a variance, so that nothing is divided by zero.
+pub(super) const EPSILON: f64 = 1e-6;
 
 /// Two linear layers with a SiLU between: how a time step, a guidance or a pooled text enters.
 #[derive(Module, Debug)]
@@ -16,11 +23,35 @@ pub struct MlpEmbedder {
     pub out_layer: Linear,
 }
 
+/// What an [`MlpEmbedder`] keeps for its backward pass.
+#[derive(Clone, Debug)]
+pub struct MlpEmbedderKept {
+    /// Its input, `[B, in]`.
+    x: Tensor<2>,
+    /// Before the SiLU, `[B, hidden]`.
+    inner: Tensor<2>,
+}
+
 impl MlpEmbedder {
     /// `[B, in]` → `[B, hidden]`
     #[must_use]
-    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.out_layer.forward(activation::silu(self.in_layer.forward(x)))
+    pub fn forward(&self, x: Tensor<2>) -> (Tensor<2>, MlpEmbedderKept) {
+        let inner = self.in_layer.forward(x.clone());
+        let out = self.out_layer.forward(activation::silu(inner.clone()));
+        (out, MlpEmbedderKept { x, inner })
+    }
+
+    /// The gradient at the input.
+    #[must_use]
+    pub fn backward(
+        &self,
+        kept: MlpEmbedderKept,
+        d_out: Tensor<2>,
+        gradients: &mut Collected<'_>,
+    ) -> Tensor<2> {
+        let MlpEmbedderKept { x, inner } = kept;
+        let d_active = self.out_layer.backward(activation::silu(inner.clone()), d_out, gradients);
+        self.in_layer.backward(x, silu_backward(inner, d_active), gradients)
     }
 }
 
@@ -34,30 +65,34 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// `[B, N, hidden]` → `[B, N, hidden]`
+    /// `[B, N, hidden]` → `[B, N, hidden]`, and what was before the GELU, `[B, N, mlp]`.
     #[must_use]
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.layer_2.forward(gelu(self.layer_0.forward(x)))
+    pub fn forward(&self, x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
+        let inner = self.layer_0.forward(x);
+        (self.layer_2.forward(kernels::gelu_tanh(inner.clone())), inner)
+    }
+
+    /// The gradient at the input `x`, which is made when it is needed.
+    #[must_use]
+    pub fn backward(
+        &self,
+        x: impl FnOnce() -> Tensor<3>,
+        inner: Tensor<3>,
+        d_out: Tensor<3>,
+        gradients: &mut Collected<'_>,
+    ) -> Tensor<3> {
+        let active = kernels::gelu_tanh(inner.clone());
+        let d_active = self.layer_2.backward(active, d_out, gradients);
+        let d_inner = kernels::gelu_tanh_backward(inner, d_active);
+        self.layer_0.backward(x(), d_inner, gradients)
     }
 }
 
-/// Root-mean-square normalisation over the last axis, with a learned scale.
+/// Root-mean-square normalisation over the channels of a head, with a learned scale.
 #[derive(Module, Debug)]
 pub struct RmsNorm {
     /// `[head]`
     pub scale: Param<Tensor<1>>,
-}
-
-impl RmsNorm {
-    /// `[B, heads, N, head]`, computed in f32 and returned in the type of `x`.
-    #[must_use]
-    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let dtype = float_dtype(&x);
-        let x = x.cast(FloatDType::F32);
-        let scale = self.scale.val().cast(FloatDType::F32).unsqueeze();
-        let size = (x.clone().square().mean_dim(3) + EPSILON).sqrt();
-        (x / size * scale).cast(dtype)
-    }
 }
 
 /// The norms of queries and keys.
@@ -67,6 +102,30 @@ pub struct QkNorm {
     pub query_norm: RmsNorm,
     /// For keys.
     pub key_norm: RmsNorm,
+}
+
+impl QkNorm {
+    /// `[B, N, 3·hidden]` with the scales that its queries and keys are normalised by.
+    pub(super) fn with(&self, qkv: Tensor<3>) -> Projected {
+        let (query_scale, key_scale) = (self.query_norm.scale.val(), self.key_norm.scale.val());
+        Projected { qkv, query_scale, key_scale }
+    }
+
+    /// Takes the gradients of the scales and gives that of `qkv`.
+    pub(super) fn backward(
+        &self,
+        d: ProjectedGradients,
+        gradients: &mut Collected<'_>,
+    ) -> Tensor<3> {
+        let ProjectedGradients { qkv, query_scale, key_scale } = d;
+        for (norm, d_scale) in [(&self.query_norm, query_scale), (&self.key_norm, key_scale)] {
+            gradients.add(&norm.scale, |onto| match onto {
+                Some(onto) => onto + d_scale,
+                None => d_scale,
+            });
+        }
+        qkv
+    }
 }
 
 /// The weights of one stream's attention.
@@ -80,14 +139,6 @@ pub struct SelfAttention {
     pub proj: Linear,
 }
 
-impl SelfAttention {
-    /// `[B, N, hidden]` → q, k, v, each `[B, heads, N, head]`, q and k normalised.
-    #[must_use]
-    pub fn queries_keys_values(&self, x: Tensor<3>) -> [Tensor<4>; 3] {
-        heads(self.qkv.forward(x), &self.norm)
-    }
-}
-
 /// Makes the shifts, scales and gates of a block out of the conditioning vector.
 #[derive(Module, Debug)]
 pub struct Modulation {
@@ -96,46 +147,82 @@ pub struct Modulation {
 }
 
 impl Modulation {
-    /// `[B, hidden]` → `[B, 1, 3·hidden]` (single) or `[B, 1, 6·hidden]` (double): shift, scale, gate
-    /// for the attention, then for the MLP.
+    /// `[B, hidden]` → shift, scale, gate for the attention, then for the MLP: three parts (single) or
+    /// six (double), each `[B, 1, hidden]`.
     #[must_use]
-    pub fn forward(&self, vec: Tensor<2>) -> Tensor<3> {
-        self.lin.forward(activation::silu(vec)).unsqueeze_dim(1)
+    pub fn forward(&self, vec: Tensor<2>) -> Parts {
+        conditioned(&self.lin, vec)
+    }
+
+    /// Adds the gradient at `vec` to `d_vec`, for the gradients `d_parts` of all parts in their order.
+    pub fn backward(
+        &self,
+        vec: Tensor<2>,
+        d_parts: Vec<Tensor<3>>,
+        d_vec: &mut Tensor<2>,
+        gradients: &mut Collected<'_>,
+    ) {
+        conditioned_backward(&self.lin, vec, d_parts, d_vec, gradients);
     }
 }
 
-const EPSILON: f64 = 1e-6;
+/// Shifts, scales and gates, one after the other: `[B, 1, parts · hidden]`.
+#[derive(Clone, Debug)]
+pub struct Parts(Tensor<3>);
 
-/// Splits `[B, N, 3·hidden]` into q, k, v `[B, heads, N, head]` and normalises q and k. The number
-/// of heads follows from the length of the norms' scales.
-pub(super) fn heads(qkv: Tensor<3>, norm: &QkNorm) -> [Tensor<4>; 3] {
-    let [batch, length, width] = qkv.dims();
-    let head = norm.query_norm.scale.dims()[0];
-    let count = width / 3 / head;
-    let parts = qkv.chunk(3, 2).into_iter();
-    let mut parts = parts.map(|part| part.reshape([batch, length, count, head]).swap_dims(1, 2));
-    let mut next = || parts.next().unwrap_or_else(|| unreachable!("chunk(3) gives three parts"));
-    let (q, k, v) = (next(), next(), next());
-    [norm.query_norm.forward(q), norm.key_norm.forward(k), v]
+impl Parts {
+    /// The part `index` of parts of the width of a stream `x`: `[B, 1, hidden]`.
+    #[must_use]
+    pub fn of(&self, x: &Tensor<3>, index: usize) -> Tensor<3> {
+        let width = x.dims()[2];
+        self.0.clone().narrow(2, index * width, width)
+    }
+
+    /// The layer normalisation of `x` with the shift `index` and the scale behind it.
+    pub(super) fn normed(&self, x: Tensor<3>, index: usize) -> Tensor<3> {
+        let (shift, scale) = (self.of(&x, index), self.of(&x, index + 1));
+        kernels::modulated_norm(x, shift, scale, EPSILON)
+    }
+
+    /// Gradients of [`normed`](Self::normed); that of `x` is added to `onto`.
+    pub(super) fn normed_backward(
+        &self,
+        x: Tensor<3>,
+        index: usize,
+        d_normed: Tensor<3>,
+        onto: Option<Tensor<3>>,
+    ) -> ModulatedNormGradients {
+        let scale = self.of(&x, index + 1);
+        kernels::modulated_norm_backward(x, scale, EPSILON, d_normed, onto)
+    }
 }
 
-/// Layer normalisation without learned scale, in f32, returned in the type of `x`, then
-/// `(1 + scale) · x + shift`.
-pub(super) fn modulated_norm(x: Tensor<3>, shift: Tensor<3>, scale: Tensor<3>) -> Tensor<3> {
-    let dtype = float_dtype(&x);
-    let x = x.cast(FloatDType::F32);
-    let centred = x.clone() - x.mean_dim(2);
-    let deviation = (centred.clone().square().mean_dim(2) + EPSILON).sqrt();
-    (centred / deviation).cast(dtype) * (scale + 1.0) + shift
+/// A linear layer of the SiLU of the conditioning.
+pub(super) fn conditioned(linear: &Linear, vec: Tensor<2>) -> Parts {
+    Parts(linear.forward(activation::silu(vec)).unsqueeze_dim(1))
 }
 
-/// GELU in its tanh form, in f32: `x · σ(2·√(2/π)·(x + 0.044715·x³))`, which is the same function.
-pub(super) fn gelu(x: Tensor<3>) -> Tensor<3> {
-    const TWICE_ROOT: f64 = 1.595_769_121_605_730_7;
+/// The vector-Jacobian product of [`conditioned`]: adds the gradient at `vec`, f32, to `d_vec`.
+pub(super) fn conditioned_backward(
+    linear: &Linear,
+    vec: Tensor<2>,
+    d_parts: Vec<Tensor<3>>,
+    d_vec: &mut Tensor<2>,
+    gradients: &mut Collected<'_>,
+) {
+    let d_parts = Tensor::cat(d_parts, 2).squeeze_dim::<2>(1).cast(float_dtype(&vec));
+    let d_active = linear.backward(activation::silu(vec.clone()), d_parts, gradients);
+    let d = silu_backward(vec.cast(FloatDType::F32), d_active.cast(FloatDType::F32));
+    *d_vec = d_vec.clone() + d;
+}
+
+/// The vector-Jacobian product of `x · σ(x)`: `d_y · σ · (1 + x · (1 − σ))`, in f32.
+fn silu_backward(x: Tensor<2>, d_y: Tensor<2>) -> Tensor<2> {
     let dtype = float_dtype(&x);
     let x = x.cast(FloatDType::F32);
-    let inner = (x.clone() * x.clone() * x.clone() * 0.044_715 + x.clone()) * TWICE_ROOT;
-    (x * activation::sigmoid(inner)).cast(dtype)
+    let share = activation::sigmoid(x.clone());
+    let slope = share.clone() * (x * (-share + 1.0) + 1.0);
+    (d_y.cast(FloatDType::F32) * slope).cast(dtype)
 }
 
 pub(super) fn float_dtype<const D: usize>(x: &Tensor<D>) -> FloatDType {

@@ -6,11 +6,14 @@ use burn::{
 };
 
 use super::{
-    blocks::{AdaLn, DoubleBlock, LastLayer, SingleBlock},
     config::{FluxConfig, Layout, Naming},
+    double::DoubleBlock,
+    embedders::{Embedders, SINUSOID},
+    last::{AdaLn, LastLayer},
     layers::{Linear, Mlp, MlpEmbedder, Modulation, QkNorm, RmsNorm, SelfAttention},
-    model::{Embedders, Flux, SINUSOID},
+    model::Flux,
     names::diffusers_places,
+    single::SingleBlock,
 };
 use crate::{
     base::Stream,

@@ -6,14 +6,16 @@ use burn::{
 };
 
 use super::{
-    blocks::{Block, DoubleBlock, LastLayer, SingleBlock},
+    blocks::Block,
     config::FluxConfig,
-    layers::{Linear, MlpEmbedder, float_dtype},
-    positions::{Rope, sinusoid},
+    double::DoubleBlock,
+    embedders::{Embedded, Embedders},
+    last::LastLayer,
+    layers::float_dtype,
+    positions::rotation,
+    single::SingleBlock,
 };
-
-/// The width of the sinusoids of time and guidance.
-pub(super) const SINUSOID: usize = 256;
+use crate::device::kernels::Rotation;
 
 /// FLUX.1 dev or schnell.
 #[derive(Module, Debug)]
@@ -29,21 +31,6 @@ pub struct Flux {
     /// Sizes, as the checkpoint's shapes tell them.
     #[module(skip)]
     pub config: FluxConfig,
-}
-
-/// The layers that bring the inputs to the hidden width.
-#[derive(Module, Debug)]
-pub struct Embedders {
-    /// Picture tokens.
-    pub img_in: Linear,
-    /// Text tokens.
-    pub txt_in: Linear,
-    /// Time step.
-    pub time_in: MlpEmbedder,
-    /// Pooled text.
-    pub vector_in: MlpEmbedder,
-    /// Guidance; schnell has none.
-    pub guidance_in: Option<MlpEmbedder>,
 }
 
 /// One batch of inputs. Float tensors may come in any type; they are cast to the weights'.
@@ -66,50 +53,20 @@ pub struct FluxInput {
     pub txt_attention_mask: Option<Tensor<2, Bool>>,
 }
 
-/// The inputs at hidden width.
-#[derive(Clone, Debug)]
-pub struct Embedded {
-    /// `[B, N, hidden]`
-    pub img: Tensor<3>,
-    /// `[B, L, hidden]`
-    pub txt: Tensor<3>,
-    /// `[B, hidden]`: time, guidance and pooled text.
-    pub vec: Tensor<2>,
-}
-
 /// What every block needs besides its streams, the same for all.
 #[derive(Clone, Debug)]
 pub struct Surroundings {
     /// Rotations of the tokens.
-    pub rope: Rope,
+    pub rope: Rotation,
     /// `[B, 1, 1, L+N]`, true for tokens that nobody attends to.
     pub masked: Option<Tensor<4, Bool>>,
-}
-
-impl Embedders {
-    /// Embeds picture tokens, text tokens, pooled text, time and guidance.
-    #[must_use]
-    pub fn forward(&self, input: &FluxInput) -> Embedded {
-        let dtype = float_dtype(&self.img_in.weight);
-        let device = input.img.device();
-        let wave = |values: &[f32]| sinusoid(values, SINUSOID, &device).cast(dtype);
-        let mut vec = self.time_in.forward(wave(&input.timesteps));
-        if let Some(guidance_in) = &self.guidance_in {
-            vec = vec + guidance_in.forward(wave(&input.guidance));
-        }
-        Embedded {
-            img: self.img_in.forward(input.img.clone().cast(dtype)),
-            txt: self.txt_in.forward(input.txt.clone().cast(dtype)),
-            vec: vec + self.vector_in.forward(input.y.clone().cast(dtype)),
-        }
-    }
 }
 
 impl Flux {
     /// The velocity of the picture's tokens: `[B, N, 64]`.
     ///
-    /// Off the tape nothing of size N×N is made. On the tape the whole graph is kept: training goes
-    /// block by block instead.
+    /// Off the tape nothing of size N×N is made. On a tape the whole graph is kept; training goes back
+    /// block by block instead, without one.
     #[must_use]
     pub fn forward(&self, input: &FluxInput) -> Tensor<3> {
         let surroundings = self.surroundings(input);
@@ -133,7 +90,7 @@ impl Flux {
     pub fn surroundings(&self, input: &FluxInput) -> Surroundings {
         let FluxConfig { axes_dim, theta, .. } = &self.config;
         let device = input.img.device().without_autodiff();
-        let rope = Rope::new(&input.ids, *axes_dim, *theta, &device);
+        let rope = rotation(&input.ids, *axes_dim, *theta, &device);
         let masked = input.txt_attention_mask.as_ref().map(|real| {
             let [batch, _] = real.dims();
             let picture = [batch, input.img.dims()[1]];

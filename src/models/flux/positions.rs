@@ -1,56 +1,31 @@
 //! Where a token stands in the picture (rotary positions) and in time (sinusoids).
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::layers::float_dtype;
+use crate::device::kernels::Rotation;
 
-/// The rotations of all tokens: one angle per token and pair of channels.
-#[derive(Clone, Debug)]
-pub struct Rope {
-    /// `[1, 1, N, head/2, 1]`, f32
-    cos: Tensor<5>,
-    /// `[1, 1, N, head/2, 1]`, f32
-    sin: Tensor<5>,
-}
-
-impl Rope {
-    /// Rotations for tokens at `ids` (axis 0 unused, row, column). `axes` gives the channels that
-    /// each axis rotates; angles are `position · theta^(-2j/d)`, computed in f64.
-    #[must_use]
-    pub fn new(ids: &[[f32; 3]], axes: [usize; 3], theta: f64, device: &Device) -> Self {
-        let pairs = axes.iter().sum::<usize>() / 2;
-        let mut cos = Vec::with_capacity(ids.len() * pairs);
-        let mut sin = Vec::with_capacity(ids.len() * pairs);
-        for id in ids {
-            for (&position, width) in id.iter().zip(axes) {
-                for j in 0..width / 2 {
-                    let omega = theta.powf(-2.0 * j as f64 / width as f64);
-                    let angle = f64::from(position) * omega;
-                    cos.push(angle.cos() as f32);
-                    sin.push(angle.sin() as f32);
-                }
+/// Rotations for tokens at `ids` (axis 0 unused, row, column). `axes` gives the channels that each axis
+/// rotates; angles are `position · theta^(-2j/d)`, computed in f64.
+#[must_use]
+pub fn rotation(ids: &[[f32; 3]], axes: [usize; 3], theta: f64, device: &Device) -> Rotation {
+    let pairs = axes.iter().sum::<usize>() / 2;
+    let mut cos = Vec::with_capacity(ids.len() * pairs);
+    let mut sin = Vec::with_capacity(ids.len() * pairs);
+    for id in ids {
+        for (&position, width) in id.iter().zip(axes) {
+            for j in 0..width / 2 {
+                let omega = theta.powf(-2.0 * j as f64 / width as f64);
+                let angle = f64::from(position) * omega;
+                cos.push(angle.cos() as f32);
+                sin.push(angle.sin() as f32);
             }
         }
-        let upload = |values| {
-            let data = TensorData::new(values, [1, 1, ids.len(), pairs, 1]);
-            Tensor::from_data(data, (device, DType::F32))
-        };
-        Self { cos: upload(cos), sin: upload(sin) }
     }
-
-    /// Rotates neighbouring channels: `(x0, x1) → (c·x0 − s·x1, s·x0 + c·x1)`.
-    /// `[B, heads, N, head]`, in f32, returned in the type of `x`.
-    #[must_use]
-    pub fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
-        let dtype = float_dtype(&x);
-        let [batch, heads, length, head] = x.dims();
-        let pairs = x.cast(FloatDType::F32).reshape([batch, heads, length, head / 2, 2]);
-        let (x0, x1) = (pairs.clone().narrow(4, 0, 1), pairs.narrow(4, 1, 1));
-        let (cos, sin) = (self.cos.clone(), self.sin.clone());
-        let y0 = x0.clone() * cos.clone() - x1.clone() * sin.clone();
-        let y1 = x0 * sin + x1 * cos;
-        Tensor::cat(vec![y0, y1], 4).reshape([batch, heads, length, head]).cast(dtype)
-    }
+    let upload = |values| {
+        let data = TensorData::new(values, [ids.len(), pairs]);
+        Tensor::from_data(data, (device, DType::F32))
+    };
+    Rotation { cos: upload(cos), sin: upload(sin) }
 }
 
 /// The sinusoidal embedding of `values` in `[0, 1]`: `[B, width]`, cosines first, in f32. Values are
@@ -100,7 +75,7 @@ mod tests {
 
     #[test]
     fn an_axis_of_56_turns_by_the_known_angles() {
-        let rope = Rope::new(&[[0.0, 3.0, 0.0]], [16, 56, 56], 10_000.0, &Device::flex());
+        let rope = rotation(&[[0.0, 3.0, 0.0]], [16, 56, 56], 10_000.0, &Device::flex());
         let cos = rope.cos.try_into_vec_as::<f32>().unwrap();
         let sin = rope.sin.try_into_vec_as::<f32>().unwrap();
         let known_cos = [-0.989_992_5, -0.554_914_9, 0.016_953_11, 0.437_231_66];

@@ -35,7 +35,7 @@ use crate::{
 
 /// Raised with a reason whenever trained weights change for equal inputs.
 const ALGORITHM: (i64, &str) =
-    (2, "whether padding is masked is told by the text records, no longer by `apply_t5_attn_mask`");
+    (3, "weights are rounded by other random bits, and the backward pass sums in another order");
 
 /// The stage.
 pub struct Finetune {
