@@ -28,8 +28,8 @@ mod product;
 mod rotate;
 mod rotate_host;
 mod rows;
-mod sums;
 mod steps;
+mod sums;
 #[cfg(test)]
 mod tests;
 
