@@ -9,6 +9,7 @@ pub mod blockwise;
 pub mod checkpoint;
 pub mod flow;
 mod keeper;
+pub mod measure;
 pub mod memory;
 pub mod network;
 mod saves;
