@@ -13,7 +13,7 @@ mod report;
 
 pub use choice::{Chosen, DeviceError, choose};
 pub use cuda::Toolkit;
-pub use report::{CudaDevice, DeviceReport, disk_free, report};
+pub use report::{CudaDevice, DeviceReport, disk_free, name, report};
 
 use burn::tensor::{Device, DeviceType};
 

@@ -71,8 +71,13 @@ pub trait Stage: Send + Sync {
     ///
     /// # Errors
     /// The store cannot be read.
-    fn started(&self, item: &ItemSpec, store: &Store) -> Result<Option<String>, StageError> {
-        let _ = (item, store);
+    fn started(
+        &self,
+        item: &ItemSpec,
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Option<String>, StageError> {
+        let _ = (item, upstream, store);
         Ok(None)
     }
 

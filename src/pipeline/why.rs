@@ -220,7 +220,9 @@ impl Accountant<'_> {
         if let ItemState::Run { cause, .. } = &decision.state {
             account.cause = Some(*cause);
             // Where the store cannot be read, the run itself says so.
-            account.started = node.stage.started(&decision.spec, self.store).ok().flatten();
+            let seen = upstream(self.graph, stage, self.done);
+            let started = node.stage.started(&decision.spec, &seen, self.store);
+            account.started = started.ok().flatten();
         }
         if old.is_some() || matches!(decision.state, ItemState::Run { .. }) {
             self.compare(stage, decided, decision, old, &mut account);

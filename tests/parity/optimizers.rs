@@ -1,6 +1,6 @@
 //! Adafactor, stochastic rounding, gradient clipping, learning-rate schedules.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use fluxpipe::{
     train::{Adafactor, AdafactorState, LrSchedule, LrScheduler, Moments, round_stochastically},
     weights::Checkpoint,
@@ -9,6 +9,7 @@ use half::bf16;
 use serde_json::Value;
 
 use super::{
+    device::device,
     flux::{floats, relative},
     pack::Pack,
 };
@@ -61,7 +62,7 @@ fn run(
     ) -> Vec<(Vec<f32>, AdafactorState)> {
         let upload = |values: Vec<f32>| {
             let shape: [usize; D] = shape.try_into().unwrap();
-            Tensor::<D>::from_data(TensorData::new(values, shape), (&Device::flex(), DType::F32))
+            Tensor::<D>::from_data(TensorData::new(values, shape), (&device(), DType::F32))
         };
         let (mut value, mut state) = (start, None);
         let mut trace = Vec::new();
@@ -208,8 +209,7 @@ fn gradient_clipping() {
         for name in file.names().filter(|name| name.starts_with("in.")) {
             let values = file.f32(name).unwrap();
             let length = values.len();
-            let gradient =
-                Tensor::<1>::from_data(TensorData::new(values, [length]), &Device::flex());
+            let gradient = Tensor::<1>::from_data(TensorData::new(values, [length]), &device());
             let one = One { value: Param::from_tensor(gradient.zeros_like()) };
             let mut gradients = GradientsParams::new();
             gradients.register(one.value.id, gradient);
@@ -265,7 +265,7 @@ fn lr_schedules() {
 #[test]
 fn bf16_storage_uses_named_bits() {
     use fluxpipe::train::{Optimizer, OptimizerKind, Rounding};
-    let device = Device::flex();
+    let device = device();
     let value = Tensor::<1>::full([4096], 1.0, (&device, DType::F32)).cast(FloatDType::BF16);
     let gradient = Tensor::<1>::full([4096], 1.0, (&device, DType::F32));
     let store = |step| {

@@ -13,6 +13,7 @@ use fluxpipe::{
 use serde_json::{Value, json};
 
 use super::{
+    device::way_bound,
     flow::sampling,
     flux::{Weights, check_summary, load, mask, tensor},
     pack::Pack,
@@ -151,7 +152,7 @@ fn train(pack: &Pack, weights: &Checkpoint, name: &str, case: &Value) {
 /// The distance to the reference's final weights, measured in the way that training went.
 fn check_final(pack: &Pack, initial: &Checkpoint, name: &str, case: &Value, found: &Weights) {
     let noise = case["worst_update_rel_diff_under_1e7_input_noise"].as_f64().unwrap();
-    let bound = (3.0 * noise).max(0.02);
+    let bound = way_bound((3.0 * noise).max(0.02));
     let full = pack.tensors(&format!("{name}.final.safetensors"));
     let updates = pack.json(&format!("{name}.update.json"));
     let square = |x: f64| x * x;

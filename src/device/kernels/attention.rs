@@ -109,7 +109,7 @@ fn plain<const D: usize>(
 }
 
 /// `[..., heads, N, width]`, wherever its elements lie.
-struct Heads<'a> {
+pub(super) struct Heads<'a> {
     values: &'a [f32],
     /// Where each head of each item starts.
     starts: Vec<usize>,
@@ -118,7 +118,7 @@ struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
-    fn of(array: &'a Host, lead: &[usize]) -> Self {
+    pub fn of(array: &'a Host, lead: &[usize]) -> Self {
         let (values, steps) = array.strided();
         let mut starts = vec![0];
         for (&size, &step) in lead.iter().zip(steps) {
@@ -132,7 +132,7 @@ impl<'a> Heads<'a> {
     }
 
     /// Rows from `first` on of one head.
-    fn matrix(&self, head: usize, first: usize) -> Strided<'a> {
+    pub fn matrix(&self, head: usize, first: usize) -> Strided<'a> {
         let start = self.starts[head] as isize + first as isize * self.row;
         Strided { values: &self.values[start as usize..], row: self.row, column: self.column }
     }

@@ -7,6 +7,8 @@ use burn::{
     tensor::{DType, Tensor, TensorData},
 };
 
+use super::product::Strided;
+
 /// What the CPU backend keeps of a tensor: shared bytes, a shape, strides.
 type Primitive = <Flex as BackendTypes>::FloatTensorPrimitive;
 
@@ -62,6 +64,58 @@ impl Host {
         let layout = self.0.layout();
         (&self.0.storage::<f32>()[layout.start_offset()..], layout.strides())
     }
+}
+
+/// An array as rows of its last axis, the step from one to the next the same for all.
+pub(super) struct Rows {
+    array: Host,
+    pub count: usize,
+    pub width: usize,
+    step: usize,
+}
+
+impl Rows {
+    /// The rows of a tensor, if it is one that the functions here compute on; copied only if they do not
+    /// lie evenly. A part of the columns of an array does, and so do neighbouring rows.
+    pub fn of<const D: usize>(tensor: &Tensor<D>) -> Option<Self> {
+        let array = Host::of(tensor)?;
+        let shape = tensor.dims();
+        let (count, width) = (shape[..D - 1].iter().product(), shape[D - 1]);
+        let (array, step) = match even_step(&shape, array.0.layout().strides()) {
+            Some(step) => (array, step),
+            None => (array.dense(), width),
+        };
+        Some(Self { array, count, width, step })
+    }
+
+    /// One row.
+    #[inline(always)]
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.array.strided().0[index * self.step..][..self.width]
+    }
+
+    /// All of them.
+    pub fn matrix(&self) -> Strided<'_> {
+        let (values, _) = self.array.strided();
+        Strided { values, row: self.step as isize, column: 1 }
+    }
+}
+
+/// The step from each row of the last axis to the next, if it is the same for all.
+fn even_step(shape: &[usize], steps: &[isize]) -> Option<usize> {
+    let (&width, lead) = shape.split_last()?;
+    if width != 1 && steps.last() != Some(&1) {
+        return None;
+    }
+    let mut even: Option<(isize, isize)> = None;
+    for (&size, &step) in lead.iter().zip(steps).rev().filter(|&(&size, _)| size != 1) {
+        let (first, span) = even.unwrap_or((step, step));
+        if step != span {
+            return None;
+        }
+        even = Some((first, span * size as isize));
+    }
+    usize::try_from(even.map_or(width as isize, |(first, _)| first)).ok()
 }
 
 /// An array whose elements `fill` writes, every one of them. Not zeroed first: that would take as long

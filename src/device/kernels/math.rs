@@ -1,5 +1,7 @@
 //! Functions of many numbers at once.
 
+use std::mem::MaybeUninit;
+
 use pulp::Simd;
 
 /// Coefficients of a polynomial `q`, lowest first, with `erfc(z) ≈ exp(-z · q(z))` for `0 ≤ z ≤ 6`:
@@ -85,8 +87,34 @@ pub(super) fn gelu_tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     logistic_times(simd, x, simd.mul_f32s(x, factor))
 }
 
+/// The derivative of [`gelu_tanh`]: with `u` the argument of `σ`, `σ + x · σ · (1 − σ) · u′`.
+#[inline(always)]
+pub(super) fn gelu_tanh_slope<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
+    let root = 2.0 * (2.0 / std::f32::consts::PI).sqrt();
+    let (one, splat) = (simd.splat_f32s(1.0), |value| simd.splat_f32s(value));
+    let square = simd.mul_f32s(x, x);
+    let u = simd.mul_f32s(x, simd.mul_add_e_f32s(square, splat(0.044_715 * root), splat(root)));
+    let slope = simd.mul_add_e_f32s(square, splat(3.0 * 0.044_715 * root), splat(root));
+    let power = exp(simd, simd.min_f32s(simd.neg_f32s(u), splat(88.0)));
+    let share = simd.div_f32s(one, simd.add_f32s(one, power));
+    // `1 − σ` without the subtraction.
+    let rest = simd.mul_f32s(power, share);
+    let steep = simd.mul_f32s(simd.mul_f32s(x, rest), slope);
+    simd.mul_f32s(share, simd.add_f32s(one, steep))
+}
+
 /// `x · σ(x)`.
 #[inline(always)]
 pub(super) fn silu<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     logistic_times(simd, x, x)
+}
+
+/// Writes the first numbers of a vector to the end of a row, which is shorter than a vector.
+#[inline(always)]
+pub(super) fn write_tail<S: Simd>(simd: S, tail: &mut [MaybeUninit<f32>], values: S::f32s) {
+    // The widest vectors have 16 lanes.
+    let mut numbers = [0.0; 16];
+    let numbers = &mut numbers[..tail.len()];
+    simd.partial_store_f32s(numbers, values);
+    tail.write_copy_of_slice(numbers);
 }

@@ -13,6 +13,7 @@
 //! Measured in `docs/benchmarks.md`. Does not know what the tensors mean.
 
 mod attention;
+mod attention_backward;
 mod convolution;
 #[cfg(test)]
 mod convolution_tests;
@@ -25,12 +26,15 @@ mod math;
 mod modulate;
 mod product;
 mod rotate;
+mod rotate_host;
 mod rows;
 mod steps;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 pub use attention::attention;
+pub use attention_backward::{attention_backward, mask_bias};
 pub use convolution::{Convolution, Prepare, by_taps};
 pub use gelu_tanh::{gelu_tanh, gelu_tanh_backward};
 pub use groups::{ChannelAffine, GroupMoments};

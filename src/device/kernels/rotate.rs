@@ -3,6 +3,8 @@
 
 use burn::tensor::{FloatDType, Tensor};
 
+use super::rotate_host;
+
 /// One part of a sequence, and the weights that its queries and keys are scaled by.
 #[derive(Clone, Debug)]
 pub struct Projected {
@@ -28,6 +30,9 @@ pub struct Rotation {
 /// `(x0, x1) → (cos·x0 − sin·x1, sin·x0 + cos·x1)`; in f32, and returned in the type of `qkv`.
 #[must_use]
 pub fn rotated_heads(parts: &[Projected], rotation: &Rotation, epsilon: f64) -> [Tensor<4>; 3] {
+    if let Some(joint) = rotate_host::forward(parts, rotation, epsilon) {
+        return joint;
+    }
     let mut joint = [Vec::new(), Vec::new(), Vec::new()];
     for part in parts {
         let [q, k, v] = part.heads();
@@ -62,6 +67,9 @@ pub fn rotated_heads_backward(
     epsilon: f64,
     d: [Tensor<4>; 3],
 ) -> Vec<ProjectedGradients> {
+    if let Some(gradients) = rotate_host::backward(parts, rotation, epsilon, &d) {
+        return gradients;
+    }
     let [d_q, d_k, d_v] = d;
     let dtype = FloatDType::from(d_v.dtype());
     let d_q = rotation.backward(d_q.cast(FloatDType::F32));

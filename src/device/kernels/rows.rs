@@ -263,7 +263,7 @@ impl WithSimd for Normalise<'_> {
 
 /// The sum of all elements, in four strands.
 #[inline(always)]
-fn sum<S: Simd>(simd: S, body: &[S::f32s]) -> f32 {
+pub(super) fn sum<S: Simd>(simd: S, body: &[S::f32s]) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); 4];
     for (place, &x) in body.iter().enumerate() {
         sums[place % 4] = simd.add_f32s(sums[place % 4], x);
@@ -273,7 +273,7 @@ fn sum<S: Simd>(simd: S, body: &[S::f32s]) -> f32 {
 
 /// The sum of the squared distances from `centre`.
 #[inline(always)]
-fn squares<S: Simd>(simd: S, body: &[S::f32s], centre: S::f32s) -> f32 {
+pub(super) fn squares<S: Simd>(simd: S, body: &[S::f32s], centre: S::f32s) -> f32 {
     let mut sums = [simd.splat_f32s(0.0); 4];
     for (place, &x) in body.iter().enumerate() {
         let x = simd.sub_f32s(x, centre);
@@ -283,7 +283,7 @@ fn squares<S: Simd>(simd: S, body: &[S::f32s], centre: S::f32s) -> f32 {
 }
 
 #[inline(always)]
-fn strands<S: Simd>(simd: S, sums: [S::f32s; 4]) -> f32 {
+pub(super) fn strands<S: Simd>(simd: S, sums: [S::f32s; 4]) -> f32 {
     let pairs = [simd.add_f32s(sums[0], sums[1]), simd.add_f32s(sums[2], sums[3])];
     simd.reduce_sum_f32s(simd.add_f32s(pairs[0], pairs[1]))
 }

@@ -1,20 +1,16 @@
-//! Attention without an N×N matrix, forwards and backwards.
-//!
-//! Burn 0.22 has a fused forward, but falls back to whole score matrices as soon as a tensor is
-//! tracked. So training calls [`attention`] off the tape and takes the gradients from
-//! [`attention_backward`], which walks over the queries in chunks.
+//! Attention without an N×N matrix, whatever the device.
 
-use burn::tensor::{
-    Bool, DType, FloatDType, Tensor, activation::softmax, module, ops::AttentionModuleOptions,
-};
+use burn::tensor::{Bool, Tensor, module, ops::AttentionModuleOptions};
 
-use super::layers::float_dtype;
+use crate::device::{self, kernels};
 
-/// Query rows per chunk: at 24 heads and 4608 keys, one chunk of f32 scores takes 226 MB.
+/// Query rows that are computed together where keys are masked.
 const CHUNK: usize = 512;
 
 /// `softmax(q kᵀ / √head) v` for `[B, heads, N, head]`. `masked` is `[B, 1, 1, N]`, true for keys
-/// that nobody attends to.
+/// that nobody attends to. Its gradients: [`kernels::attention_backward`].
+///
+/// On a GPU this is Burn's fused attention; on the CPU, and on a tape, it is ours.
 #[must_use]
 pub fn attention(
     q: Tensor<4>,
@@ -22,14 +18,19 @@ pub fn attention(
     v: Tensor<4>,
     masked: Option<&Tensor<4, Bool>>,
 ) -> Tensor<4> {
+    let [batch, heads, length, head] = q.dims();
+    if device::is_cpu(&q.device()) {
+        let scale = 1.0 / (head as f64).sqrt();
+        return kernels::attention(q, k, v, masked.map(kernels::mask_bias), scale);
+    }
     let options = AttentionModuleOptions::default();
     let Some(masked) = masked else {
         return module::attention(q, k, v, None, None, options);
     };
     // The fused kernels want one mask entry per query and key; in chunks that stays small.
-    let [batch, heads, length, _] = q.dims();
     let keys = k.dims()[2];
-    let chunks = chunks(length).map(|(from, count)| {
+    let chunks = (0..length).step_by(CHUNK).map(|from| {
+        let count = CHUNK.min(length - from);
         let masked = masked.clone().expand([batch, heads, count, keys]);
         let q = q.clone().narrow(2, from, count);
         module::attention(q, k.clone(), v.clone(), Some(masked), None, options)
@@ -37,51 +38,9 @@ pub fn attention(
     Tensor::cat(chunks.collect(), 2)
 }
 
-/// The vector-Jacobian product of [`attention`]: gradients of q, k and v from the gradient `d_out` of
-/// its result. Scores and sums are f32; products run in the type of the inputs.
-#[must_use]
-pub fn attention_backward(
-    q: &Tensor<4>,
-    k: &Tensor<4>,
-    v: &Tensor<4>,
-    masked: Option<&Tensor<4, Bool>>,
-    d_out: &Tensor<4>,
-) -> [Tensor<4>; 3] {
-    let dtype = float_dtype(q);
-    let [batch, heads, length, head] = q.dims();
-    let keys = k.dims()[2];
-    let scale = 1.0 / (head as f64).sqrt();
-    let k_t = k.clone().swap_dims(2, 3);
-    let v_t = v.clone().swap_dims(2, 3);
-    let zeros = || Tensor::<4>::zeros([batch, heads, keys, head], (&k.device(), DType::F32));
-    let (mut d_q, mut d_k, mut d_v) = (Vec::new(), zeros(), zeros());
-    for (from, count) in chunks(length) {
-        let q = q.clone().narrow(2, from, count);
-        let d_out = d_out.clone().narrow(2, from, count);
-        let mut scores = q.clone().matmul(k_t.clone()).cast(FloatDType::F32) * scale;
-        if let Some(masked) = masked {
-            let masked = masked.clone().expand([batch, heads, count, keys]);
-            scores = scores.mask_fill(masked, f32::NEG_INFINITY);
-        }
-        let p = softmax(scores, 3);
-        let p_t = p.clone().cast(dtype).swap_dims(2, 3);
-        d_v = d_v + p_t.matmul(d_out.clone()).cast(FloatDType::F32);
-        let d_p = d_out.matmul(v_t.clone()).cast(FloatDType::F32);
-        let mean = (p.clone() * d_p.clone()).sum_dim(3);
-        let d_scores = (p * (d_p - mean) * scale).cast(dtype);
-        d_k = d_k + d_scores.clone().swap_dims(2, 3).matmul(q).cast(FloatDType::F32);
-        d_q.push(d_scores.matmul(k.clone()));
-    }
-    [Tensor::cat(d_q, 2), d_k.cast(dtype), d_v.cast(dtype)]
-}
-
-fn chunks(length: usize) -> impl Iterator<Item = (usize, usize)> {
-    (0..length).step_by(CHUNK).map(move |from| (from, CHUNK.min(length - from)))
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, TensorData};
+    use burn::tensor::{Device, TensorData, activation::softmax};
 
     use super::*;
     use crate::{base::Stream, models::flux::relative_difference};
@@ -113,7 +72,7 @@ mod tests {
             let difference = relative_difference(out, whole.clone().inner());
             assert!(difference < 1e-6, "forward: {difference}");
             let mut found = (whole * d_out.clone().autodiff()).sum().backward();
-            let gradients = attention_backward(&q, &k, &v, masked, &d_out);
+            let gradients = kernels::attention_backward(&q, &k, &v, masked, &d_out);
             for (gradient, leaf) in gradients.into_iter().zip([tq, tk, tv]) {
                 let expected = leaf.grad_remove(&mut found).unwrap();
                 // f32 sums over 582 terms in another order.

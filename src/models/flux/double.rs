@@ -3,7 +3,7 @@
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
 use super::{
-    attention::{attention, attention_backward},
+    attention::attention,
     blocks::{Block, join_heads, split_heads},
     layers::{EPSILON, Mlp, Modulation, Parts, SelfAttention},
     model::Surroundings,
@@ -112,7 +112,7 @@ impl Block for DoubleBlock {
         }
         let d_attended = pulled.iter().map(|pulled| pulled.attended.clone()).collect();
         let d_attended = split_heads(Tensor::cat(d_attended, 1), q.dims()[1]);
-        let d_joint = attention_backward(&q, &k, &v, around.masked.as_ref(), &d_attended);
+        let d_joint = kernels::attention_backward(&q, &k, &v, around.masked.as_ref(), &d_attended);
         drop(d_attended);
         let projected = self.projected(&before);
         let d_projected = rotated_heads_backward(&projected, &around.rope, EPSILON, d_joint);

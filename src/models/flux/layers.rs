@@ -69,7 +69,7 @@ impl Mlp {
     #[must_use]
     pub fn forward(&self, x: Tensor<3>) -> (Tensor<3>, Tensor<3>) {
         let inner = self.layer_0.forward(x);
-        (self.layer_2.forward(kernels::gelu_tanh(inner.clone())), inner)
+        (self.layer_2.forward(kernels::gelu_tanh(inner.clone(), None)), inner)
     }
 
     /// The gradient at the input `x`, which is made when it is needed.
@@ -81,9 +81,9 @@ impl Mlp {
         d_out: Tensor<3>,
         gradients: &mut Collected<'_>,
     ) -> Tensor<3> {
-        let active = kernels::gelu_tanh(inner.clone());
+        let active = kernels::gelu_tanh(inner.clone(), None);
         let d_active = self.layer_2.backward(active, d_out, gradients);
-        let d_inner = kernels::gelu_tanh_backward(inner, d_active);
+        let d_inner = kernels::gelu_tanh_backward(inner, d_active, None);
         self.layer_0.backward(x(), d_inner, gradients)
     }
 }

@@ -22,7 +22,7 @@ mod single;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{attention, attention_backward};
+pub use attention::attention;
 pub use blocks::Block;
 pub use config::{FluxConfig, Layout, Naming};
 pub use double::{DoubleBlock, DoubleKept};
@@ -31,6 +31,7 @@ pub use last::{AdaLn, LastKept, LastLayer};
 pub use layers::{
     Linear, Mlp, MlpEmbedder, MlpEmbedderKept, Modulation, Parts, QkNorm, RmsNorm, SelfAttention,
 };
+pub use load::FluxParts;
 pub use model::{Flux, FluxInput, Surroundings};
 pub use names::checkpoint_name;
 pub use packing::{pack, position_ids, unpack};

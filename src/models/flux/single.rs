@@ -3,7 +3,7 @@
 use burn::{module::Module, optim::GradientsParams, tensor::Tensor};
 
 use super::{
-    attention::{attention, attention_backward},
+    attention::attention,
     blocks::{Block, join_heads, split_heads},
     layers::{EPSILON, Linear, Modulation, Parts, QkNorm},
     model::Surroundings,
@@ -87,16 +87,15 @@ impl Block for SingleBlock {
         drop(attended);
         let d_both = self.linear2.backward(both, d_projected, gradients);
         let d_attended = split_heads(d_both.clone().narrow(2, 0, hidden), q.dims()[1]);
-        let d_joint = attention_backward(&q, &k, &v, around.masked.as_ref(), &d_attended);
+        let d_joint = kernels::attention_backward(&q, &k, &v, around.masked.as_ref(), &d_attended);
         drop((d_attended, q, k, v));
         let projected = [self.projected(&x, &wide)];
         let mut d_joint = rotated_heads_backward(&projected, &around.rope, EPSILON, d_joint);
         drop(projected);
         let d_qkv = self.norm.backward(d_joint.remove(0), gradients);
         let d_active = d_both.narrow(2, hidden, wide.dims()[2] - 3 * hidden);
-        let d_inner = kernels::gelu_tanh_backward(inner(&x, &wide), d_active);
+        let d_wide = kernels::gelu_tanh_backward(inner(&x, &wide), d_active, Some(d_qkv));
         drop(wide);
-        let d_wide = Tensor::cat(vec![d_qkv, d_inner], 2);
         let d_normed =
             self.linear1.backward(modulation.normed(x.clone(), SHIFT), d_wide, gradients);
         let ModulatedNormGradients { x: d_x, shift, scale } =
@@ -113,8 +112,7 @@ impl SingleBlock {
 
     /// What enters the second layer: what the attention saw, and the MLP's inner values.
     fn both(&self, attended: &Tensor<3>, wide: &Tensor<3>) -> Tensor<3> {
-        let active = kernels::gelu_tanh(inner(attended, wide));
-        Tensor::cat(vec![attended.clone(), active], 2)
+        kernels::gelu_tanh(inner(attended, wide), Some(attended.clone()))
     }
 }
 

@@ -1,50 +1,47 @@
-//! Watches a training for the stage: what the screen shows, the metrics, and where checkpoints go. Knows
-//! nothing of how a step is taken.
+//! Watches a training for the stage: what the screen shows, the metrics, and the checkpoints that people
+//! see while it goes on. Knows nothing of how a step is taken.
 
-use std::{collections::BTreeMap, path::PathBuf};
-
-use crate::{
-    base::Digest,
-    pipeline::{Draft, StageError, Work},
-    train::{CheckpointPlace, Observer, StepMetrics},
+use std::{
+    io,
+    path::{Path, PathBuf},
 };
 
-/// Watches the trainer: progress for the screen, one line of metrics per step, places for
-/// checkpoints. What goes into the output holds no times, so that equal runs give equal outputs.
+use crate::{
+    pipeline::{StageError, Work},
+    train::{Observer, Position, StepMetrics},
+};
+
+/// Watches the trainer: progress for the screen, one line of metrics per step, checkpoints in the output
+/// folder. What goes into the output holds no times, so that equal runs give equal outputs.
 pub struct Journal<'a> {
     work: &'a mut dyn Work,
-    folder: PathBuf,
-    provenance: BTreeMap<String, String>,
+    /// The file of a checkpoint in the output folder, by what stands behind the chosen name.
+    published: Box<dyn Fn(&str) -> PathBuf + 'a>,
     metrics: String,
-    checkpoints: Vec<(String, PathBuf)>,
-    epochs: usize,
     /// Step and steps of the run, and the last loss on what is held out.
     progress: (u64, u64),
     validation_loss: Option<f64>,
 }
 
 impl<'a> Journal<'a> {
-    pub fn new(work: &'a mut dyn Work, model: Digest, epochs: usize) -> Result<Self, StageError> {
-        let folder = work.scratch(0)?;
-        let samples = work.items().first().and_then(|item| item.parts.first()?.value.clone());
-        let samples = samples.map(|list| ("fluxpipe.samples".to_owned(), list.digest().hex()));
-        let mut provenance = BTreeMap::from([("fluxpipe.base_model".to_owned(), model.hex())]);
-        provenance.extend(samples);
-        Ok(Self {
+    /// Of a training of so many steps.
+    pub fn new(
+        work: &'a mut dyn Work,
+        total: usize,
+        published: impl Fn(&str) -> PathBuf + 'a,
+    ) -> Self {
+        Self {
             work,
-            folder,
-            provenance,
+            published: Box::new(published),
             metrics: String::new(),
-            checkpoints: Vec::new(),
-            epochs,
-            progress: (0, 0),
+            progress: (0, total as u64),
             validation_loss: None,
-        })
+        }
     }
 
-    pub fn finish(self) -> Draft {
-        let draft = Draft::bytes("metrics.jsonl", self.metrics);
-        self.checkpoints.into_iter().fold(draft, |draft, (name, path)| draft.and_file(&name, path))
+    /// The metrics: JSON lines.
+    pub fn finish(self) -> String {
+        self.metrics
     }
 }
 
@@ -58,7 +55,7 @@ impl Observer for Journal<'_> {
         let held_out = self.validation_loss.map(|loss| format!(" (validation {loss:.4})"));
         let held_out = held_out.unwrap_or_default();
         let note = format!("loss {:.4}{held_out}, {:.2} s a step", metrics.loss, metrics.seconds);
-        self.progress = (metrics.step as u64, metrics.total_steps as u64);
+        self.progress.0 = metrics.step as u64;
         self.work.step(0, self.progress.0, self.progress.1, &note);
     }
 
@@ -70,17 +67,37 @@ impl Observer for Journal<'_> {
         self.work.step(0, step, total, &format!("epoch {epoch}: validation loss {loss:.4}"));
     }
 
-    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
-        let name = match epoch == self.epochs {
-            true => "model.safetensors".to_owned(),
-            false => format!("model-{epoch:06}.safetensors"),
-        };
-        let path = self.folder.join(&name);
-        self.checkpoints.push((name, path.clone()));
-        Ok(Some(CheckpointPlace { path, provenance: self.provenance.clone() }))
+    fn remember(&self) -> Vec<u8> {
+        self.metrics.clone().into_bytes()
+    }
+
+    fn recall(&mut self, position: Position, remembered: &[u8]) -> io::Result<()> {
+        self.metrics = String::from_utf8(remembered.to_vec()).map_err(io::Error::other)?;
+        self.progress.0 = position.steps as u64;
+        self.work.resumed(0, self.progress.0, self.progress.1);
+        self.work.step(0, self.progress.0, self.progress.1, "");
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        let to = (self.published)(name);
+        self.work.show(path, &to).map_err(|error| in_words(&error))
+    }
+
+    fn superseded(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        let to = (self.published)(name);
+        self.work.take_back(path, &to).map_err(|error| in_words(&error))
+    }
+
+    fn saved(&mut self, position: Position) {
+        self.work.saved(0, position.steps as u64, self.progress.1);
     }
 
     fn cancelled(&self) -> bool {
         self.work.cancelled()
     }
+}
+
+fn in_words(error: &StageError) -> io::Error {
+    io::Error::other(crate::pipeline::ItemFailure::from(error).message)
 }

@@ -9,6 +9,7 @@ mod journal;
 mod notes;
 mod samples;
 mod settings;
+mod states;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,17 +18,18 @@ use rayon::prelude::*;
 use self::{
     journal::Journal,
     samples::{Cached, Records},
+    states::{Line, Start},
 };
 use super::{ProjectError, Site, site::needed};
 use crate::{
-    base::Value,
+    base::{Value, atomic},
     device, manifest,
     models::flux::Flux,
     pipeline::{
-        Blob, Decision, Difference, Finished, ItemSpec, KeyPart, Note, Origin, Owner, Publication,
-        Published, Recipe, Stage, StageError, Store, Upstream, Work,
+        Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
+        Publication, Published, Recipe, Stage, StageError, Store, StoreError, Upstream, Work,
     },
-    train::{self, TrainError},
+    train::{self, Place, TrainError},
     weights::Checkpoint,
 };
 
@@ -60,10 +62,7 @@ impl Stage for Finetune {
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
-        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
-        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
-        parts.push(self.site.model("flux", &self.model)?);
-        Ok(vec![Recipe { name: "model", parts }])
+        Ok(vec![Recipe { name: "model", parts: self.recipe()? }])
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
@@ -110,28 +109,56 @@ impl Stage for Finetune {
 
     fn notes(
         &self,
-        _: &[Decision],
+        decisions: &[Decision],
         upstream: &Upstream<'_>,
         store: &Store,
     ) -> Result<Vec<Note>, StageError> {
-        notes::notes(self, upstream, store)
+        notes::notes(self, decisions, upstream, store)
+    }
+
+    fn started(
+        &self,
+        item: &ItemSpec,
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Option<String>, StageError> {
+        if item.key_parts().any(|part| part.value.is_none()) {
+            return Ok(None);
+        }
+        let members = notes::members(self, upstream, store)?;
+        Ok(states::told(self, item, &members, store)?.map(|(text, _)| text))
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
-        let chosen = device::choose(&self.site.device)?;
-        let checkpoint = Checkpoint::open(&self.model)?;
         let settings = settings::of(&self.config);
-        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
         let records = Records::open(&self.site, &self.config, work.upstream())?;
-        let base = self.site.store.digest_file(&self.model)?;
-        let mut journal = Journal::new(work, base, settings.max_train_epochs)?;
-        let outcome = train::finetune(flux, &settings, &records, &mut journal);
-        let draft = journal.finish();
+        let Some(&item) = work.items().first() else { return Ok(()) };
+        let Some(line) = Line::of(self, &settings, item, &records.members())? else {
+            return Ok(());
+        };
+        let place = self.begin(&line, work);
+        let chosen = device::choose(&self.site.device)?;
+        let checkpoint = match &place.state {
+            Some(state) => place.folder.weights(state)?,
+            None => Checkpoint::open(&self.model)?,
+        };
+        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
+        let folder = place.folder.clone();
+        let mut journal = Journal::new(work, line.total(), |name| self.published(name));
+        let outcome = train::finetune(flux, &settings, &records, place, &mut journal);
+        let metrics = journal.finish();
         match outcome {
-            Err(TrainError::Cancelled { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(_) => work.commit(0, draft),
+            Err(TrainError::Cancelled { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(summary) => {
+                let draft = draft(work, metrics, summary.checkpoints)?;
+                work.commit(0, draft)?;
+            }
         }
+        if !settings.keep_state {
+            folder.remove().map_err(|error| StoreError::write(folder.path(), error))?;
+        }
+        Ok(())
     }
 
     fn publications(
@@ -139,20 +166,76 @@ impl Stage for Finetune {
         finished: &[Finished<'_>],
         _store: &Store,
     ) -> Result<Vec<Publication>, StageError> {
-        let name = match &self.config.output_name {
-            Some(name) => name,
-            None => &self.site.manifest.project.name,
-        };
         let publish = |blob: &Blob| Publication {
             // `model…safetensors` under the name that the user chose; blobs have names of their own,
             // since a name is no part of a model.
-            path: self.site.output().join(match blob.name.strip_prefix("model") {
-                Some(rest) => format!("{name}{rest}"),
-                None => format!("{name}-{}", blob.name),
-            }),
+            path: match blob.name.strip_prefix("model").and_then(|rest| rest.strip_suffix(ENDING)) {
+                Some(rest) => self.published(rest),
+                None => self.site.output().join(format!("{}-{}", self.output_name(), blob.name)),
+            },
             content: Published::Blob(blob.clone()),
             owner: Owner::Fluxpipe,
         };
         Ok(finished.iter().flat_map(|done| &done.output.blobs).map(publish).collect())
     }
+}
+
+/// What the names of checkpoints end in.
+const ENDING: &str = ".safetensors";
+
+impl Finetune {
+    fn recipe(&self) -> Result<Vec<KeyPart>, StageError> {
+        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
+        parts.push(self.site.model("flux", &self.model)?);
+        Ok(parts)
+    }
+
+    /// From where the training goes on; says so where a state is there and cannot be used.
+    fn begin(&self, line: &Line<'_>, work: &mut dyn Work) -> Place {
+        let anew = line.place(&self.site.store);
+        if work.forced(0) {
+            return anew;
+        }
+        let reason = match line.start(&self.site.store) {
+            Start::Anew => return anew,
+            Start::Over(reason) => reason,
+            Start::On(place) => {
+                let verified =
+                    place.state.as_ref().map_or(Ok(()), |state| place.folder.verify(state));
+                match verified {
+                    Ok(()) => return place,
+                    Err(reason) => reason,
+                }
+            }
+        };
+        work.warn(states::starts_over(&reason));
+        anew
+    }
+
+    fn output_name(&self) -> &str {
+        self.config.output_name.as_deref().unwrap_or(&self.site.manifest.project.name)
+    }
+
+    /// Where people find a checkpoint, by what stands behind the name that they chose.
+    fn published(&self, suffix: &str) -> PathBuf {
+        self.site.output().join(format!("{}{suffix}{ENDING}", self.output_name()))
+    }
+}
+
+/// The output: metrics and checkpoints. The files stay where the state is, under second names.
+fn draft(
+    work: &mut dyn Work,
+    metrics: String,
+    checkpoints: Vec<(String, PathBuf)>,
+) -> Result<Draft, StageError> {
+    let folder = work.scratch(0)?;
+    let mut draft = Draft::bytes("metrics.jsonl", metrics);
+    for (suffix, path) in checkpoints {
+        let name = format!("model{suffix}{ENDING}");
+        let linked = folder.join(&name);
+        atomic::link(&path, &linked).map_err(|error| StoreError::write(&linked, error))?;
+        draft = draft.and_file(&name, linked);
+    }
+    Ok(draft)
 }
