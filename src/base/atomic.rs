@@ -18,6 +18,8 @@ use fs_err::{self as fs, File, OpenOptions};
 pub enum Change {
     /// A file is written under its temporary name.
     Write,
+    /// A part of a large file is written under its temporary name.
+    Fill,
     /// A finished file gets its name.
     Rename,
     /// Lines are added to a log.
@@ -73,6 +75,40 @@ pub fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
         file.sync_all()
     };
     write().inspect_err(|_| drop(fs::remove_file(path)))
+}
+
+/// Replaces `path` by what `fill` writes, for files that are too large to be held in memory: as
+/// [`write()`], also in what a kill leaves.
+///
+/// # Errors
+/// The folder cannot be written, or whatever `fill` returns.
+pub fn create(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    announce(Change::Write, path)?;
+    let temporary = Temporary::beside(path);
+    let write = || {
+        let mut filling = Filling { file: File::create(&temporary.0)?, path };
+        fill(&mut filling)?;
+        filling.file.sync_all()
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary.0)))?;
+    place(&temporary.0, path)
+}
+
+/// A large file in the making.
+struct Filling<'a> {
+    file: File,
+    path: &'a Path,
+}
+
+impl Write for Filling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        announce(Change::Fill, self.path)?;
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Renames the finished file `from` (flushed by its writer) to `to`, in the same file system.

@@ -3,6 +3,8 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
+    io,
+    path::Path,
     str::FromStr,
 };
 
@@ -23,6 +25,16 @@ impl Digest {
     #[must_use]
     pub fn from_hasher(hasher: &blake3::Hasher) -> Self {
         Self(*hasher.finalize().as_bytes())
+    }
+
+    /// Digests the file `path`, through a map of it and on all cores where it is large.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn of_file(path: &Path) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_mmap_rayon(path)?;
+        Ok(Self::from_hasher(&hasher))
     }
 
     /// The 32 bytes.

@@ -6,12 +6,14 @@ pub mod atomic;
 mod canon;
 pub mod clock;
 mod digest;
+mod element_bits;
 mod lock;
 mod random;
 mod text;
 
 pub use canon::{Value, digest_named};
 pub use digest::{Digest, NotADigest};
+pub use element_bits::ElementBits;
 pub use lock::Lock;
 pub use random::Stream;
 pub use text::{bytes, did_you_mean, nearest, plural};

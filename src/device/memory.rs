@@ -2,6 +2,8 @@
 
 use std::{sync::mpsc, time::Duration};
 
+use burn::tensor::Device;
+
 /// How often [`peak`] looks.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -49,6 +51,19 @@ pub fn free() -> u64 {
     let mut system = sysinfo::System::new();
     system.refresh_memory();
     system.available_memory()
+}
+
+/// Bytes that could be taken on `device` now: of the machine's memory where it is the CPU, else what the
+/// driver says. `None` where that cannot be asked.
+#[must_use]
+pub fn free_on(device: &Device) -> Option<u64> {
+    if super::is_cpu(device) {
+        return Some(free());
+    }
+    let index = super::cuda_devices().iter().position(|other| other == device)?;
+    let context = cudarc::driver::CudaContext::new(index).ok()?;
+    let (free, _total) = context.mem_get_info().ok()?;
+    Some(free as u64)
 }
 
 /// Bytes of memory that are the program's own just now: without the pages of files that are mapped, which

@@ -8,11 +8,12 @@ mod choice;
 mod cuda;
 pub mod kernels;
 pub mod memory;
+pub mod rates;
 mod report;
 
 pub use choice::{Chosen, DeviceError, choose};
 pub use cuda::Toolkit;
-pub use report::{CudaDevice, DeviceReport, disk_free, report};
+pub use report::{CudaDevice, DeviceReport, disk_free, name, report};
 
 use burn::tensor::{Device, DeviceType};
 

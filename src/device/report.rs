@@ -6,6 +6,7 @@ use std::{
     thread,
 };
 
+use burn::tensor::Device;
 use sysinfo::{CpuRefreshKind, Disks, System};
 
 use super::{Toolkit, cuda_devices};
@@ -36,19 +37,34 @@ pub struct CudaDevice {
     pub name: String,
 }
 
+/// What a device calls itself: the processor's name, or the card's.
+#[must_use]
+pub fn name(device: &Device) -> String {
+    let name = match super::is_cpu(device) {
+        true => processor(),
+        false => device.identity().map(|found| found.name),
+    };
+    name.unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn processor() -> Option<String> {
+    let mut system = System::new();
+    system.refresh_cpu_list(CpuRefreshKind::nothing());
+    let name = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+    name.filter(|name| !name.is_empty())
+}
+
 /// Looks at the machine. Opens every card, so call it once.
 #[must_use]
 pub fn report() -> DeviceReport {
     let mut system = System::new();
     system.refresh_memory();
-    system.refresh_cpu_list(CpuRefreshKind::nothing());
-    let cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
-    let cuda = cuda_devices().into_iter().enumerate().map(|(index, device)| {
-        let name = device.identity().map_or_else(|| "unknown".to_owned(), |found| found.name);
-        CudaDevice { index, name }
-    });
+    let cuda = cuda_devices()
+        .into_iter()
+        .enumerate()
+        .map(|(index, device)| CudaDevice { index, name: name(&device) });
     DeviceReport {
-        cpu: cpu.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned()),
+        cpu: name(&super::cpu()),
         threads: thread::available_parallelism().map_or(1, usize::from),
         memory_total: system.total_memory(),
         memory_free: system.available_memory(),

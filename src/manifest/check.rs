@@ -12,7 +12,7 @@ use serde_json::{Map, Value as Json};
 
 use super::{
     error::{ManifestError, Mistake},
-    foreign::known_elsewhere,
+    foreign::{known_elsewhere, known_value},
     schema,
     source::Place,
     tree::{Content, Entry, Node, Places, below},
@@ -128,6 +128,7 @@ impl Check {
             None if !has_type(node, schema) => self.wrong_type(node, schema, path),
             None => match &node.content {
                 Content::List(nodes) => self.list(node, nodes, schema, path),
+                Content::Table(entries) => self.inner_table(entries, schema, path),
                 Content::Scalar(Json::String(text)) => self.text(node, text, schema, path),
                 Content::Scalar(Json::Number(number)) => {
                     let value = number.as_f64().unwrap_or(f64::NAN);
@@ -140,6 +141,21 @@ impl Check {
             self.bad.insert(path.to_owned());
         }
         fits
+    }
+
+    /// A table that is the value of a key.
+    fn inner_table(&mut self, entries: &[Entry], schema: &Json, path: &str) -> bool {
+        let mut fit = true;
+        for entry in entries {
+            match schema["properties"].get(&entry.name) {
+                Some(field) => fit &= self.value(&entry.value, field, &below(path, &entry.name)),
+                None => {
+                    self.unknown_key(entry, &keys(schema, &[]), &format!("`{path}`"));
+                    fit = false;
+                }
+            }
+        }
+        fit
     }
 
     fn list(&mut self, node: &Node, nodes: &[Node], schema: &Json, path: &str) -> bool {
@@ -210,9 +226,10 @@ impl Check {
 
     fn unknown_value(&mut self, node: &Node, value: &str, words: &[&str], path: &str) -> bool {
         let all = quoted(words);
-        let help = match did_you_mean(value, words.iter().copied()) {
-            Some(near) => format!("did you mean \"{near}\"? It can be {all}"),
-            None => format!("it can be {all}"),
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let help = match known_value(key, value) {
+            Some(help) => help.to_owned(),
+            None => near_word(value, words, &all),
         };
         let (path, value) = (path.to_owned(), value.to_owned());
         let mistake = Mistake::UnknownValue { path, value, help };
@@ -257,6 +274,13 @@ fn meant(key: &str, keys: &[&str]) -> String {
             let near = nearest(key, keys.iter().copied(), NEAREST).join(", ");
             format!("the nearest of its {} keys are {near}", keys.len())
         }
+    }
+}
+
+fn near_word(value: &str, words: &[&str], all: &str) -> String {
+    match did_you_mean(value, words.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"? It can be {all}"),
+        None => format!("it can be {all}"),
     }
 }
 

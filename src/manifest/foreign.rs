@@ -12,7 +12,11 @@ const NO_NETWORK: &str =
     "it speaks to a network beside the model, and here the model itself is trained";
 const ONE_BY_ONE: &str = "pictures are encoded one by one, since several at once take as long";
 const PRECISION: &str = "the number format of the weights is all there is to choose";
-const MEMORY: &str = "training goes block by block and computes each block anew, always";
+const MEMORY: &str =
+    "what stays on the device and what is computed anew is chosen for each block by itself";
+const CHOSEN: &str = "say memory, blocks_to_swap or gradient_checkpointing in [stages.finetune]";
+const STATES: &str = "only the newest state of a training is kept, whatever models are";
+const EVENTS: &str = "events for TensorBoard are always written, into logs in the output folder";
 
 /// Flags that other trainers accept and then leave without effect for a full fine-tuning of FLUX,
 /// or that ask for what is always so here: `(flag, why, what to do)`.
@@ -24,14 +28,26 @@ const IGNORED: &[(&str, &str, &str)] = &[
     ("sdpa", ATTENTION, ""),
     ("xformers", ATTENTION, ""),
     ("mem_eff_attn", ATTENTION, ""),
-    ("highvram", MEMORY, ""),
-    ("lowram", MEMORY, ""),
-    ("gradient_checkpointing", MEMORY, ""),
-    ("cpu_offload_checkpointing", MEMORY, ""),
+    ("highvram", MEMORY, CHOSEN),
+    ("lowram", MEMORY, CHOSEN),
+    ("cpu_offload_checkpointing", MEMORY, CHOSEN),
     ("mem_eff_save", "models are always saved tensor by tensor", ""),
     ("fused_backward_pass", FUSED, ""),
     ("blockwise_fused_optimizers", FUSED, ""),
     ("fused_optimizer_groups", FUSED, ""),
+    ("disable_mmap_load_safetensors", "models are read tensor by tensor", ""),
+    ("torch_compile", "nothing is compiled by Python", ""),
+    ("save_last_n_epochs_state", STATES, ""),
+    ("save_last_n_steps_state", STATES, ""),
+    ("logging_dir", EVENTS, ""),
+    ("log_with", EVENTS, ""),
+    ("log_prefix", EVENTS, ""),
+    ("log_tracker_name", EVENTS, ""),
+    (
+        "ip_noise_gamma_random_strength",
+        "`ip_noise_gamma` is the strength of every step",
+        "say ip_noise_gamma in [stages.finetune]",
+    ),
     ("save_model_as", "models are always saved as safetensors", ""),
     ("cache_latents", CACHED, ""),
     ("cache_latents_to_disk", CACHED, ""),
@@ -42,8 +58,6 @@ const IGNORED: &[(&str, &str, &str)] = &[
     ("vae_batch_size", ONE_BY_ONE, ""),
     ("cache_info", "a caption is read anew as soon as its file has changed", ""),
     ("tokenizer_cache_dir", "the tokenizers are part of the program", ""),
-    ("min_timestep", NO_READER, ""),
-    ("max_timestep", NO_READER, ""),
     ("noise_offset", NO_READER, ""),
     ("noise_offset_random_strength", NO_READER, ""),
     ("multires_noise_iterations", NO_READER, ""),
@@ -69,6 +83,24 @@ const IGNORED: &[(&str, &str, &str)] = &[
 
 /// Keys that have another name or another place here: `(key, what to do)`.
 const ELSEWHERE: &[(&str, &str)] = &[
+    (
+        "double_blocks_to_swap",
+        "say blocks_to_swap in [stages.finetune], which counts blocks of both sorts",
+    ),
+    (
+        "single_blocks_to_swap",
+        "say blocks_to_swap in [stages.finetune], which counts blocks of both sorts",
+    ),
+    ("masked_loss", "say alpha_mask in [[dataset]]"),
+    ("resume", "take the line out: a training goes on from its last state by itself"),
+    (
+        "save_state",
+        "take the line out: the state is kept by itself; how often is save_state_every_n_minutes",
+    ),
+    ("save_state_on_train_end", "say keep_state in [stages.finetune]"),
+    ("save_n_epoch_ratio", "say save_every_n_epochs in [stages.finetune]"),
+    ("use_8bit_adam", "say optimizer_type in [stages.finetune]: \"adafactor\" takes less yet"),
+    ("persistent_data_loader_workers", "take the line out: pictures are read ahead by themselves"),
     ("apply_t5_attn_mask", "say attend_padding = false in [stages.cache]"),
     ("caption_extention", "say caption_extension, in [stages.label], [stages.tag] or [[dataset]]"),
     ("caption_weights", "say blip in [models]"),
@@ -93,6 +125,31 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("train_data_dir", "say image_dir in [[dataset]]"),
     ("vae", "say ae in [models]"),
 ];
+
+/// Words of other trainers for values that there is no word for here: `(key, word, why and what to do)`.
+const VALUES: &[(&str, &str, &str)] = &[
+    (
+        "huber_schedule",
+        "snr",
+        "it is made from the noise table of a diffusion model, which FLUX.1 has not: say \"constant\" or \
+         \"exponential\"",
+    ),
+    ("weighting_scheme", "none", "say \"uniform\", which is the same"),
+    ("optimizer_type", "AdamW8bit", EIGHT_BIT),
+    ("optimizer_type", "PagedAdamW8bit", EIGHT_BIT),
+    ("weights", "fp16", HALF),
+    ("save_precision", "fp16", HALF),
+    ("save_precision", "float", "say \"f32\""),
+];
+const EIGHT_BIT: &str =
+    "say \"adafactor\", whose state takes less than 8 bits of AdamW, or \"adamw\"";
+const HALF: &str = "FLUX.1 leaves the range of fp16: say \"bf16\" or \"f32\"";
+
+/// What to do about a word that another trainer knows.
+pub(super) fn known_value(key: &str, word: &str) -> Option<&'static str> {
+    let known = VALUES.iter().find(|(of, value, _)| *of == key && value.eq_ignore_ascii_case(word));
+    known.map(|(.., help)| *help)
+}
 
 /// The same for keys that are here in other tables: `(key, what to do)` where a `[[dataset]]` has one.
 const IN_DATASET: &[(&str, &str)] = &[("batch_size", "say train_batch_size in [stages.finetune]")];

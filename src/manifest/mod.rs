@@ -38,7 +38,8 @@ pub use cache::{Cache, ClipActivation, Dtype, Latent};
 pub use dataset::{Aspect, Dataset, ResizeInterpolation, Resolution};
 pub use error::{ManifestError, ManifestErrors, Mistake};
 pub use finetune::{
-    Finetune, LossType, LrScheduler, ModelPredictionType, OptimizerType, TimestepSampling,
+    Eps, Finetune, GradientCheckpointing, HuberSchedule, LossType, LrScheduler, Memory,
+    ModelPredictionType, OptimizerArgs, OptimizerType, Steps, TimestepSampling, WeightingScheme,
 };
 pub use label::{Existing, Label};
 pub use merge::Merge;

@@ -97,6 +97,7 @@ mod tests {
         let errors = Manifest::parse(Path::new("project.toml"), &with_all_keys()).unwrap_err();
         // Nothing is drawn in a search, and `thresh` has no effect beside both thresholds.
         // A stage makes the captions. Nothing in captions or views is drawn, no picture is held out, and none is for regularisation.
+        // Schedules, samplings and losses that are not chosen read nothing.
         let without_effect = [
             "dataset.0.caption_extension",
             "dataset.0.image_variants",
@@ -108,6 +109,17 @@ mod tests {
             "stages.label.seed",
             "stages.tag.thresh",
             "stages.merge.seed",
+            "stages.finetune.lr_decay_steps",
+            "stages.finetune.lr_scheduler_num_cycles",
+            "stages.finetune.lr_scheduler_power",
+            "stages.finetune.lr_scheduler_min_lr_ratio",
+            "stages.finetune.weighting_scheme",
+            "stages.finetune.logit_mean",
+            "stages.finetune.logit_std",
+            "stages.finetune.mode_scale",
+            "stages.finetune.huber_schedule",
+            "stages.finetune.huber_c",
+            "stages.finetune.huber_scale",
             "stages.finetune.prior_loss_weight",
         ];
         assert_eq!(errors.errors.len(), without_effect.len(), "{}", show(&errors));

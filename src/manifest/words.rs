@@ -37,6 +37,7 @@ pub(super) fn expected(schema: &Json) -> String {
         Some("object") => "a table",
         Some("array") => match (schema["items"]["type"].as_str(), schema["maxItems"].as_u64()) {
             (Some("integer"), Some(count)) => return format!("a list of {count} whole numbers"),
+            (Some("number"), Some(2)) => "a pair of numbers",
             (Some("string"), Some(2)) => "a pair of two texts",
             (Some("string"), _) => "a list of texts",
             (Some("array"), _) => "a list of pairs",

@@ -59,6 +59,28 @@ pub enum Event {
         /// A short word on it: `loss 0.412`.
         note: String,
     },
+    /// An item goes on from where an earlier run left it.
+    Resumed {
+        /// Name of the stage.
+        stage: String,
+        /// Id of the item.
+        item: String,
+        /// Steps done.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+    },
+    /// All that an item needs to go on from here is on the disk.
+    StateSaved {
+        /// Name of the stage.
+        stage: String,
+        /// Id of the item.
+        item: String,
+        /// Steps done.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+    },
     /// An item is done and stored.
     ItemFinished {
         /// Name of the stage.

@@ -59,7 +59,7 @@ pub struct Draft {
 pub enum Content {
     /// Bytes in memory.
     Bytes(Vec<u8>),
-    /// A finished file in the store's own temp folder (from `Work::scratch_file`); it is moved, not copied.
+    /// A finished file in the store's own temp folder (from [`Work::scratch`](super::Work::scratch)); it is moved, not copied.
     File(PathBuf),
 }
 

@@ -103,6 +103,58 @@ pub fn write(
     Ok(())
 }
 
+/// Shows a finished file of the store as `to`, linked like a blob of its size; `false` where it is there
+/// already. Linked, it is read-only: two names of one file.
+pub fn show(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    if is_shown(from, to)? {
+        return Ok(false);
+    }
+    let place = || {
+        if let Some(folder) = to.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        let metadata = fs_err::metadata(from)?;
+        if metadata.len() < LINK_FROM {
+            return atomic::copy(from, to);
+        }
+        let mut permissions = metadata.permissions();
+        permissions.set_readonly(true);
+        fs_err::set_permissions(from, permissions)?;
+        atomic::link(from, to)
+    };
+    place().map_err(|error| StoreError::write(to, error))?;
+    Ok(true)
+}
+
+/// Removes `to` where it shows `from`; a file that somebody else put there stays.
+pub fn take_back(from: &Path, to: &Path) -> Result<(), StoreError> {
+    if is_shown(from, to)? {
+        fs_err::remove_file(to).map_err(|error| StoreError::write(to, error))?;
+    }
+    Ok(())
+}
+
+/// Whether `to` is the file `from`, or a copy of it.
+fn is_shown(from: &Path, to: &Path) -> Result<bool, StoreError> {
+    let sizes = [to, from].map(|path| match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::read(path, error)),
+    });
+    let [Ok(Some(shown)), Ok(Some(metadata))] = sizes else {
+        return sizes.into_iter().collect::<Result<Vec<_>, _>>().map(|_| false);
+    };
+    if same_file(&shown, from) {
+        return Ok(true);
+    }
+    // A large file would have been linked, or copied where links cannot be made.
+    if shown.len() != metadata.len() {
+        return Ok(false);
+    }
+    let digest = |path: &Path| Digest::of_file(path).map_err(|error| StoreError::read(path, error));
+    Ok(digest(from)? == digest(to)?)
+}
+
 fn is_due(publication: &Publication, store: &Store) -> Result<bool, StoreError> {
     let path = &publication.path;
     let metadata = match std::fs::metadata(path) {

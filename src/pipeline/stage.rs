@@ -1,6 +1,9 @@
 //! What the engine knows of a stage: its recipes, its items, its work. It knows no concrete stage.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -62,6 +65,21 @@ pub trait Stage: Send + Sync {
     /// # Errors
     /// The stage as a whole cannot go on.
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError>;
+
+    /// From where an item that is to run goes on, in words, where an earlier run did a part of it or why it
+    /// cannot; `None` where there is nothing to tell. Asked by `why`; a plan has it in its notes.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    fn started(
+        &self,
+        item: &ItemSpec,
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Option<String>, StageError> {
+        let _ = (item, upstream, store);
+        Ok(None)
+    }
 
     /// Files beside the store that show the outputs to people: sidecars, `meta_data.json`,
     /// checkpoints. Must depend on nothing but the items, the outputs and the manifest; called with every finished item of
@@ -377,6 +395,32 @@ pub trait Work {
     /// Tells how far a long item is, for the progress display: `done` of `total` steps and a short word such as
     /// `loss 0.412`.
     fn step(&mut self, item: usize, done: u64, total: u64, note: &str);
+
+    /// Whether the user asked for the item to run although its output is there (`--force`): what an earlier
+    /// run did of it does not count.
+    fn forced(&self, item: usize) -> bool;
+
+    /// Tells that the item goes on from where an earlier run left it: `done` of `total` steps.
+    fn resumed(&mut self, item: usize, done: u64, total: u64);
+
+    /// Tells that all that the item needs to go on after `done` of `total` steps is on the disk.
+    fn saved(&mut self, item: usize, done: u64, total: u64);
+
+    /// Tells of something that the user should know.
+    fn warn(&mut self, warning: Warning);
+
+    /// Shows the finished file `from`, which lies in the store, to people as `to` before its item is done.
+    /// What [`Stage::publications`] says of the same place later counts.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn show(&mut self, from: &Path, to: &Path) -> Result<(), StageError>;
+
+    /// Takes back what was shown, if `to` still is the file `from`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or not be removed.
+    fn take_back(&mut self, from: &Path, to: &Path) -> Result<(), StageError>;
 
     /// Whether the user asked to stop; a stage returns soon after, with what is committed kept.
     fn cancelled(&self) -> bool;

@@ -57,6 +57,8 @@ pub struct Account {
     pub failure: Option<ItemFailure>,
     /// Why it runs.
     pub cause: Option<Cause>,
+    /// From where it goes on, where an earlier run did a part of it.
+    pub started: Option<String>,
     /// What it is compared with.
     pub against: Option<Against>,
     /// What differs, foremost first.
@@ -200,6 +202,7 @@ impl Accountant<'_> {
             kept: decision.spec.given.as_ref().map(|given| given.why.to_owned()),
             failure: None,
             cause: None,
+            started: None,
             against: None,
             differences: Vec::new(),
             because: Vec::new(),
@@ -216,6 +219,10 @@ impl Accountant<'_> {
         }
         if let ItemState::Run { cause, .. } = &decision.state {
             account.cause = Some(*cause);
+            // Where the store cannot be read, the run itself says so.
+            let seen = upstream(self.graph, stage, self.done);
+            let started = node.stage.started(&decision.spec, &seen, self.store);
+            account.started = started.ok().flatten();
         }
         if old.is_some() || matches!(decision.state, ItemState::Run { .. }) {
             self.compare(stage, decided, decision, old, &mut account);

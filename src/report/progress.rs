@@ -68,8 +68,12 @@ impl Progress {
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
             Event::StageStarted { stage, kind, items } => self.begin(stage, kind, items),
+            Event::Resumed { stage, done, total, .. } => {
+                above_bars(&format!("{stage}: goes on from step {done} of {total}"));
+            }
             Event::Kept { .. }
             | Event::Published { .. }
+            | Event::StateSaved { .. }
             | Event::Warning { .. }
             | Event::Frequencies { .. } => {}
             Event::Step { stage, done, total, note, .. } => self.step(stage, *done, *total, note),

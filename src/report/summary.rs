@@ -20,6 +20,8 @@ pub struct Gathered {
     frequencies: Vec<(String, Vec<Frequency>)>,
     /// What a stage's user should know.
     warnings: Vec<(String, Warning)>,
+    /// Step and steps of the last state of a stage whose work is not done, by its name.
+    states: BTreeMap<String, (u64, u64)>,
     finished: bool,
 }
 
@@ -35,6 +37,13 @@ impl Gathered {
             }
             Event::Warning { stage, warning } => {
                 self.warnings.push((stage.clone(), warning.clone()));
+            }
+            Event::StateSaved { stage, done, total, .. }
+            | Event::Resumed { stage, done, total, .. } => {
+                self.states.insert(stage.clone(), (*done, *total));
+            }
+            Event::StageFinished { stage, items, .. } if items.left == 0 => {
+                self.states.remove(stage);
             }
             Event::Published { path, .. } => self.summary.published.push(path.clone()),
             Event::Finished { stages, seconds, stopped, .. } => {
@@ -60,7 +69,12 @@ impl Gathered {
         let warned = self.warnings.iter().map(|(stage, warning)| {
             format!("\nIn {}:\n{}", theme::strong(stage), super::plan::warning(warning, "  "))
         });
+        let states = self.states.iter().filter(|_| self.stopped.is_some());
+        let states = states.map(|(stage, (done, total))| {
+            format!("{}: run again to go on from step {done} of {total}\n", theme::strong(stage))
+        });
         summary(&self.summary, self.stopped)
+            + &states.collect::<String>()
             + &warned.collect::<String>()
             + &counted.collect::<String>()
     }

@@ -168,6 +168,7 @@ impl Teller<'_> {
             blocks.push("it is tried again when what it reads changes, or with --force".to_owned());
         }
         blocks.extend(account.cause.and_then(|cause| self.cause(cause, group)));
+        blocks.extend(account.started.clone());
         if group.len() == 1 || account.cause != Some(Cause::New) {
             for difference in &account.differences {
                 blocks.push(self.difference(difference, account.against.as_ref()));

@@ -2,9 +2,12 @@
 //!
 //! Second moments of a matrix are kept as row and column means, so the state of 12 billion weights is
 //! some megabytes. Burn's own Adafactor differs in the relative step, in weight decay and in having no
-//! first moment.
+//! first moment (ADR 4).
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
+
+use super::{optimizer::Given, rounding::Rounding};
+use crate::device::kernels::{self, AdafactorStep, Moments};
 
 /// Parameters of Adafactor. The defaults are those with which fluxpipe trains: a fixed learning rate
 /// that a schedule decides.
@@ -57,24 +60,9 @@ pub struct AdafactorState {
     pub first_moment: Option<Tensor<1>>,
 }
 
-/// Second moments of one parameter.
-#[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a network has hundreds of these, not millions")]
-pub enum Moments {
-    /// Of a matrix, or of each matrix in a stack: means over the last axis and over the one before.
-    Factored {
-        /// `[stack, rows]`
-        rows: Tensor<2>,
-        /// `[stack, columns]`
-        columns: Tensor<2>,
-    },
-    /// Of a vector.
-    Full(Tensor<1>),
-}
-
 impl Adafactor {
-    /// One step: the new value of `parameter`, unrounded. All tensors are f32; a tensor of more than
-    /// two axes is a stack of matrices. `state` is `None` before the first step.
+    /// One step: the new value of `parameter`, in its type and unrounded where that is f32. A tensor of
+    /// more than two axes is a stack of matrices. `state` is `None` before the first step.
     #[must_use]
     pub fn update<const D: usize>(
         &self,
@@ -83,86 +71,42 @@ impl Adafactor {
         gradient: Tensor<D>,
         state: Option<AdafactorState>,
     ) -> (Tensor<D>, AdafactorState) {
-        let step = state.as_ref().map_or(0, |state| state.step) + 1;
-        let (old_moments, first_moment) =
-            state.map_or((None, None), |state| (Some(state.moments), state.first_moment));
-        let decay = 1.0 - f64::from(step).powf(self.decay_rate);
-        let (direction, moments) = self.normalised(gradient, old_moments, decay);
-        let clip = (rms(direction.clone()) / self.clip_threshold).clamp_min(1.0);
-        let rate = self.rate(learning_rate, step, &parameter);
-        let mut change = direction / clip.unsqueeze() * rate.clone().unsqueeze();
-        let first_moment = self.beta1.map(|beta1| {
-            let flat = change.clone().flatten(0, D - 1);
-            match first_moment {
-                Some(old) => old * beta1 + flat * (1.0 - beta1),
-                None => flat * (1.0 - beta1),
-            }
-        });
-        if let Some(moment) = &first_moment {
-            change = moment.clone().reshape(change.dims());
-        }
-        let mut kept = parameter;
-        if self.weight_decay != 0.0 {
-            let share = (rate * self.weight_decay).unsqueeze();
-            kept = kept.clone() - kept * share;
-        }
-        (kept - change, AdafactorState { step, moments, first_moment })
+        let exact = Rounding { seed: 0, step: 0, stored: FloatDType::F32 };
+        let given = Given { name: "", learning_rate, scale: 1.0, rounding: &exact };
+        self.step(given, parameter, gradient, state)
     }
 
-    /// The gradient divided by the root of its second moments.
-    fn normalised<const D: usize>(
+    pub(super) fn step<const D: usize>(
         &self,
+        given: Given<'_>,
+        parameter: Tensor<D>,
         gradient: Tensor<D>,
-        old: Option<Moments>,
-        decay: f64,
-    ) -> (Tensor<D>, Moments) {
-        let shape = gradient.dims();
-        let squares = gradient.clone().square() + self.eps_1;
-        if D < 2 {
-            let squares = squares.flatten::<1>(0, D - 1);
-            let full = match old {
-                Some(Moments::Full(old)) => blend(old, squares, decay),
-                _ => squares,
-            };
-            let root = full.clone().sqrt().recip().reshape(shape);
-            return (gradient * root, Moments::Full(full));
-        }
-        let (height, width) = (shape[D - 2], shape[D - 1]);
-        let stack = shape[..D - 2].iter().product::<usize>();
-        let squares = squares.reshape([stack, height, width]);
-        let rows = squares.clone().mean_dim(2).reshape([stack, height]);
-        let columns = squares.mean_dim(1).reshape([stack, width]);
-        let (rows, columns) = match old {
-            Some(Moments::Factored { rows: old_rows, columns: old_columns }) => {
-                (blend(old_rows, rows, decay), blend(old_columns, columns, decay))
-            }
-            _ => (rows, columns),
+        state: Option<AdafactorState>,
+    ) -> (Tensor<D>, AdafactorState) {
+        let step = state.as_ref().map_or(0, |state| state.step) + 1;
+        let (moments, first_moment) =
+            state.map_or((None, None), |state| (Some(state.moments), state.first_moment));
+        let numbers = AdafactorStep {
+            scale: given.scale,
+            eps_1: self.eps_1,
+            decay: 1.0 - f64::from(step).powf(self.decay_rate),
+            clip_threshold: self.clip_threshold,
+            rate: self.rate(given.learning_rate, step),
+            eps_2: self.scale_parameter.then_some(self.eps_2),
+            beta1: self.beta1,
+            weight_decay: self.weight_decay,
+            rounding: given.rounding.bits(given.name, parameter.dtype()),
         };
-        // The row factor is normalised first: the product of two small moments could underflow.
-        let row_factor = (rows.clone() / rows.clone().mean_dim(1)).sqrt().recip();
-        let column_factor = columns.clone().sqrt().recip();
-        let factor = row_factor.unsqueeze_dim::<3>(2) * column_factor.unsqueeze_dim::<3>(1);
-        (gradient * factor.reshape(shape), Moments::Factored { rows, columns })
+        let (new, moments, first_moment) =
+            kernels::adafactor(parameter, gradient, moments, first_moment, &numbers);
+        (new, AdafactorState { step, moments, first_moment })
     }
 
-    /// The learning rate of this step, `[1]`.
-    fn rate<const D: usize>(&self, given: f64, step: u32, parameter: &Tensor<D>) -> Tensor<1> {
+    /// The learning rate of this step, before the parameter's size is seen.
+    fn rate(&self, given: f64, step: u32) -> f64 {
         let bound = if self.warmup_init { 1e-6 * f64::from(step) } else { 1e-2 };
-        let rate = if self.relative_step { bound.min(1.0 / f64::from(step).sqrt()) } else { given };
-        if self.scale_parameter {
-            rms(parameter.clone()).clamp_min(self.eps_2) * rate
-        } else {
-            Tensor::full([1], rate, &parameter.device())
-        }
+        if self.relative_step { bound.min(1.0 / f64::from(step).sqrt()) } else { given }
     }
-}
-
-fn blend<const D: usize>(old: Tensor<D>, new: Tensor<D>, decay: f64) -> Tensor<D> {
-    old * decay + new * (1.0 - decay)
-}
-
-fn rms<const D: usize>(x: Tensor<D>) -> Tensor<1> {
-    x.square().mean().sqrt()
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! AdamW, with the parameters and formulas of PyTorch.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
+
+use super::optimizer::Given;
+use crate::device::kernels::{self, AdamWStep};
 
 /// Parameters of AdamW.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,28 +36,33 @@ pub struct AdamWState {
 }
 
 impl AdamW {
-    /// One step: the new value of `parameter`, unrounded. All tensors are f32.
-    #[must_use]
-    pub fn update<const D: usize>(
+    /// One step: the new value of `parameter`, in its type. `state` is `None` before the first step.
+    pub(super) fn step<const D: usize>(
         &self,
-        learning_rate: f64,
+        given: Given<'_>,
         parameter: Tensor<D>,
         gradient: Tensor<D>,
         state: Option<AdamWState>,
     ) -> (Tensor<D>, AdamWState) {
-        let shape = parameter.dims();
-        let gradient = gradient.flatten::<1>(0, D - 1);
-        let zero = || gradient.zeros_like();
+        let zero = || {
+            let shape = [parameter.dims().iter().product::<usize>()];
+            Tensor::zeros(shape, (&parameter.device(), FloatDType::F32.into()))
+        };
         let AdamWState { step, first, second } =
             state.unwrap_or_else(|| AdamWState { step: 0, first: zero(), second: zero() });
         let step = step + 1;
-        let first = first * self.beta1 + gradient.clone() * (1.0 - self.beta1);
-        let second = second * self.beta2 + gradient.square() * (1.0 - self.beta2);
-        let bias_1 = 1.0 - self.beta1.powf(f64::from(step));
-        let bias_2 = 1.0 - self.beta2.powf(f64::from(step));
-        let size = second.clone().sqrt() / bias_2.sqrt() + self.eps;
-        let change = (first.clone() / size * (learning_rate / bias_1)).reshape(shape);
-        let kept = parameter * (1.0 - learning_rate * self.weight_decay);
-        (kept - change, AdamWState { step, first, second })
+        let bias = |beta: f64| 1.0 - beta.powf(f64::from(step));
+        let numbers = AdamWStep {
+            scale: given.scale,
+            beta1: self.beta1,
+            beta2: self.beta2,
+            rate: given.learning_rate / bias(self.beta1),
+            root_bias: bias(self.beta2).sqrt(),
+            eps: self.eps,
+            weight_decay: given.learning_rate * self.weight_decay,
+            rounding: given.rounding.bits(given.name, parameter.dtype()),
+        };
+        let (new, [first, second]) = kernels::adamw(parameter, gradient, [first, second], &numbers);
+        (new, AdamWState { step, first, second })
     }
 }

@@ -37,6 +37,14 @@ pub struct Batch {
     pub appearances: Vec<Appearance>,
 }
 
+impl Batch {
+    /// Whether its samples only measure the loss.
+    #[must_use]
+    pub fn is_held_out(&self) -> bool {
+        self.appearances.iter().any(Appearance::is_held_out)
+    }
+}
+
 /// What decides where a sample appears.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
@@ -106,16 +114,24 @@ impl Batches {
     /// Optimizer steps of a training over so many epochs, each over `accumulated` batches.
     #[must_use]
     pub fn steps(&self, epochs: usize, accumulated: usize) -> usize {
+        self.epoch_ends(epochs, accumulated).last().copied().unwrap_or_default()
+    }
+
+    /// After how many of them each epoch ends.
+    #[must_use]
+    pub fn epoch_ends(&self, epochs: usize, accumulated: usize) -> Vec<usize> {
         let steps = |epoch| {
             let sizes = self.by_size(epoch).into_values();
             let batches: usize = sizes.map(|all| all.len().div_ceil(self.batch_size)).sum();
             batches.div_ceil(accumulated)
         };
-        match self.regularisation.is_empty() {
-            // All epochs are alike.
-            true => epochs * steps(1),
-            false => (1..=epochs).map(steps).sum(),
-        }
+        // Without regularisation samples all epochs are alike.
+        let alike = self.regularisation.is_empty().then(|| steps(1));
+        let ends = (1..=epochs).scan(0, |end, epoch| {
+            *end += alike.unwrap_or_else(|| steps(epoch));
+            Some(*end)
+        });
+        ends.collect()
     }
 
     /// The batches of `epoch`, shuffled inside each size and then as a whole.

@@ -27,15 +27,15 @@ pub trait GradientSink {
     fn take<M: Module>(&mut self, place: &[&str], part: M, gradients: GradientsParams) -> M;
 }
 
-/// The loss of one micro-batch as a function of the network's output `[B, N, 64]`: its value, and its
-/// gradient at the output.
-pub type Loss<'a> = dyn Fn(Tensor<3>) -> (f64, Tensor<3>) + 'a;
+/// The loss of one micro-batch as a function of the network's output `[B, N, 64]`: that of each sample,
+/// and the gradient of their mean at the output.
+pub type Loss<'a> = dyn Fn(Tensor<3>) -> (Vec<f64>, Tensor<3>) + 'a;
 
 /// What a pass found.
 #[derive(Debug)]
 pub struct Pass {
-    /// The loss of each micro-batch.
-    pub losses: Vec<f64>,
+    /// The loss of each sample of each micro-batch.
+    pub losses: Vec<Vec<f64>>,
     /// Gradients at the inputs of each micro-batch.
     pub inputs: Vec<InputGradients>,
 }
@@ -54,7 +54,7 @@ struct Kept {
     d_vec: Tensor<2>,
 }
 
-/// Runs the micro-batches forward and backward and hands the gradients of the mean of their losses to
+/// Runs the micro-batches forward and backward and hands the gradients of the mean of their mean losses to
 /// `sink`, from the last layer to the embedders. What the sink gives back takes the part's place.
 ///
 /// # Errors
@@ -68,11 +68,11 @@ pub fn backpropagate<S: GradientSink>(
     let mut kept = Vec::with_capacity(batches.len());
     for (input, loss) in batches {
         let (mut batch, output) = forward(flux, input);
-        let (value, gradient) = loss(output);
-        if !value.is_finite() {
-            return Err(TrainError::NotFinite { loss: value });
+        let (values, gradient) = loss(output);
+        if let Some(&loss) = values.iter().find(|loss| !loss.is_finite()) {
+            return Err(TrainError::NotFinite { loss });
         }
-        losses.push(value);
+        losses.push(values);
         batch.d_streams = vec![gradient / batches.len() as f64];
         kept.push(batch);
     }

@@ -86,11 +86,29 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A state to go on from cannot be read.
+    #[error("cannot go on from the state in {path}: {source}")]
+    #[diagnostic(
+        code(fluxpipe::train::state),
+        help("mend what the system says, or remove the folder to start over")
+    )]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Weights of a state cannot be read.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
     /// The observer asked to stop.
-    #[error("stopped after {steps} steps")]
-    #[diagnostic(code(fluxpipe::train::cancelled), help("run again to start over"))]
+    #[error("stopped after step {steps} of {total}")]
+    #[diagnostic(code(fluxpipe::train::cancelled), help("run again to go on from there"))]
     Cancelled {
         /// Optimizer steps taken.
         steps: usize,
+        /// Optimizer steps of the whole run.
+        total: usize,
     },
 }

@@ -1,8 +1,8 @@
 //! The training loop.
 
 use std::{
-    collections::BTreeMap,
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, sync_channel},
     thread,
     time::Instant,
@@ -10,14 +10,16 @@ use std::{
 
 use super::{
     Samples, Settings, TrainError,
-    batches::{Batch, Batches},
+    batches::{Appearance, Batch, Batches},
     blockwise::backpropagate,
     checkpoint,
-    flow::Objective,
+    keeper::{Keeper, Place, Source},
     optimizer::Optimizer,
     prepare::{Loaded, Reader},
     rounding::Rounding,
     schedule::LrSchedule,
+    state::Position,
+    trained::Trained,
     update::{GradientNorm, Update},
 };
 use crate::models::flux::Flux;
@@ -25,7 +27,7 @@ use crate::models::flux::Flux;
 /// How many batches are read ahead of the one that is trained.
 const AHEAD: usize = 2;
 
-/// Who watches the run, and says where its checkpoints go.
+/// Who watches the run.
 pub trait Observer {
     /// An optimizer step was taken.
     fn step(&mut self, metrics: &StepMetrics);
@@ -34,28 +36,43 @@ pub trait Observer {
     /// levels are the same each time.
     fn validated(&mut self, _epoch: usize, _loss: f64) {}
 
-    /// Where the checkpoint after `epoch` (counted from 1) goes. `None` writes none.
+    /// What it has gathered so far, and wants to have again in a run that goes on from here.
+    fn remember(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// The run goes on from `position`: takes back what it had gathered up to there.
     ///
     /// # Errors
-    /// There is no place for it.
-    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error>;
+    /// It is not what [`Observer::remember`] gave.
+    fn recall(&mut self, _position: Position, _remembered: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
 
-    /// The checkpoint after `epoch` lies complete on disk.
-    fn saved(&mut self, _epoch: usize) {}
+    /// A checkpoint lies complete on the disk; `name` stands behind the name that the user chose:
+    /// `-000003`, `-000003-ema`, nothing for the result. May be told more than once.
+    ///
+    /// # Errors
+    /// It cannot be shown.
+    fn checkpoint(&mut self, _name: &str, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A checkpoint was replaced by later ones; its file goes after this call.
+    ///
+    /// # Errors
+    /// It cannot be taken back.
+    fn superseded(&mut self, _name: &str, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// A state lies complete on the disk: a killed run goes on from this position.
+    fn saved(&mut self, _position: Position) {}
 
     /// Whether the run shall stop before the next step.
     fn cancelled(&self) -> bool {
         false
     }
-}
-
-/// Where a checkpoint goes.
-#[derive(Clone, Debug)]
-pub struct CheckpointPlace {
-    /// The file to write.
-    pub path: PathBuf,
-    /// What to note in its header besides the `modelspec` entries.
-    pub provenance: BTreeMap<String, String>,
 }
 
 /// What is known of an optimizer step.
@@ -67,8 +84,10 @@ pub struct StepMetrics {
     pub step: usize,
     /// Steps of the whole run.
     pub total_steps: usize,
-    /// Mean loss of the step's samples, before its update.
+    /// Mean loss of the step's micro-batches, before its update.
     pub loss: f64,
+    /// The loss of each sample.
+    pub samples: Vec<SampleLoss>,
     /// Learning rate used.
     pub learning_rate: f64,
     /// Norm of all gradients, where it was measured.
@@ -77,25 +96,38 @@ pub struct StepMetrics {
     pub seconds: f64,
 }
 
+/// The loss of one appearance of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleLoss {
+    /// What appeared.
+    pub appearance: Appearance,
+    /// Its noise level.
+    pub sigma: f32,
+    /// Its loss, times its weight.
+    pub loss: f64,
+}
+
 /// What a finished run did.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Optimizer steps.
     pub steps: usize,
-    /// Mean loss of the last epoch.
-    pub last_epoch_loss: f64,
+    /// The checkpoints: what stands behind the name that the user chose, and the file, which lies in the
+    /// folder of the state.
+    pub checkpoints: Vec<(String, PathBuf)>,
 }
 
-/// Fine-tunes all weights of `flux` and writes checkpoints where `observer` says: after every
-/// `save_every_n_epochs` epochs, and always after the last. On a CPU two runs give the same bits.
+/// Fine-tunes all weights of `flux`, from the start or from the state of `place`, and keeps checkpoints and
+/// states there. On a CPU two runs give the same bits, also where one was killed and gone on from.
 ///
 /// # Errors
-/// A setting or sample cannot be used, a loss is not finite, a checkpoint cannot be written, or the
-/// observer cancelled.
+/// A setting or sample cannot be used, a loss is not finite, a checkpoint or state cannot be read or
+/// written, or the observer cancelled.
 pub fn finetune(
     flux: Flux,
     settings: &Settings,
     samples: &dyn Samples,
+    place: Place,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
     settings.check()?;
@@ -103,21 +135,22 @@ pub fn finetune(
     if batches.is_empty() {
         return Err(TrainError::NoSamples);
     }
+    let accumulated = settings.gradient_accumulation_steps;
+    let epoch_ends = batches.epoch_ends(settings.max_train_epochs, accumulated);
+    let keeper = Keeper::new(settings, place, epoch_ends);
+    let (optimizer, position) = gone_on(&keeper, settings, &flux, observer)?;
     let reader = Reader { samples, config: flux.config.clone(), settings };
-    let schedule = LrSchedule {
-        scheduler: settings.lr_scheduler,
-        warmup_steps: settings.lr_warmup_steps,
-        total_steps: batches.steps(settings.max_train_epochs, settings.gradient_accumulation_steps),
-    };
-    let optimizer = Optimizer::new(settings.optimizer.clone());
-    let trainer = Trainer { flux, settings, schedule, optimizer, steps: 0 };
+    let schedule = settings.schedule(keeper.total());
+    let trainer = Trainer { flux, settings, schedule, optimizer, keeper, position };
     thread::scope(|scope| {
         let (sender, ahead) = sync_channel(AHEAD);
         let (batches, reader) = (&batches, &reader);
         // One thread reads, in the order of the training. It ends when nobody takes any more.
         scope.spawn(move || {
-            for epoch in 1..=settings.max_train_epochs {
-                for batch in batches.epoch(epoch).into_iter().chain(batches.held_out()) {
+            for epoch in position.epoch..=settings.max_train_epochs {
+                let done = if epoch == position.epoch { position.step_in_epoch } else { 0 };
+                let left = batches.epoch(epoch).into_iter().skip(done * accumulated);
+                for batch in left.chain(batches.held_out()) {
                     if sender.send(reader.read(&batch)).is_err() {
                         return;
                     }
@@ -128,6 +161,27 @@ pub fn finetune(
     })
 }
 
+/// The optimizer and the position to go on from; the observer gets back what it had.
+fn gone_on(
+    keeper: &Keeper<'_>,
+    settings: &Settings,
+    flux: &Flux,
+    observer: &mut dyn Observer,
+) -> Result<(Optimizer, Position), TrainError> {
+    let Some(state) = keeper.state() else {
+        return Ok((Optimizer::new(settings.optimizer.clone()), Position::START));
+    };
+    let folder = keeper.folder();
+    let path = folder.path().to_owned();
+    let failed = |source| TrainError::State { path: path.clone(), source };
+    let checkpoint = folder.optimizer(state)?;
+    let kind = settings.optimizer.clone();
+    let optimizer = Optimizer::restore(kind, &checkpoint, &flux.device())?;
+    let journal = folder.journal(state).map_err(failed)?;
+    observer.recall(state.position, &journal).map_err(failed)?;
+    Ok((optimizer, state.position))
+}
+
 /// The batches that were read ahead.
 type Ahead = Receiver<Result<Loaded, TrainError>>;
 
@@ -136,7 +190,17 @@ struct Trainer<'a> {
     settings: &'a Settings,
     schedule: LrSchedule,
     optimizer: Optimizer,
-    steps: usize,
+    keeper: Keeper<'a>,
+    position: Position,
+}
+
+/// What [`Trainer::keep`] is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// What is due at this position.
+    Due,
+    /// The state, since the run ends here.
+    State,
 }
 
 impl Trainer<'_> {
@@ -146,48 +210,80 @@ impl Trainer<'_> {
         ahead: &Ahead,
         observer: &mut dyn Observer,
     ) -> Result<Summary, TrainError> {
-        let settings = self.settings;
-        let mut last_epoch_loss = 0.0;
-        for epoch in 1..=settings.max_train_epochs {
-            let batches = (batches.epoch(epoch), batches.held_out());
-            let mut losses = Vec::new();
-            for group in batches.0.chunks(settings.gradient_accumulation_steps) {
-                if observer.cancelled() {
-                    return Err(TrainError::Cancelled { steps: self.steps });
-                }
-                let begun = Instant::now();
-                let learning_rate = self.schedule.learning_rate(settings.learning_rate, self.steps);
-                let (loss, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
-                losses.push(loss);
-                observer.step(&StepMetrics {
-                    epoch,
-                    step: self.steps,
-                    total_steps: self.schedule.total_steps,
-                    loss,
-                    learning_rate,
-                    grad_norm,
-                    seconds: begun.elapsed().as_secs_f64(),
-                });
-            }
-            last_epoch_loss = losses.iter().sum::<f64>() / losses.len() as f64;
-            if !batches.1.is_empty() {
-                let loss = self.validate(&batches.1, ahead)?;
+        if self.position != Position::START {
+            self.keeper.tidy(observer).map_err(|source| self.unwritten(source))?;
+            self.keep(Keep::Due, observer)?;
+        }
+        for epoch in self.position.epoch..=self.settings.max_train_epochs {
+            self.epoch(epoch, &batches.epoch(epoch), ahead, observer)?;
+            let held_out = batches.held_out();
+            if !held_out.is_empty() {
+                let loss = self.validate(&held_out, ahead)?;
                 observer.validated(epoch, loss);
             }
-            let due = settings.save_every_n_epochs.is_some_and(|n| epoch % n == 0);
-            if due || epoch == settings.max_train_epochs {
-                self.save(epoch, observer)?;
-            }
         }
-        Ok(Summary { steps: self.steps, last_epoch_loss })
+        Ok(Summary { steps: self.position.steps, checkpoints: self.keeper.result() })
     }
 
-    fn objective(&self) -> Objective {
-        Objective {
-            timestep_sampling: self.settings.timestep_sampling,
-            model_prediction_type: self.settings.model_prediction_type,
-            loss_type: self.settings.loss_type,
+    /// The steps of an epoch that are not taken yet.
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        batches: &[Batch],
+        ahead: &Ahead,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        if self.position.epoch != epoch {
+            self.position = Position { epoch, step_in_epoch: 0, ..self.position };
         }
+        let groups = batches.chunks(self.settings.gradient_accumulation_steps);
+        for group in groups.skip(self.position.step_in_epoch) {
+            if observer.cancelled() {
+                self.keep(Keep::State, observer)?;
+                let steps = self.position.steps;
+                return Err(TrainError::Cancelled { steps, total: self.keeper.total() });
+            }
+            let begun = Instant::now();
+            let rate = self.settings.learning_rate;
+            let learning_rate = self.schedule.learning_rate(rate, self.position.steps);
+            let (samples, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
+            observer.step(&StepMetrics {
+                epoch,
+                step: self.position.steps,
+                total_steps: self.keeper.total(),
+                loss: mean_of_means(group, &samples),
+                samples,
+                learning_rate,
+                grad_norm,
+                seconds: begun.elapsed().as_secs_f64(),
+            });
+            self.keep(Keep::Due, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Writes checkpoints and the state.
+    fn keep(&mut self, what: Keep, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let Self { flux, optimizer, keeper, position, .. } = self;
+        if position.steps == 0 {
+            return Ok(());
+        }
+        let source = Source {
+            entries: checkpoint::entries(flux),
+            network: &|take| checkpoint::for_each(flux, take),
+            optimizer: &|take| optimizer.for_each(take),
+            ema: None,
+            takes_guidance: flux.takes_guidance(),
+        };
+        let kept = match what {
+            Keep::Due => keeper.after_step(*position, &source, observer),
+            Keep::State => keeper.save_state(*position, &source, observer),
+        };
+        kept.map_err(|source| self.unwritten(source))
+    }
+
+    fn unwritten(&self, source: io::Error) -> TrainError {
+        TrainError::Checkpoint { path: self.keeper.folder().path().to_owned(), source }
     }
 
     /// The next batch that was read, on the device.
@@ -203,7 +299,7 @@ impl Trainer<'_> {
         for _ in batches {
             let batch = self.next(ahead)?;
             let output = self.flux.forward(&batch.input);
-            let losses = self.objective().per_sample(
+            let losses = self.settings.objective().per_sample(
                 output,
                 &batch.noisy,
                 &batch.target,
@@ -216,49 +312,61 @@ impl Trainer<'_> {
         Ok(sum / count as f64)
     }
 
-    /// One optimizer step over the micro-batches of `group`: its loss, and the gradients' norm where it
-    /// was measured.
+    /// One optimizer step over the micro-batches of `group`: the loss of each sample, and the gradients'
+    /// norm where it was measured.
     fn step(
         &mut self,
         epoch: usize,
         group: &[Batch],
         ahead: &Ahead,
         learning_rate: f64,
-    ) -> Result<(f64, Option<f64>), TrainError> {
-        let step = self.steps + 1;
+    ) -> Result<(Vec<SampleLoss>, Option<f64>), TrainError> {
+        let step = self.position.steps + 1;
         let at_step = |source| TrainError::Step { step, epoch, source: Box::new(source) };
-        let objective = self.objective();
-        let batches = group.iter().map(|_| Ok(self.next(ahead)?.with_loss(objective)));
-        let batches = batches.collect::<Result<Vec<_>, TrainError>>()?;
+        let objective = self.settings.objective();
+        let prepared = group.iter().map(|_| self.next(ahead)).collect::<Result<Vec<_>, _>>()?;
+        let sigmas = prepared.iter().flat_map(|batch| batch.sigmas.clone()).collect::<Vec<_>>();
+        let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
+        let batches = batches.collect::<Vec<_>>();
+        let trained = Trained::all();
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
-            let mut norm = GradientNorm::default();
+            let mut norm = GradientNorm::new(&trained);
             backpropagate(&mut self.flux, &batches, &mut norm).map_err(at_step)?;
             scale = norm.clip(self.settings.max_grad_norm);
             grad_norm = Some(norm.norm());
         }
-        let rounding = Rounding { seed: self.settings.seed, step: self.steps as u64 };
-        let optimizer = &mut self.optimizer;
-        let mut update = Update { optimizer, learning_rate, scale, rounding };
-        let pass = backpropagate(&mut self.flux, &batches, &mut update).map_err(at_step)?;
-        self.steps = step;
-        Ok((pass.losses.iter().sum::<f64>() / pass.losses.len() as f64, grad_norm))
-    }
-
-    fn save(&self, epoch: usize, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let failed = |source| TrainError::Checkpoint {
-            path: format!("the checkpoint of epoch {epoch}").into(),
-            source,
+        let rounding = Rounding {
+            seed: self.settings.seed,
+            step: self.position.steps as u64,
+            stored: self.settings.weights,
         };
-        if let Some(CheckpointPlace { path, provenance }) =
-            observer.checkpoint(epoch).map_err(failed)?
-        {
-            checkpoint::save(&self.flux, &path, self.settings.save_precision, &provenance)?;
-            observer.saved(epoch);
-        }
-        Ok(())
+        let optimizer = &mut self.optimizer;
+        let mut update =
+            Update { optimizer, learning_rate, scale, rounding, trained: &trained, ema: None };
+        let pass = backpropagate(&mut self.flux, &batches, &mut update).map_err(at_step)?;
+        self.position.steps = step;
+        self.position.step_in_epoch += 1;
+        let appearances = group.iter().flat_map(|batch| &batch.appearances);
+        let samples = appearances.zip(sigmas).zip(pass.losses.concat());
+        let samples = samples
+            .map(|((&appearance, sigma), loss)| SampleLoss { appearance, sigma, loss })
+            .collect();
+        Ok((samples, grad_norm))
     }
 }
 
+/// The mean of the mean losses of the micro-batches, which is what a step goes down.
+fn mean_of_means(group: &[Batch], samples: &[SampleLoss]) -> f64 {
+    let mut rest = samples;
+    let mut sum = 0.0;
+    for batch in group {
+        let (own, others) = rest.split_at(batch.appearances.len());
+        sum += own.iter().map(|sample| sample.loss).sum::<f64>() / own.len() as f64;
+        rest = others;
+    }
+    sum / group.len() as f64
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -41,7 +41,8 @@ pub enum TimestepSampling {
     },
 }
 
-/// How [`TimestepSampling::Sigma`] draws places in its table, and how losses are then weighted.
+/// How [`TimestepSampling::Sigma`] draws places in its table, and how [`PredictionType::SigmaScaled`]
+/// weights losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum WeightingScheme {
     /// Uniform places, weight 1.
@@ -65,14 +66,14 @@ pub enum WeightingScheme {
 }
 
 /// What the network's output means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PredictionType {
     /// The velocity: the only one that agrees with the target.
     Raw,
     /// The velocity less the noisy input.
     Additive,
-    /// `(noisy − prediction) / σ`; losses are weighted by the weighting scheme.
-    SigmaScaled,
+    /// `(noisy − prediction) / σ`; losses are weighted by the scheme.
+    SigmaScaled(WeightingScheme),
 }
 
 /// How the difference of prediction and target is measured.
@@ -142,14 +143,6 @@ impl TimestepSampling {
             }
         };
         sigma as f32
-    }
-
-    /// The scheme that weights losses where the prediction type asks for weights.
-    fn weighting(&self) -> WeightingScheme {
-        match *self {
-            Self::Sigma { weighting_scheme, .. } => weighting_scheme,
-            _ => WeightingScheme::Uniform,
-        }
     }
 }
 
@@ -239,8 +232,6 @@ pub fn noisy_input<const D: usize>(
 /// Everything that turns outputs into losses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
-    /// How time steps were drawn; decides the weights.
-    pub timestep_sampling: TimestepSampling,
     /// What the output means.
     pub model_prediction_type: PredictionType,
     /// How the difference is measured.
@@ -266,7 +257,7 @@ impl Objective {
         let prediction = match self.model_prediction_type {
             PredictionType::Raw => output,
             PredictionType::Additive => output + noisy.clone(),
-            PredictionType::SigmaScaled => {
+            PredictionType::SigmaScaled(_) => {
                 noisy.clone() - output * column(&|sigma| f64::from(sigma))
             }
         };
@@ -281,8 +272,7 @@ impl Objective {
             }
             LossType::SmoothL1(huber) => root(column(&|sigma| huber.at(sigma))) * 2.0,
         };
-        if self.model_prediction_type == PredictionType::SigmaScaled {
-            let weighting = self.timestep_sampling.weighting();
+        if let PredictionType::SigmaScaled(weighting) = self.model_prediction_type {
             loss = loss * column(&|sigma| weighting.weight(sigma));
         }
         if let Some(weights) = weights {
@@ -291,7 +281,7 @@ impl Objective {
         loss.flatten::<2>(1, D - 1).mean_dim(1).flatten(0, 1)
     }
 
-    /// The mean loss of the batch and its gradient at `output`, in the type of `output`.
+    /// The loss of each sample, and the gradient of their mean at `output`, in the type of `output`.
     #[must_use]
     pub fn loss_and_gradient<const D: usize>(
         &self,
@@ -300,13 +290,13 @@ impl Objective {
         target: &Tensor<D>,
         sigmas: &[f32],
         weights: Option<&Tensor<D>>,
-    ) -> (f64, Tensor<D>) {
+    ) -> (Vec<f64>, Tensor<D>) {
         let output = output.inner().autodiff().require_grad();
-        let loss = self.per_sample(output.clone(), noisy, target, sigmas, weights).mean();
-        let value = f64::from(loss.clone().inner().into_scalar::<f32>());
-        let mut gradients = loss.backward();
+        let losses = self.per_sample(output.clone(), noisy, target, sigmas, weights);
+        let values = losses.clone().inner().into_data().iter::<f32>().map(f64::from).collect();
+        let mut gradients = losses.mean().backward();
         let gradient = output.grad_remove(&mut gradients);
-        (value, gradient.unwrap_or_else(|| output.inner().zeros_like()))
+        (values, gradient.unwrap_or_else(|| output.inner().zeros_like()))
     }
 }
 

@@ -14,6 +14,9 @@ use crate::{
     models::flux::{FluxConfig, FluxInput, pack, position_ids},
 };
 
+/// So often a noise level is drawn anew that does not fall into the range.
+const DRAWS: usize = 1_000_000;
+
 /// Reads batches. Needs no device, so it can work ahead of the training.
 pub(super) struct Reader<'a> {
     pub samples: &'a dyn Samples,
@@ -26,6 +29,9 @@ pub(super) struct Loaded {
     size: (usize, usize),
     samples: Vec<Sample>,
     noise: Vec<f32>,
+    /// Further noise of the input alone, and how much of it; empty where there is none.
+    perturbation: Vec<f32>,
+    ip_noise_gamma: f64,
     sigmas: Vec<f32>,
 }
 
@@ -61,9 +67,17 @@ impl Reader<'_> {
             let reason = "its text has another number of tokens than its batch".to_owned();
             return Err(TrainError::Sample { index, reason });
         }
-        let drawn = batch.appearances.iter().map(|appearance| self.draw(appearance, batch.size));
-        let (noise, sigmas): (Vec<_>, Vec<_>) = drawn.unzip();
-        Ok(Loaded { size: batch.size, samples, noise: noise.concat(), sigmas })
+        let sigmas = batch.appearances.iter().map(|seen| self.sigma(seen, batch.size));
+        let sigmas = sigmas.collect::<Result<_, _>>()?;
+        let normals = |purpose| {
+            let all = batch.appearances.iter().map(|seen| self.normals(purpose, seen, batch.size));
+            all.collect::<Vec<_>>().concat()
+        };
+        let ip_noise_gamma = self.settings.ip_noise_gamma;
+        let perturbed = ip_noise_gamma > 0.0 && !batch.is_held_out();
+        let perturbation = if perturbed { normals("ip_noise") } else { Vec::new() };
+        let noise = normals("noise");
+        Ok(Loaded { size: batch.size, samples, noise, perturbation, ip_noise_gamma, sigmas })
     }
 
     /// Reads a sample and checks that it fits the transformer.
@@ -97,17 +111,34 @@ impl Reader<'_> {
         Ok(sample)
     }
 
-    /// The noise and the noise level of one appearance, named by what it is. Those of a held-out sample
+    /// The stream of one appearance's draws of one sort, named by what it is. Those of a held-out sample
     /// are the same after each epoch, so that its losses can be compared.
-    fn draw(&self, appearance: &Appearance, (h, w): (usize, usize)) -> (Vec<f32>, f32) {
-        let Settings { seed, timestep_sampling, .. } = self.settings;
-        let content = Some(&appearance.content);
+    fn stream(&self, purpose: &str, appearance: &Appearance) -> Stream {
         let counters = [appearance.epoch as u64, appearance.repeat];
+        Stream::new(self.settings.seed, purpose, Some(&appearance.content), &counters)
+    }
+
+    /// Normal numbers in the shape of a latent.
+    fn normals(&self, purpose: &str, appearance: &Appearance, (h, w): (usize, usize)) -> Vec<f32> {
         let count = self.config.in_channels / 4 * h * w;
-        let noise = Stream::new(*seed, "noise", content, &counters).normals(count);
-        let mut stream = Stream::new(*seed, "sigma", content, &counters);
-        let draw = timestep_sampling.draw(&mut stream);
-        (noise, timestep_sampling.sigma(draw, (h / 2) * (w / 2)))
+        self.stream(purpose, appearance).normals(count)
+    }
+
+    /// The noise level of one appearance. What is drawn outside of the range is drawn anew, so that the
+    /// levels inside keep their proportions.
+    fn sigma(&self, appearance: &Appearance, (h, w): (usize, usize)) -> Result<f32, TrainError> {
+        let Settings { timestep_sampling, min_timestep, max_timestep, .. } = self.settings;
+        let [least, most] = [min_timestep, max_timestep].map(|&level| level as f32 / 1000.0);
+        let mut stream = self.stream("sigma", appearance);
+        for _ in 0..DRAWS {
+            let draw = timestep_sampling.draw(&mut stream);
+            let sigma = timestep_sampling.sigma(draw, (h / 2) * (w / 2));
+            if (least..=most).contains(&sigma) {
+                return Ok(sigma);
+            }
+        }
+        let reason = format!("to {max_timestep} holds next to no noise level that is drawn");
+        Err(TrainError::Setting { name: "min_timestep", reason })
     }
 }
 
@@ -119,7 +150,11 @@ impl Loaded {
         let latents = join(&self.samples, |sample| &sample.latent);
         let latents = pack(upload(latents, [size, channels, h, w], device));
         let noise = pack(upload(self.noise, [size, channels, h, w], device));
-        let noisy = noisy_input(latents.clone(), noise.clone(), None, &self.sigmas);
+        let perturbation = (!self.perturbation.is_empty()).then(|| {
+            let xi = pack(upload(self.perturbation, [size, channels, h, w], device));
+            (xi, self.ip_noise_gamma)
+        });
+        let noisy = noisy_input(latents.clone(), noise.clone(), perturbation, &self.sigmas);
         let clip = join(&self.samples, |sample| &sample.clip);
         let (txt, mask) = texts(&self.samples, config.context_in_dim, device);
         let input = FluxInput {

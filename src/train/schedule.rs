@@ -23,6 +23,42 @@ pub enum LrScheduler {
         /// 1 is a line.
         power: f64,
     },
+    /// Warm-up, then 1, then half a cosine in the last steps.
+    WarmupStableDecay {
+        /// The last steps.
+        decay_steps: Steps,
+        /// Where the warm-up begins and the fall ends.
+        min_lr_ratio: f64,
+    },
+}
+
+impl LrScheduler {
+    /// Whether the learning rate of a step depends on how many steps there are in all, beside what a
+    /// share of them does in the warm-up.
+    #[must_use]
+    pub fn depends_on_length(&self) -> bool {
+        !matches!(self, Self::Constant | Self::ConstantWithWarmup)
+    }
+}
+
+/// A number of steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Steps {
+    /// So many.
+    Count(usize),
+    /// This share of all, rounded down.
+    Share(f64),
+}
+
+impl Steps {
+    /// How many of `total`.
+    #[must_use]
+    pub fn of(self, total: usize) -> usize {
+        match self {
+            Self::Count(count) => count,
+            Self::Share(share) => (share * total as f64) as usize,
+        }
+    }
 }
 
 /// A schedule over a known number of steps.
@@ -51,7 +87,11 @@ impl LrSchedule {
             return 1.0;
         }
         if step < self.warmup_steps {
-            return step as f64 / self.warmup_steps.max(1) as f64;
+            let risen = step as f64 / self.warmup_steps.max(1) as f64;
+            return match self.scheduler {
+                LrScheduler::WarmupStableDecay { min_lr_ratio, .. } => above(min_lr_ratio, risen),
+                _ => risen,
+            };
         }
         let length = self.total_steps.saturating_sub(self.warmup_steps).max(1) as f64;
         let progress = (step - self.warmup_steps) as f64 / length;
@@ -69,8 +109,19 @@ impl LrSchedule {
                 let left = (1.0 - progress).max(0.0).powf(power);
                 ((base - POLYNOMIAL_END) * left + POLYNOMIAL_END) / base
             }
+            LrScheduler::WarmupStableDecay { decay_steps, min_lr_ratio } => {
+                let decay = decay_steps.of(self.total_steps);
+                let begin = self.total_steps.saturating_sub(decay).max(self.warmup_steps);
+                let fallen = step.saturating_sub(begin) as f64 / decay.max(1) as f64;
+                above(min_lr_ratio, 0.5 * (1.0 + (PI * fallen.min(1.0)).cos()))
+            }
         }
     }
+}
+
+/// A factor from `least` to 1.
+fn above(least: f64, factor: f64) -> f64 {
+    factor * (1.0 - least) + least
 }
 
 impl FromStr for LrScheduler {
@@ -85,6 +136,9 @@ impl FromStr for LrScheduler {
             "cosine" => Self::Cosine,
             "cosine_with_restarts" => Self::CosineWithRestarts { num_cycles: 1 },
             "polynomial" => Self::Polynomial { power: 1.0 },
+            "warmup_stable_decay" => {
+                Self::WarmupStableDecay { decay_steps: Steps::Count(0), min_lr_ratio: 0.0 }
+            }
             _ => return Err(()),
         })
     }

@@ -3,13 +3,19 @@
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::{FloatDType, Tensor},
+    tensor::Tensor,
 };
 
-use super::{blockwise::GradientSink, optimizer::Optimizer, rounding::Rounding};
-use crate::models::flux::checkpoint_name;
+use super::{
+    blockwise::GradientSink,
+    ema::Ema,
+    optimizer::{Given, Optimizer},
+    rounding::Rounding,
+    trained::Trained,
+};
+use crate::{device::kernels, models::flux::checkpoint_name};
 
-/// Steps every parameter with its gradient.
+/// Steps every trained parameter with its gradient.
 pub struct Update<'a> {
     /// What computes the steps.
     pub optimizer: &'a mut Optimizer,
@@ -17,8 +23,12 @@ pub struct Update<'a> {
     pub learning_rate: f64,
     /// Factor on the gradients, below 1 where they are clipped.
     pub scale: f64,
-    /// How bf16 results are stored.
+    /// How results are stored.
     pub rounding: Rounding,
+    /// Which parameters are stepped.
+    pub trained: &'a Trained,
+    /// The averages that follow the weights, if any.
+    pub ema: Option<&'a mut Ema>,
 }
 
 impl GradientSink for Update<'_> {
@@ -44,24 +54,37 @@ impl ModuleMapper for Walk<'_, '_> {
     }
 
     fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(mut gradient) = self.gradients.remove::<D>(parameter.id) else { return parameter };
+        let Some(gradient) = self.gradients.remove::<D>(parameter.id) else { return parameter };
         let name = checkpoint_name(&self.path);
-        let Update { optimizer, learning_rate, scale, rounding } = &mut *self.update;
-        if *scale != 1.0 {
-            gradient = gradient.cast(FloatDType::F32) * *scale;
+        let Update { optimizer, learning_rate, scale, rounding, trained, ema } = &mut *self.update;
+        if !trained.contains(&name) {
+            return parameter;
         }
-        parameter.map(|value| optimizer.update(&name, *learning_rate, value, gradient, rounding))
+        let given = Given { name: &name, learning_rate: *learning_rate, scale: *scale, rounding };
+        parameter.map(|value| {
+            let value = optimizer.step(given, value, gradient);
+            if let Some(ema) = ema {
+                ema.follow(&name, value.clone());
+            }
+            value
+        })
     }
 }
 
-/// Adds up the squares of all gradients and changes nothing: the first of two passes where the norm of
-/// all gradients together is to be clipped.
-#[derive(Default)]
-pub struct GradientNorm {
+/// Adds up the squares of the gradients of all trained parameters and changes nothing: the first of two
+/// passes where the norm of all gradients together is to be clipped.
+pub struct GradientNorm<'a> {
+    trained: &'a Trained,
     squares: f64,
 }
 
-impl GradientNorm {
+impl<'a> GradientNorm<'a> {
+    /// Starts at zero.
+    #[must_use]
+    pub fn new(trained: &'a Trained) -> Self {
+        Self { trained, squares: 0.0 }
+    }
+
     /// The norm of everything seen.
     #[must_use]
     pub fn norm(&self) -> f64 {
@@ -75,25 +98,33 @@ impl GradientNorm {
     }
 }
 
-impl GradientSink for GradientNorm {
-    fn take<M: Module>(&mut self, _place: &[&str], part: M, gradients: GradientsParams) -> M {
-        let mut sum = SumOfSquares { gradients, squares: 0.0 };
-        part.visit(&mut sum);
-        self.squares += sum.squares;
+impl GradientSink for GradientNorm<'_> {
+    fn take<M: Module>(&mut self, place: &[&str], part: M, gradients: GradientsParams) -> M {
+        let path = place.iter().map(|&segment| segment.to_owned()).collect();
+        part.visit(&mut SumOfSquares { norm: self, gradients, path });
         part
     }
 }
 
-struct SumOfSquares {
+struct SumOfSquares<'a, 'b> {
+    norm: &'a mut GradientNorm<'b>,
     gradients: GradientsParams,
-    squares: f64,
+    path: Vec<String>,
 }
 
-impl ModuleVisitor for SumOfSquares {
+impl ModuleVisitor for SumOfSquares<'_, '_> {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
     fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.remove::<D>(parameter.id) {
-            let squares = gradient.cast(FloatDType::F32).square().sum();
-            self.squares += f64::from(squares.into_scalar::<f32>());
+        let Some(gradient) = self.gradients.remove::<D>(parameter.id) else { return };
+        if self.norm.trained.contains(&checkpoint_name(&self.path)) {
+            self.norm.squares += kernels::sum_of_squares(gradient);
         }
     }
 }

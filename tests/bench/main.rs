@@ -1,14 +1,11 @@
-//! How long the networks take on this machine, with random weights of full size.
+//! How long parts of a training step take on this machine, at the full width of FLUX.1: `fluxpipe bench`
+//! measures whole networks and steps.
 //!
-//! `cargo bench --bench speed -- label` (or `t5`, `clip`, `ae`, `flux`) and `-- tagger GRAPH.onnx`; `tests/bench/peers.py` makes the
-//! graph and times the same work in the public Python packages. Each figure is the median of some runs
-//! after one that is not counted. `docs/benchmarks.md` says how to read them.
+//! `cargo bench --bench speed -- flux` (or `optimizer`). Each figure is the median of some runs after one that is not
+//! counted. `docs/benchmarks.md` says how to read them.
 
-mod ae;
 mod flux;
-mod label;
-mod tagger;
-mod texts;
+mod optimizer;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -18,20 +15,10 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
-        ["label"] => label::run(),
-        ["t5"] => texts::t5(),
-        ["clip"] => texts::clip(),
-        ["ae"] => ae::run(),
-        ["ae", levels, side] => match (levels.parse(), side.parse()) {
-            (Ok(levels), Ok(side)) => ae::bands(levels, side),
-            _ => return ExitCode::from(2),
-        },
         ["flux"] => flux::run(3072),
-        ["tagger", graph] => tagger::run(graph.as_ref()),
+        ["optimizer"] => optimizer::run(),
         _ => {
-            eprintln!(
-                "cargo bench --bench speed -- label | t5 | clip | ae [LEVELS SIDE] | flux | tagger GRAPH.onnx"
-            );
+            eprintln!("cargo bench --bench speed -- flux | optimizer");
             return ExitCode::from(2);
         }
     }

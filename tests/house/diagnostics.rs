@@ -159,10 +159,13 @@ fn values() {
         "unknown_value",
         &[
             ("num_beams = 3", "existing = \"kep\""),
-            ("max_train_epochs = 4", "max_train_epochs = 4\nlr_scheduler = \"polynomial\""),
+            (
+                "max_train_epochs = 4",
+                "max_train_epochs = 4\nloss_type = \"huber\"\nlr_scheduler = \"inverse_sqrt\"\nhuber_schedule = \"snr\"",
+            ),
             ("[stages.merge]", "[stages.merge]\ntemplate = \"{captoin}: {tags\""),
         ],
-        &["unknown_value"; 3],
+        &["unknown_value"; 4],
     );
     case(
         "out_of_range",

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use fluxpipe::{
     models::{
         autoencoder::{Decoder, Encoder, to_latent},
@@ -17,23 +17,19 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use super::pack::Pack;
-
-fn cpu() -> Device {
-    fluxpipe::device::cpu()
-}
+use super::{device::device, pack::Pack};
 
 fn loader(checkpoint: &Checkpoint) -> Loader<'_> {
-    Loader::new(checkpoint, "", &cpu(), FloatDType::F32)
+    Loader::new(checkpoint, "", &device(), FloatDType::F32)
 }
 
 fn half_loader(checkpoint: &Checkpoint) -> Loader<'_> {
-    Loader::new(checkpoint, "", &cpu(), FloatDType::BF16)
+    Loader::new(checkpoint, "", &device(), FloatDType::BF16)
 }
 
 fn tensor(file: &Checkpoint, name: &str) -> Tensor<4> {
     let shape = file.info(name).unwrap_or_else(|| panic!("no tensor {name}")).shape.clone();
-    Tensor::from_data(TensorData::new(file.f32(name).unwrap(), shape), &cpu())
+    Tensor::from_data(TensorData::new(file.f32(name).unwrap(), shape), &device())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

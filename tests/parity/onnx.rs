@@ -1,13 +1,15 @@
 //! Single operators in tiny graphs, against the outputs that the ONNX project publishes with them.
 
 use fluxpipe::{
-    device,
     models::onnx::{Element, Graph, Plan, Value},
     weights::{Checkpoint, Dtype},
 };
 use serde_json::Value as Json;
 
-use super::pack::{Pack, assert_close};
+use super::{
+    device::device,
+    pack::{Pack, assert_close},
+};
 
 const KIND: &str = "onnx_nodes";
 
@@ -49,7 +51,7 @@ fn operators_give_the_published_outputs() {
             let inputs = graph.inputs.iter();
             let inputs = inputs.map(|port| value(&file, &format!("{name}/in/{}", port.name)).1);
             let inputs = inputs.collect();
-            let plan = Plan::new(graph, &device::cpu());
+            let plan = Plan::new(graph, &device());
             let plan = plan.unwrap_or_else(|error| panic!("{name}: {error}"));
             let outputs = plan.run(inputs).unwrap_or_else(|error| panic!("{name}: {error}"));
             let declared = plan.elements().to_vec();

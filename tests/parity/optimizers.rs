@@ -1,6 +1,6 @@
 //! Adafactor, stochastic rounding, gradient clipping, learning-rate schedules.
 
-use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use fluxpipe::{
     train::{Adafactor, AdafactorState, LrSchedule, LrScheduler, Moments, round_stochastically},
     weights::Checkpoint,
@@ -9,6 +9,7 @@ use half::bf16;
 use serde_json::Value;
 
 use super::{
+    device::device,
     flux::{floats, relative},
     pack::Pack,
 };
@@ -61,7 +62,7 @@ fn run(
     ) -> Vec<(Vec<f32>, AdafactorState)> {
         let upload = |values: Vec<f32>| {
             let shape: [usize; D] = shape.try_into().unwrap();
-            Tensor::<D>::from_data(TensorData::new(values, shape), (&Device::flex(), DType::F32))
+            Tensor::<D>::from_data(TensorData::new(values, shape), (&device(), DType::F32))
         };
         let (mut value, mut state) = (start, None);
         let mut trace = Vec::new();
@@ -195,7 +196,7 @@ fn gradient_clipping() {
         module::{Module, Param},
         optim::GradientsParams,
     };
-    use fluxpipe::train::{GradientNorm, blockwise::GradientSink};
+    use fluxpipe::train::{GradientNorm, Trained, blockwise::GradientSink};
 
     #[derive(Module, Debug)]
     struct One {
@@ -203,12 +204,12 @@ fn gradient_clipping() {
     }
     for pack in Pack::of_kind("adafactor") {
         let file = pack.tensors("clip_grad_norm.safetensors");
-        let mut norm = GradientNorm::default();
+        let trained = Trained::all();
+        let mut norm = GradientNorm::new(&trained);
         for name in file.names().filter(|name| name.starts_with("in.")) {
             let values = file.f32(name).unwrap();
             let length = values.len();
-            let gradient =
-                Tensor::<1>::from_data(TensorData::new(values, [length]), &Device::flex());
+            let gradient = Tensor::<1>::from_data(TensorData::new(values, [length]), &device());
             let one = One { value: Param::from_tensor(gradient.zeros_like()) };
             let mut gradients = GradientsParams::new();
             gradients.register(one.value.id, gradient);
@@ -263,13 +264,20 @@ fn lr_schedules() {
 
 #[test]
 fn bf16_storage_uses_named_bits() {
-    use fluxpipe::train::Rounding;
-    let value = Tensor::<1>::full([4096], 1.001, (&Device::flex(), DType::F32));
-    let store = |step| Rounding { seed: 1, step }.store("w", value.clone(), DType::BF16);
+    use fluxpipe::train::{Optimizer, OptimizerKind, Rounding};
+    let device = device();
+    let value = Tensor::<1>::full([4096], 1.0, (&device, DType::F32)).cast(FloatDType::BF16);
+    let gradient = Tensor::<1>::full([4096], 1.0, (&device, DType::F32));
+    let store = |step| {
+        let rounding = Rounding { seed: 1, step, stored: FloatDType::BF16 };
+        let mut optimizer = Optimizer::new(OptimizerKind::Adafactor(Adafactor::default()));
+        optimizer.update("w", 1e-3, value.clone(), gradient.clone(), &rounding)
+    };
     assert_eq!(store(0).dtype(), DType::BF16);
     let (a, b, c) = (floats(store(0)), floats(store(0)), floats(store(1)));
     assert_eq!(a, b);
     assert_ne!(a, c);
-    let nearest = floats(value.cast(FloatDType::BF16));
-    assert_ne!(a, nearest, "not to nearest");
+    // Each weight is to move by 0.001, a quarter of the spacing below 1: all or none would be to nearest.
+    let moved = a.iter().filter(|x| **x < 1.0).count();
+    assert!((900..1200).contains(&moved), "{moved} of 4096");
 }

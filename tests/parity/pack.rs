@@ -11,6 +11,7 @@ use serde_json::Value;
 /// A folder of reference numbers.
 pub struct Pack {
     pub folder: PathBuf,
+    /// Its tolerances are those of the device that the tests run on: see [`super::device`].
     pub manifest: Value,
 }
 
@@ -72,9 +73,10 @@ fn packs_below(folder: &Path) -> Vec<Pack> {
     folders.sort();
     for folder in folders {
         let Ok(text) = fs::read_to_string(folder.join("manifest.json")) else { continue };
-        let manifest: Value = serde_json::from_str(&text)
+        let mut manifest: Value = serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("{}/manifest.json: {error}", folder.display()));
         if manifest["fixture"].is_string() {
+            super::device::fit_tolerances(&mut manifest);
             packs.push(Pack { folder, manifest });
         }
     }

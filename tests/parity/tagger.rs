@@ -7,7 +7,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use burn::tensor::Device;
 use fluxpipe::{
     manifest::TagReplacement,
     models::{
@@ -17,7 +16,10 @@ use fluxpipe::{
 };
 use serde_json::Value;
 
-use super::pack::{Pack, assert_close};
+use super::{
+    device::device,
+    pack::{Pack, assert_close},
+};
 
 const KIND: &str = "wd_tagger";
 
@@ -65,7 +67,13 @@ fn graphs(pack: &Pack) -> BTreeMap<String, PathBuf> {
 fn tagger(pack: &Pack, graph: &Path) -> Tagger {
     let graph = Graph::open(graph).unwrap_or_else(|error| panic!("{error}"));
     let table = TagTable::read(&pack.path(TagTable::FILE)).unwrap();
-    Tagger::new(graph, table, &Device::flex()).unwrap_or_else(|error| panic!("{error}"))
+    Tagger::new(graph, table, &device()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The program: the one built with these tests, or `FLUXPIPE_BINARY` where they were carried elsewhere.
+fn program() -> PathBuf {
+    let carried = std::env::var_os("FLUXPIPE_BINARY");
+    carried.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_fluxpipe")), PathBuf::from)
 }
 
 /// `vit_batch2` is `vit` with another declared batch.
@@ -378,7 +386,7 @@ fn files_equal_those_of_the_tagger_script() {
             let told = Run::of(&flags).unwrap();
             let texts = texts(run);
             let folder = project(&pack, graph, &texts.keys().collect::<Vec<_>>(), run);
-            let mut command = Command::new(env!("CARGO_BIN_EXE_fluxpipe"));
+            let mut command = Command::new(program());
             command.args(["run", "project.toml", "--json"]).current_dir(folder.path());
             let output = command.stdin(Stdio::null()).output().unwrap();
             let error = String::from_utf8_lossy(&output.stderr);

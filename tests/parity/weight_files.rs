@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use fluxpipe::{
     models::{
         autoencoder::Encoder,
@@ -14,7 +14,7 @@ use fluxpipe::{
     weights::{Checkpoint, Dtype, Entry, Loader, Writer},
 };
 
-use super::pack::Pack;
+use super::{device::device, pack::Pack};
 
 /// A tensor to be written.
 struct Stored {
@@ -49,7 +49,7 @@ fn file(tensors: &[Stored]) -> Checkpoint {
 
 fn loader<'a>(file: &'a Checkpoint, role: &str) -> Loader<'a> {
     let prefix = identity::prefix(file, role).unwrap();
-    Loader::new(file, prefix, &Device::flex(), FloatDType::F32)
+    Loader::new(file, prefix, &device(), FloatDType::F32)
 }
 
 fn bits<const D: usize>(tensor: Tensor<D>) -> Vec<u32> {
@@ -73,7 +73,7 @@ fn clip(file: &Checkpoint) -> Vec<u32> {
 fn autoencoder(file: &Checkpoint) -> Vec<u32> {
     let pixels = (0..3 * 32 * 32).map(|place| (place % 17) as f32 / 17.0).collect::<Vec<_>>();
     let data = TensorData::new(pixels, [1, 3, 32, 32]);
-    let picture = Tensor::<4>::from_data(data, &Device::flex());
+    let picture = Tensor::<4>::from_data(data, &device());
     bits(Encoder::load(&loader(file, "ae")).unwrap().encode(picture).mean)
 }
 

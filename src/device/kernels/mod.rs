@@ -4,7 +4,7 @@
 //! on what stands between the products: elementwise work runs on one thread, and every operator makes
 //! a new array. So what networks are mostly made of is one function each here: a linear layer with its
 //! bias and activation, attention without a matrix of all scores, normalisation of layers and groups,
-//! convolution. On any other device, for other types than f32, and for tensors whose gradients are
+//! convolution, the steps of the optimizers. On any other device, for other types than f32, and for tensors whose gradients are
 //! wanted, they are what their name says in Burn's operators.
 //!
 //! Work is shared out over rayon's threads by rows, and each result is computed by one thread in one
@@ -28,6 +28,7 @@ mod product;
 mod rotate;
 mod rotate_host;
 mod rows;
+mod steps;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,10 @@ pub use modulate::{
 pub use product::{linear, linear_onto};
 pub use rotate::{Projected, ProjectedGradients, Rotation, rotated_heads, rotated_heads_backward};
 pub use rows::{gated_gelu, gelu, layer_norm, rms_norm, softmax};
+pub use steps::{
+    AdafactorStep, AdamWStep, Moments, adafactor, adamw, blend_onto, round_stochastically, rounded,
+    sum_of_squares,
+};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 
 mod across;
 mod dataset;
+mod finetune;
 mod stages;
 
 use std::path::Path;

@@ -3,10 +3,7 @@
 use std::path::Component;
 
 use super::{
-    super::{
-        Cache, ClipActivation, Existing, Finetune, Label, Latent, LrScheduler, Merge, Tag,
-        TagReplacement, TimestepSampling,
-    },
+    super::{Cache, ClipActivation, Existing, Label, Latent, Merge, Tag, TagReplacement},
     Mistake, Rules,
 };
 use crate::base::did_you_mean;
@@ -161,33 +158,6 @@ impl Rules<'_> {
                 "the name of a .json or .jsonl file inside the output folder",
                 help,
             );
-        }
-    }
-
-    pub(super) fn finetune(&mut self, finetune: &Finetune) {
-        if let Some(name) = &finetune.output_name {
-            self.file_name("output_name", name);
-        }
-        let warms_up = finetune.lr_scheduler != LrScheduler::Constant;
-        if finetune.lr_warmup_steps > 0 && !warms_up {
-            let reason = "a constant learning rate has no warm-up; \"constant_with_warmup\" has";
-            self.no_effect("lr_warmup_steps", "lr_scheduler", reason);
-        }
-        let sampling = finetune.timestep_sampling;
-        let shifts = matches!(sampling, TimestepSampling::Shift | TimestepSampling::Sigma);
-        if self.states("discrete_flow_shift") && !shifts {
-            let reason = "only \"shift\" and \"sigma\" read it";
-            self.no_effect("discrete_flow_shift", "timestep_sampling", reason);
-        }
-        let spreads = !matches!(sampling, TimestepSampling::Uniform | TimestepSampling::Sigma);
-        if self.states("sigmoid_scale") && !spreads {
-            let reason = "only \"sigmoid\", \"shift\" and \"flux_shift\" read it";
-            self.no_effect("sigmoid_scale", "timestep_sampling", reason);
-        }
-        let (every, epochs) = (finetune.save_every_n_epochs, finetune.max_train_epochs);
-        if every.is_some_and(|every| every > epochs) {
-            let reason = "the training ends before";
-            self.no_effect("save_every_n_epochs", "max_train_epochs", reason);
         }
     }
 

@@ -51,6 +51,22 @@ pub enum Naming {
 }
 
 impl FluxConfig {
+    /// FLUX.1-dev as published: 11.9 billion weights.
+    pub const DEV: Self = Self {
+        in_channels: 64,
+        out_channels: 64,
+        vec_in_dim: 768,
+        context_in_dim: 4096,
+        hidden_size: 3072,
+        mlp_size: 12_288,
+        num_heads: 24,
+        depth: 19,
+        depth_single_blocks: 38,
+        axes_dim: [16, 56, 56],
+        theta: 10_000.0,
+        guidance_embed: true,
+    };
+
     /// Reads sizes and names from a checkpoint, loading nothing.
     ///
     /// # Errors
@@ -130,6 +146,20 @@ impl FluxConfig {
         [first, rest, rest]
     }
 
+    /// Floating-point operations of a training step over `batch` samples: of the products of all blocks,
+    /// forwards and twice backwards, and of attention. Nothing is counted twice that is computed again.
+    #[must_use]
+    pub fn operations(&self, batch: usize, picture_tokens: usize, text_tokens: usize) -> f64 {
+        let [hidden, mlp] = [self.hidden_size, self.mlp_size].map(|size| size as f64);
+        let (tokens, blocks) =
+            ((picture_tokens + text_tokens) as f64, (self.depth + self.depth_single_blocks) as f64);
+        // A token meets one stream's weights in a double block, and as many in a single block.
+        let weights = 4.0 * hidden * hidden + 2.0 * hidden * mlp;
+        let products = 2.0 * weights * blocks * tokens;
+        let attention = 4.0 * tokens * tokens * hidden * blocks;
+        3.0 * batch as f64 * (products + attention)
+    }
+
     /// Channels per head.
     #[must_use]
     pub fn head(&self) -> usize {
@@ -167,6 +197,14 @@ fn not_flux(checkpoint: &Checkpoint, problems: Vec<Problem>) -> WeightsError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_of_dev_has_the_known_number_of_operations() {
+        // 3 * (2 * 12 * 3072^2 * 57 * 4608 + 4 * 4608^2 * 3072 * 57)
+        let operations = FluxConfig::DEV.operations(1, 4096, 512);
+        assert_eq!(operations, 3.0 * (59_489_592_016_896.0 + 14_872_398_004_224.0));
+        assert_eq!(FluxConfig::DEV.operations(3, 4096, 512), 3.0 * operations);
+    }
 
     #[test]
     fn a_head_is_split_into_whole_pairs() {

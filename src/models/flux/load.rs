@@ -1,7 +1,9 @@
 //! A FLUX transformer out of a file, or out of random numbers.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
 use burn::{
-    module::Param,
+    module::{Module, ModuleVisitor, Param},
     tensor::{DType, Device, FloatDType, Tensor, TensorData},
 };
 
@@ -12,11 +14,12 @@ use super::{
     last::{AdaLn, LastLayer},
     layers::{Linear, Mlp, MlpEmbedder, Modulation, QkNorm, RmsNorm, SelfAttention},
     model::Flux,
-    names::diffusers_places,
+    names::{checkpoint_name, diffusers_places},
     single::SingleBlock,
 };
 use crate::{
     base::Stream,
+    device,
     weights::{Checkpoint, Loader, WeightsError},
 };
 
@@ -31,10 +34,9 @@ impl Flux {
         device: &Device,
         dtype: FloatDType,
     ) -> Result<Self, WeightsError> {
-        let (config, layout) = FluxConfig::detect(checkpoint)?;
-        let loader = Loader::new(checkpoint, &layout.root, device, dtype);
-        let flux = build(config, &Source::File { loader: &loader, layout: &layout });
-        loader.finish("FLUX.1 transformer")?;
+        let parts = FluxParts::open(checkpoint, device, dtype)?;
+        let flux = parts.all();
+        parts.finish()?;
         Ok(flux)
     }
 
@@ -42,14 +44,210 @@ impl Flux {
     /// variance 1/in, biases small, so that a forward stays finite at any depth.
     #[must_use]
     pub fn random(config: FluxConfig, seed: u64, device: &Device, dtype: FloatDType) -> Self {
-        build(config, &Source::Random { seed, device, dtype })
+        FluxParts::random(config, seed, device, dtype).all()
     }
 }
 
+/// The parts of a transformer, made one at a time: who needs no more than one at once never holds the
+/// whole.
+pub struct FluxParts<'a> {
+    /// Sizes.
+    pub config: FluxConfig,
+    source: Source<'a>,
+}
+
+impl<'a> FluxParts<'a> {
+    /// The parts of the transformer in `checkpoint`, in any of the published layouts. They arrive on
+    /// `device` as `dtype` (f32 or bf16). Nothing but headers is read yet.
+    ///
+    /// # Errors
+    /// The file is no FLUX transformer, or some of its tensors are missing, misshapen or unknown: all of
+    /// them are named.
+    pub fn open(
+        checkpoint: &'a Checkpoint,
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Result<Self, WeightsError> {
+        let (config, layout) = FluxConfig::detect(checkpoint)?;
+        Self::audited(config, layout, checkpoint, device, dtype)
+    }
+
+    /// The same of a file that must have the sizes `config`.
+    ///
+    /// # Errors
+    /// As [`FluxParts::open`].
+    pub fn open_as(
+        config: FluxConfig,
+        checkpoint: &'a Checkpoint,
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Result<Self, WeightsError> {
+        let (_, layout) = FluxConfig::detect(checkpoint)?;
+        Self::audited(config, layout, checkpoint, device, dtype)
+    }
+
+    fn audited(
+        config: FluxConfig,
+        layout: Layout,
+        checkpoint: &'a Checkpoint,
+        device: &Device,
+        dtype: FloatDType,
+    ) -> Result<Self, WeightsError> {
+        let loader = Loader::new(checkpoint, &layout.root, &device::cpu(), dtype);
+        let source = Source::Audit { loader, layout: layout.clone() };
+        let audit = Self { config: config.clone(), source };
+        drop(audit.all());
+        audit.finish()?;
+        let loader = Loader::new(checkpoint, &layout.root, device, dtype);
+        Ok(Self { config, source: Source::File { loader, layout } })
+    }
+
+    /// FluxParts with random weights, the same for the same seed: see [`Flux::random`].
+    #[must_use]
+    pub fn random(config: FluxConfig, seed: u64, device: &Device, dtype: FloatDType) -> Self {
+        let (device, period) = (device.clone(), usize::MAX);
+        Self { config, source: Source::Random { seed, device, dtype, period } }
+    }
+
+    /// The same for measurements: each tensor repeats its first million values, so that the 12 billion
+    /// of FLUX.1 are there in less than two minutes.
+    #[must_use]
+    pub fn repeating(config: FluxConfig, seed: u64, device: &Device, dtype: FloatDType) -> Self {
+        let (device, period) = (device.clone(), 1_000_003);
+        Self { config, source: Source::Random { seed, device, dtype, period } }
+    }
+
+    /// FluxParts without values: what is there, and how it is called.
+    #[must_use]
+    pub fn empty(config: FluxConfig) -> FluxParts<'static> {
+        FluxParts { config, source: Source::Shapes(RefCell::default()) }
+    }
+
+    /// The layers that bring the inputs to the hidden width.
+    #[must_use]
+    pub fn embedders(&self) -> Embedders {
+        let (top, hidden) = (Place { source: &self.source, block: None }, self.config.hidden_size);
+        Embedders {
+            img_in: top.linear("img_in", &[hidden], self.config.in_channels),
+            txt_in: top.linear("txt_in", &[hidden], self.config.context_in_dim),
+            time_in: top.mlp_embedder("time_in", SINUSOID, hidden),
+            vector_in: top.mlp_embedder("vector_in", self.config.vec_in_dim, hidden),
+            guidance_in: self
+                .config
+                .guidance_embed
+                .then(|| top.mlp_embedder("guidance_in", SINUSOID, hidden)),
+        }
+    }
+
+    /// The double block `index`.
+    #[must_use]
+    pub fn double_block(&self, index: usize) -> DoubleBlock {
+        let block = Some(("double_blocks", index));
+        double_block(&Place { source: &self.source, block }, &self.config)
+    }
+
+    /// The single block `index`.
+    #[must_use]
+    pub fn single_block(&self, index: usize) -> SingleBlock {
+        let block = Some(("single_blocks", index));
+        single_block(&Place { source: &self.source, block }, &self.config)
+    }
+
+    /// The last layer.
+    #[must_use]
+    pub fn last_layer(&self) -> LastLayer {
+        let (top, hidden) = (Place { source: &self.source, block: None }, self.config.hidden_size);
+        let ada_ln = top.linear("final_layer.adaLN_modulation.1", &[2 * hidden], hidden);
+        LastLayer {
+            linear: top.linear("final_layer.linear", &[self.config.out_channels], hidden),
+            ada_ln_modulation: AdaLn {
+                layer_1: if top.swaps_last_layer() { swap_halves(&ada_ln) } else { ada_ln },
+            },
+        }
+    }
+
+    /// To be called after all parts were made.
+    ///
+    /// # Errors
+    /// A tensor could not be read.
+    pub fn finish(&self) -> Result<(), WeightsError> {
+        match &self.source {
+            Source::Audit { loader, .. } | Source::File { loader, .. } => loader.finish(NETWORK),
+            Source::Shapes(_) | Source::Random { .. } => Ok(()),
+        }
+    }
+
+    fn all(&self) -> Flux {
+        Flux {
+            embedders: self.embedders(),
+            double_blocks: (0..self.config.depth).map(|index| self.double_block(index)).collect(),
+            single_blocks: (0..self.config.depth_single_blocks)
+                .map(|index| self.single_block(index))
+                .collect(),
+            final_layer: self.last_layer(),
+            config: self.config.clone(),
+        }
+    }
+}
+
+impl FluxConfig {
+    /// The names and shapes of all parameters, in the order in which [`Flux`] holds them.
+    #[must_use]
+    pub fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        let parts = FluxParts::empty(self.clone());
+        let mut names = Names::default();
+        parts.all().visit(&mut names);
+        let Source::Shapes(shapes) = parts.source else { unreachable!("it was made of these") };
+        let mut shapes = shapes.into_inner();
+        let shape = |name: &String| shapes.remove(name).unwrap_or_default();
+        let shapes = names.found.iter().map(shape).collect::<Vec<_>>();
+        names.found.into_iter().zip(shapes).collect()
+    }
+}
+
+/// Notes the names of parameters.
+#[derive(Default)]
+struct Names {
+    path: Vec<String>,
+    found: Vec<String>,
+}
+
+impl ModuleVisitor for Names {
+    fn enter_module(&mut self, name: &str, _container_type: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container_type: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, _parameter: &Param<Tensor<D>>) {
+        self.found.push(checkpoint_name(&self.path));
+    }
+}
+
+const NETWORK: &str = "FLUX.1 transformer";
+
 /// Where weights come from.
 enum Source<'a> {
-    File { loader: &'a Loader<'a>, layout: &'a Layout },
-    Random { seed: u64, device: &'a Device, dtype: FloatDType },
+    /// From nowhere: the parts are empty, and the shapes that were asked for are noted.
+    Shapes(RefCell<BTreeMap<String, Vec<usize>>>),
+    /// The file is only looked through; the parts are empty.
+    Audit {
+        loader: Loader<'a>,
+        layout: Layout,
+    },
+    File {
+        loader: Loader<'a>,
+        layout: Layout,
+    },
+    /// No more than `period` values are drawn for a tensor, and then come again.
+    Random {
+        seed: u64,
+        device: Device,
+        dtype: FloatDType,
+        period: usize,
+    },
 }
 
 /// A place in the source: the top (`block` empty), or one block.
@@ -91,34 +289,62 @@ impl Place<'_> {
         parts: &[usize],
         shape: impl Fn(usize) -> [usize; D],
     ) -> Tensor<D> {
-        let all = parts.iter().sum();
         match self.source {
-            Source::File { loader, layout } if layout.naming == Naming::Bfl => {
-                let block = self.block.map(|(kind, index)| format!("{kind}.{index}."));
-                let name = format!("{}{name}.{field}", block.unwrap_or_default());
-                loader.tensor(&name, shape(all))
+            Source::Shapes(shapes) => {
+                let name = format!("{}{name}.{field}", self.prefix());
+                shapes.borrow_mut().insert(name, shape(parts.iter().sum()).to_vec());
+                Tensor::zeros([0; D], &device::cpu())
             }
-            Source::File { loader, .. } => {
-                let kind = |kind| match kind {
-                    "double_blocks" => "transformer_blocks",
-                    _ => "single_transformer_blocks",
-                };
-                let block = self.block.map(|(name, index)| format!("{}.{index}.", kind(name)));
-                let block = block.unwrap_or_default();
-                let field = if field == "scale" { "weight" } else { field };
-                let tensors =
-                    diffusers_places(name).into_iter().zip(parts).map(|(place, &rows)| {
-                        loader.tensor(&format!("{block}{place}.{field}"), shape(rows))
-                    });
-                Tensor::cat(tensors.collect(), 0)
+            Source::Audit { loader, layout } => {
+                for (name, rows) in self.stored(layout.naming, name, field, parts) {
+                    loader.expect(&name, &shape(rows));
+                }
+                Tensor::zeros([0; D], &device::cpu())
             }
-            Source::Random { seed, device, dtype } => {
-                let block = self.block.map(|(kind, index)| format!("{kind}.{index}."));
-                let name = format!("{}{name}.{field}", block.unwrap_or_default());
-                let shape = shape(all);
-                random(&name, *seed, shape, device).cast(*dtype)
+            Source::File { loader, layout } => {
+                let stored = self.stored(layout.naming, name, field, parts).into_iter();
+                let mut tensors = stored.map(|(name, rows)| loader.tensor(&name, shape(rows)));
+                match (tensors.next(), tensors.next()) {
+                    (Some(only), None) => only,
+                    (first, second) => {
+                        Tensor::cat(first.into_iter().chain(second).chain(tensors).collect(), 0)
+                    }
+                }
+            }
+            Source::Random { seed, device, dtype, period } => {
+                let name = format!("{}{name}.{field}", self.prefix());
+                let values = random(&name, *seed, shape(parts.iter().sum()), *period);
+                Tensor::<D>::from_data(values, (device, DType::F32)).cast(*dtype)
             }
         }
+    }
+
+    /// What stands before the published names of this place.
+    fn prefix(&self) -> String {
+        self.block.map(|(kind, index)| format!("{kind}.{index}.")).unwrap_or_default()
+    }
+
+    /// The tensors of a file that hold the rows of a parameter, in order, with the rows of each.
+    fn stored(
+        &self,
+        naming: Naming,
+        name: &str,
+        field: &str,
+        parts: &[usize],
+    ) -> Vec<(String, usize)> {
+        if naming == Naming::Bfl {
+            let name = format!("{}{name}.{field}", self.prefix());
+            return vec![(name, parts.iter().sum())];
+        }
+        let kind = |kind| match kind {
+            "double_blocks" => "transformer_blocks",
+            _ => "single_transformer_blocks",
+        };
+        let block = self.block.map(|(name, index)| format!("{}.{index}.", kind(name)));
+        let block = block.unwrap_or_default();
+        let field = if field == "scale" { "weight" } else { field };
+        let places = diffusers_places(name).into_iter().zip(parts);
+        places.map(|(place, &rows)| (format!("{block}{place}.{field}"), rows)).collect()
     }
 
     fn swaps_last_layer(&self) -> bool {
@@ -126,46 +352,19 @@ impl Place<'_> {
     }
 }
 
-fn random<const D: usize>(name: &str, seed: u64, shape: [usize; D], device: &Device) -> Tensor<D> {
-    let mut values = Stream::new(seed, name, None, &[]).normals(shape.iter().product());
+fn random<const D: usize>(name: &str, seed: u64, shape: [usize; D], period: usize) -> TensorData {
+    let count = shape.iter().product::<usize>();
+    let mut values = Stream::new(seed, name, None, &[]).normals(count.min(period));
     let (offset, size) = match name.rsplit('.').next() {
         Some("scale") => (1.0, 0.1),
         Some("bias") => (0.0, 0.02),
         _ => (0.0, 1.0 / (shape[D - 1] as f32).sqrt()),
     };
     values.iter_mut().for_each(|value| *value = offset + size * *value);
-    Tensor::from_data(TensorData::new(values, shape), (device, DType::F32))
-}
-
-fn build(config: FluxConfig, source: &Source<'_>) -> Flux {
-    let top = Place { source, block: None };
-    let place = |kind, index| Place { source, block: Some((kind, index)) };
-    let hidden = config.hidden_size;
-    let ada_ln = top.linear("final_layer.adaLN_modulation.1", &[2 * hidden], hidden);
-    Flux {
-        embedders: Embedders {
-            img_in: top.linear("img_in", &[hidden], config.in_channels),
-            txt_in: top.linear("txt_in", &[hidden], config.context_in_dim),
-            time_in: top.mlp_embedder("time_in", SINUSOID, hidden),
-            vector_in: top.mlp_embedder("vector_in", config.vec_in_dim, hidden),
-            guidance_in: config
-                .guidance_embed
-                .then(|| top.mlp_embedder("guidance_in", SINUSOID, hidden)),
-        },
-        double_blocks: (0..config.depth)
-            .map(|index| double_block(&place("double_blocks", index), &config))
-            .collect(),
-        single_blocks: (0..config.depth_single_blocks)
-            .map(|index| single_block(&place("single_blocks", index), &config))
-            .collect(),
-        final_layer: LastLayer {
-            linear: top.linear("final_layer.linear", &[config.out_channels], hidden),
-            ada_ln_modulation: AdaLn {
-                layer_1: if top.swaps_last_layer() { swap_halves(&ada_ln) } else { ada_ln },
-            },
-        },
-        config,
+    while values.len() < count {
+        values.extend_from_within(..period.min(count - values.len()));
     }
+    TensorData::new(values, shape)
 }
 
 fn double_block(place: &Place<'_>, config: &FluxConfig) -> DoubleBlock {

@@ -31,6 +31,7 @@ pub use last::{AdaLn, LastKept, LastLayer};
 pub use layers::{
     Linear, Mlp, MlpEmbedder, MlpEmbedderKept, Modulation, Parts, QkNorm, RmsNorm, SelfAttention,
 };
+pub use load::FluxParts;
 pub use model::{Flux, FluxInput, Surroundings};
 pub use names::checkpoint_name;
 pub use packing::{pack, position_ids, unpack};

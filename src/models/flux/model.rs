@@ -62,6 +62,24 @@ pub struct Surroundings {
     pub masked: Option<Tensor<4, Bool>>,
 }
 
+impl Surroundings {
+    /// Rotations and mask for the tokens of `input`.
+    #[must_use]
+    pub fn new(config: &FluxConfig, input: &FluxInput) -> Self {
+        let FluxConfig { axes_dim, theta, .. } = config;
+        let device = input.img.device().without_autodiff();
+        let rope = rotation(&input.ids, *axes_dim, *theta, &device);
+        let masked = input.txt_attention_mask.as_ref().map(|real| {
+            let [batch, _] = real.dims();
+            let picture = [batch, input.img.dims()[1]];
+            let picture = Tensor::<2, Bool>::full(picture, false, &device);
+            let masked = Tensor::cat(vec![real.clone().bool_not(), picture], 1);
+            masked.unsqueeze_dims::<4>(&[1, 2])
+        });
+        Self { rope, masked }
+    }
+}
+
 impl Flux {
     /// The velocity of the picture's tokens: `[B, N, 64]`.
     ///
@@ -88,17 +106,7 @@ impl Flux {
     /// Rotations and mask for this batch.
     #[must_use]
     pub fn surroundings(&self, input: &FluxInput) -> Surroundings {
-        let FluxConfig { axes_dim, theta, .. } = &self.config;
-        let device = input.img.device().without_autodiff();
-        let rope = rotation(&input.ids, *axes_dim, *theta, &device);
-        let masked = input.txt_attention_mask.as_ref().map(|real| {
-            let [batch, _] = real.dims();
-            let picture = [batch, input.img.dims()[1]];
-            let picture = Tensor::<2, Bool>::full(picture, false, &device);
-            let masked = Tensor::cat(vec![real.clone().bool_not(), picture], 1);
-            masked.unsqueeze_dims::<4>(&[1, 2])
-        });
-        Surroundings { rope, masked }
+        Surroundings::new(&self.config, input)
     }
 
     /// The type of the weights: f32 or bf16.

@@ -3,25 +3,27 @@
 use super::Tensors;
 
 /// How large the network is.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutoencoderShape {
     /// Channels of each level; group norm has 32 groups.
     pub levels: [usize; 4],
     /// Residual blocks of a level of the encoder, and of the decoder.
     pub blocks: [usize; 2],
 }
 
-/// What the demo and the tests use.
-pub const SMALL: Sizes = Sizes { levels: [32, 32, 64, 64], blocks: [1, 1] };
-/// That of FLUX.1.
-pub const FULL: Sizes = Sizes { levels: [128, 256, 512, 512], blocks: [2, 3] };
+impl AutoencoderShape {
+    /// That of FLUX.1.
+    pub const FULL: Self = Self { levels: [128, 256, 512, 512], blocks: [2, 3] };
+    /// What the demo and the tests use.
+    pub const SMALL: Self = Self { levels: [32, 32, 64, 64], blocks: [1, 1] };
+}
 
 /// Channels of a latent.
 const LATENT: usize = 16;
 
-pub fn tensors(sizes: Sizes) -> Tensors {
+pub fn tensors(shape: AutoencoderShape) -> Tensors {
     let mut tensors = Tensors::default();
-    let Sizes { levels, blocks } = sizes;
+    let AutoencoderShape { levels, blocks } = shape;
     let top = levels[3];
     tensors.layer("encoder.conv_in", &[levels[0], 3, 3, 3]);
     let mut channels = levels[0];

@@ -9,6 +9,7 @@ mod captioner;
 mod tagger;
 mod texts;
 mod transformer;
+mod vit;
 
 use std::{collections::BTreeMap, io, path::Path};
 
@@ -20,7 +21,10 @@ use crate::{
     weights::{Checkpoint, Dtype, Entry, Writer},
 };
 
+pub use autoencoder::AutoencoderShape;
+pub use captioner::SMALL as SMALL_CAPTIONER;
 pub use texts::{ClipShape, T5Shape};
+pub use vit::VitShape;
 
 /// Writes all networks of a pipeline into `folder`: `blip.safetensors`, `tagger/`, `ae.safetensors`,
 /// `clip_l.safetensors`, `t5xxl.safetensors`, `flux1-dev.safetensors`; about 11 MB.
@@ -33,7 +37,7 @@ pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
         tensors.write(fs_err::File::create(folder.join(name))?, seed).map(drop)
     };
     write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
-    write(autoencoder::tensors(autoencoder::SMALL), "ae.safetensors")?;
+    write(autoencoder::tensors(AutoencoderShape::SMALL), "ae.safetensors")?;
     write(texts::clip(ClipShape::SMALL), "clip_l.safetensors")?;
     write(texts::t5(T5Shape::SMALL), "t5xxl.safetensors")?;
     write(transformer::tensors(), "flux1-dev.safetensors")?;
@@ -75,12 +79,20 @@ pub fn write_t5(file: impl io::Write, shape: T5Shape, dtype: Dtype, seed: u64) -
     texts::t5(shape).write_as(file, seed, dtype, Some(1_000_003)).map(drop)
 }
 
-/// The autoencoder in the size of FLUX.1's, as its file would be, in memory (168 MB): for benchmarks.
+/// An autoencoder of this shape as its file would be, in memory: that of FLUX.1 takes 168 MB.
 ///
 /// # Errors
 /// None that memory can give.
-pub fn full_autoencoder(seed: u64) -> io::Result<Checkpoint> {
-    autoencoder::tensors(autoencoder::FULL).in_memory("random autoencoder", seed)
+pub fn autoencoder(shape: AutoencoderShape, seed: u64) -> io::Result<Checkpoint> {
+    autoencoder::tensors(shape).in_memory("random autoencoder", seed)
+}
+
+/// A tagger of this shape as an ONNX file: [`VitShape::BASE`] takes 0.4 GB.
+///
+/// # Errors
+/// None that memory can give.
+pub fn vit(shape: VitShape, seed: u64) -> io::Result<Vec<u8>> {
+    vit::graph(shape, seed)
 }
 
 /// The tensors of a network to be made up: names, shapes, and how large values are.

@@ -12,7 +12,7 @@ use super::Fill;
 
 const SIDE: i64 = 64;
 /// ONNX's number for 32-bit floats.
-const FLOAT: i32 = 1;
+pub(super) const FLOAT: i32 = 1;
 /// Channels before and after each convolution.
 const CHANNELS: [usize; 3] = [3, 8, 16];
 const RATINGS: [&str; 4] = ["general", "sensitive", "questionable", "explicit"];
@@ -111,7 +111,7 @@ fn constant(name: &str, shape: &[usize], values: Vec<f32>) -> TensorProto {
     }
 }
 
-fn integers(name: &str, values: &[i64]) -> AttributeProto {
+pub(super) fn integers(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto {
         name: name.to_owned(),
         ints: values.to_vec(),
@@ -120,7 +120,7 @@ fn integers(name: &str, values: &[i64]) -> AttributeProto {
     }
 }
 
-fn port(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
+pub(super) fn port(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
     let mut port = ValueInfoProto { name: name.to_owned(), ..ValueInfoProto::default() };
     let tensor = port.type_.mut_or_insert_default().mut_tensor_type();
     tensor.elem_type = FLOAT;

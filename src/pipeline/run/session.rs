@@ -1,7 +1,7 @@
 //! What a stage sees while it runs.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -10,8 +10,8 @@ use super::teller::Teller;
 use crate::{
     base::{Digest, clock::Stopwatch},
     pipeline::{
-        Draft, Event, ItemFailure, ItemSpec, Node, Output, StageError, Store, StoreError, Upstream,
-        Work, decide::Decided, store::Record,
+        Cause, Draft, Event, ItemFailure, ItemSpec, ItemState, Node, Output, StageError, Store,
+        StoreError, Upstream, Warning, Work, decide::Decided, publish, store::Record,
     },
 };
 
@@ -36,6 +36,7 @@ pub struct Session<'a, 't> {
     upstream: Upstream<'a>,
     specs: Vec<&'a ItemSpec>,
     keys: Vec<Digest>,
+    forced: Vec<bool>,
     recipes: Vec<(Digest, &'static str)>,
     fates: Vec<Option<Fate>>,
     teller: &'a mut Teller<'t>,
@@ -64,8 +65,10 @@ impl<'a, 't> Session<'a, 't> {
     ) -> Self {
         // The caller checked that every key is known.
         let known = todo.iter().map(|&item| &decided.decisions[item]);
+        let forced =
+            |state: &ItemState| matches!(state, ItemState::Run { cause: Cause::Forced, .. });
         let known: Vec<_> =
-            known.filter_map(|decision| Some((&decision.spec, decision.key?))).collect();
+            known.filter_map(|one| Some((&one.spec, one.key?, forced(&one.state)))).collect();
         let recipe = |spec: &ItemSpec| (decided.keys[spec.recipe], decided.names[spec.recipe]);
         Self {
             fail_fast: false,
@@ -73,9 +76,10 @@ impl<'a, 't> Session<'a, 't> {
             store,
             run,
             upstream,
-            specs: known.iter().map(|(spec, _)| *spec).collect(),
-            keys: known.iter().map(|(_, key)| *key).collect(),
-            recipes: known.iter().map(|(spec, _)| recipe(spec)).collect(),
+            specs: known.iter().map(|(spec, ..)| *spec).collect(),
+            keys: known.iter().map(|(_, key, _)| *key).collect(),
+            forced: known.iter().map(|(.., forced)| *forced).collect(),
+            recipes: known.iter().map(|(spec, ..)| recipe(spec)).collect(),
             fates: known.iter().map(|_| None).collect(),
             teller,
             cancel,
@@ -183,6 +187,35 @@ impl Work for Session<'_, '_> {
         self.in_hand = Some(item);
         let (stage, item) = (self.name(), self.specs[item].id.clone());
         self.teller.tell(Event::Step { stage, item, done, total, note: note.to_owned() });
+    }
+
+    fn forced(&self, item: usize) -> bool {
+        self.forced[item]
+    }
+
+    fn resumed(&mut self, item: usize, done: u64, total: u64) {
+        let (stage, item) = (self.name(), self.specs[item].id.clone());
+        self.teller.tell(Event::Resumed { stage, item, done, total });
+    }
+
+    fn saved(&mut self, item: usize, done: u64, total: u64) {
+        let (stage, item) = (self.name(), self.specs[item].id.clone());
+        self.teller.tell(Event::StateSaved { stage, item, done, total });
+    }
+
+    fn warn(&mut self, warning: Warning) {
+        self.teller.tell(Event::Warning { stage: self.name(), warning });
+    }
+
+    fn show(&mut self, from: &Path, to: &Path) -> Result<(), StageError> {
+        if publish::show(from, to)? {
+            self.teller.tell(Event::Published { stage: self.name(), path: to.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, from: &Path, to: &Path) -> Result<(), StageError> {
+        Ok(publish::take_back(from, to)?)
     }
 
     fn cancelled(&self) -> bool {

@@ -11,6 +11,7 @@
 //! v1/ledger/sidecars.log    what was written beside pictures
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
+//! v1/states/LINE/           from where a long item goes on
 //! v1/locks/ v1/tmp/         locks are held by live processes only; tmp is empty between runs
 //! ```
 //!
@@ -304,6 +305,13 @@ impl Store {
     /// The folder for an item's large files in the making.
     pub(super) fn scratch(&self, item: &Digest) -> Result<PathBuf, StoreError> {
         self.folder(&format!("scratch/{item}"))
+    }
+
+    /// The folder for what a long item needs to go on, of itself after a kill or of a longer one later;
+    /// `line` names all of which one can go on from the other. It need not be there.
+    #[must_use]
+    pub fn state_folder(&self, line: &Digest) -> PathBuf {
+        self.root.join("states").join(line.hex())
     }
 
     /// Clears an item's folder of large files in the making.

@@ -102,9 +102,7 @@ fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(),
 fn measure(path: &Path) -> io::Result<(Digest, u64)> {
     let file = fs_err::File::open(path)?;
     file.sync_all()?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path)?;
-    Ok((Digest::from_hasher(&hasher), file.metadata()?.len()))
+    Ok((Digest::of_file(path)?, file.metadata()?.len()))
 }
 
 fn temporary(store: &Store) -> Result<PathBuf, StoreError> {

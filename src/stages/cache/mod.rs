@@ -8,7 +8,6 @@
 pub(super) mod header;
 mod import;
 mod latents;
-pub mod measure;
 pub(super) mod notes;
 mod posterior;
 pub(super) mod record;

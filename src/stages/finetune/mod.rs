@@ -5,31 +5,37 @@
 
 mod appearances;
 mod differences;
+mod journal;
 mod notes;
 mod samples;
+mod settings;
+mod states;
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use burn::tensor::FloatDType;
 use rayon::prelude::*;
 
-use self::samples::{Cached, Records};
+use self::{
+    journal::Journal,
+    samples::{Cached, Records},
+    states::{Line, Start},
+};
 use super::{ProjectError, Site, site::needed};
 use crate::{
-    base::{Digest, Value},
+    base::{Value, atomic},
     device, manifest,
     models::flux::Flux,
     pipeline::{
         Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
-        Publication, Published, Recipe, Stage, StageError, Store, Upstream, Work,
+        Publication, Published, Recipe, Stage, StageError, Store, StoreError, Upstream, Work,
     },
-    train::{self, CheckpointPlace, Observer, Settings, StepMetrics, TrainError, flow},
+    train::{self, Place, TrainError},
     weights::Checkpoint,
 };
 
 /// Raised with a reason whenever trained weights change for equal inputs.
 const ALGORITHM: (i64, &str) =
-    (2, "whether padding is masked is told by the text records, no longer by `apply_t5_attn_mask`");
+    (3, "weights are rounded by other random bits, and the backward pass sums in another order");
 
 /// The stage.
 pub struct Finetune {
@@ -50,80 +56,13 @@ impl Finetune {
     }
 }
 
-impl Finetune {
-    fn settings(&self) -> Settings {
-        use manifest::{Dtype, LossType, LrScheduler, ModelPredictionType, OptimizerType};
-        let config = &self.config;
-        Settings {
-            learning_rate: config.learning_rate,
-            max_train_epochs: config.max_train_epochs as usize,
-            train_batch_size: config.train_batch_size as usize,
-            gradient_accumulation_steps: config.gradient_accumulation_steps as usize,
-            max_grad_norm: 0.0,
-            timestep_sampling: self.timestep_sampling(),
-            guidance_scale: config.guidance_scale as f32,
-            model_prediction_type: match config.model_prediction_type {
-                ModelPredictionType::Raw => flow::PredictionType::Raw,
-                ModelPredictionType::Additive => flow::PredictionType::Additive,
-                ModelPredictionType::SigmaScaled => flow::PredictionType::SigmaScaled,
-            },
-            loss_type: match config.loss_type {
-                LossType::L2 => flow::LossType::L2,
-                LossType::L1 => flow::LossType::L1,
-            },
-            lr_scheduler: match config.lr_scheduler {
-                LrScheduler::Constant => train::LrScheduler::Constant,
-                LrScheduler::ConstantWithWarmup => train::LrScheduler::ConstantWithWarmup,
-                LrScheduler::Linear => train::LrScheduler::Linear,
-                LrScheduler::Cosine => train::LrScheduler::Cosine,
-            },
-            lr_warmup_steps: config.lr_warmup_steps as usize,
-            optimizer: match config.optimizer_type {
-                OptimizerType::Adafactor => {
-                    train::OptimizerKind::Adafactor(train::Adafactor::default())
-                }
-                OptimizerType::AdamW => train::OptimizerKind::AdamW(train::AdamW::default()),
-            },
-            seed: config.seed,
-            save_every_n_epochs: config.save_every_n_epochs.map(|epochs| epochs as usize),
-            weights: match config.weights {
-                Dtype::F32 => FloatDType::F32,
-                Dtype::Bf16 => FloatDType::BF16,
-            },
-            save_precision: match config.save_precision {
-                Dtype::F32 => crate::weights::Dtype::F32,
-                Dtype::Bf16 => crate::weights::Dtype::BF16,
-            },
-        }
-    }
-
-    fn timestep_sampling(&self) -> flow::TimestepSampling {
-        use manifest::TimestepSampling as Written;
-        let (sigmoid_scale, discrete_flow_shift) =
-            (self.config.sigmoid_scale, self.config.discrete_flow_shift);
-        match self.config.timestep_sampling {
-            Written::Sigma => flow::TimestepSampling::Sigma {
-                weighting_scheme: flow::WeightingScheme::Uniform,
-                discrete_flow_shift,
-            },
-            Written::Uniform => flow::TimestepSampling::Uniform,
-            Written::Sigmoid => flow::TimestepSampling::Sigmoid { sigmoid_scale },
-            Written::Shift => flow::TimestepSampling::Shift { sigmoid_scale, discrete_flow_shift },
-            Written::FluxShift => flow::TimestepSampling::FluxShift { sigmoid_scale },
-        }
-    }
-}
-
 impl Stage for Finetune {
     fn kind(&self) -> &'static str {
         "finetune"
     }
 
     fn recipes(&self) -> Result<Vec<Recipe>, StageError> {
-        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
-        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
-        parts.push(self.site.model("flux", &self.model)?);
-        Ok(vec![Recipe { name: "model", parts }])
+        Ok(vec![Recipe { name: "model", parts: self.recipe()? }])
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
@@ -170,28 +109,56 @@ impl Stage for Finetune {
 
     fn notes(
         &self,
-        _: &[Decision],
+        decisions: &[Decision],
         upstream: &Upstream<'_>,
         store: &Store,
     ) -> Result<Vec<Note>, StageError> {
-        notes::notes(self, upstream, store)
+        notes::notes(self, decisions, upstream, store)
+    }
+
+    fn started(
+        &self,
+        item: &ItemSpec,
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Option<String>, StageError> {
+        if item.key_parts().any(|part| part.value.is_none()) {
+            return Ok(None);
+        }
+        let members = notes::members(self, upstream, store)?;
+        Ok(states::told(self, item, &members, store)?.map(|(text, _)| text))
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
-        let chosen = device::choose(&self.site.device)?;
-        let checkpoint = Checkpoint::open(&self.model)?;
-        let settings = self.settings();
-        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
+        let settings = settings::of(&self.config);
         let records = Records::open(&self.site, &self.config, work.upstream())?;
-        let base = self.site.store.digest_file(&self.model)?;
-        let mut journal = Journal::new(work, base, settings.max_train_epochs)?;
-        let outcome = train::finetune(flux, &settings, &records, &mut journal);
-        let draft = journal.finish();
+        let Some(&item) = work.items().first() else { return Ok(()) };
+        let Some(line) = Line::of(self, &settings, item, &records.members())? else {
+            return Ok(());
+        };
+        let place = self.begin(&line, work);
+        let chosen = device::choose(&self.site.device)?;
+        let checkpoint = match &place.state {
+            Some(state) => place.folder.weights(state)?,
+            None => Checkpoint::open(&self.model)?,
+        };
+        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
+        let folder = place.folder.clone();
+        let mut journal = Journal::new(work, line.total(), |name| self.published(name));
+        let outcome = train::finetune(flux, &settings, &records, place, &mut journal);
+        let metrics = journal.finish();
         match outcome {
-            Err(TrainError::Cancelled { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
-            Ok(_) => work.commit(0, draft),
+            Err(TrainError::Cancelled { .. }) => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(summary) => {
+                let draft = draft(work, metrics, summary.checkpoints)?;
+                work.commit(0, draft)?;
+            }
         }
+        if !settings.keep_state {
+            folder.remove().map_err(|error| StoreError::write(folder.path(), error))?;
+        }
+        Ok(())
     }
 
     fn publications(
@@ -199,17 +166,13 @@ impl Stage for Finetune {
         finished: &[Finished<'_>],
         _store: &Store,
     ) -> Result<Vec<Publication>, StageError> {
-        let name = match &self.config.output_name {
-            Some(name) => name,
-            None => &self.site.manifest.project.name,
-        };
         let publish = |blob: &Blob| Publication {
             // `model…safetensors` under the name that the user chose; blobs have names of their own,
             // since a name is no part of a model.
-            path: self.site.output().join(match blob.name.strip_prefix("model") {
-                Some(rest) => format!("{name}{rest}"),
-                None => format!("{name}-{}", blob.name),
-            }),
+            path: match blob.name.strip_prefix("model").and_then(|rest| rest.strip_suffix(ENDING)) {
+                Some(rest) => self.published(rest),
+                None => self.site.output().join(format!("{}-{}", self.output_name(), blob.name)),
+            },
             content: Published::Blob(blob.clone()),
             owner: Owner::Fluxpipe,
         };
@@ -217,78 +180,62 @@ impl Stage for Finetune {
     }
 }
 
-/// Watches the trainer: progress for the screen, one line of metrics per step, places for
-/// checkpoints. What goes into the output holds no times, so that equal runs give equal outputs.
-struct Journal<'a> {
-    work: &'a mut dyn Work,
-    folder: PathBuf,
-    provenance: BTreeMap<String, String>,
+/// What the names of checkpoints end in.
+const ENDING: &str = ".safetensors";
+
+impl Finetune {
+    fn recipe(&self) -> Result<Vec<KeyPart>, StageError> {
+        let mut parts = self.site.parameters(&format!("stages.{}", self.name), &self.config);
+        parts.push(Site::algorithm(ALGORITHM.0, ALGORITHM.1));
+        parts.push(self.site.model("flux", &self.model)?);
+        Ok(parts)
+    }
+
+    /// From where the training goes on; says so where a state is there and cannot be used.
+    fn begin(&self, line: &Line<'_>, work: &mut dyn Work) -> Place {
+        let anew = line.place(&self.site.store);
+        if work.forced(0) {
+            return anew;
+        }
+        let reason = match line.start(&self.site.store) {
+            Start::Anew => return anew,
+            Start::Over(reason) => reason,
+            Start::On(place) => {
+                let verified =
+                    place.state.as_ref().map_or(Ok(()), |state| place.folder.verify(state));
+                match verified {
+                    Ok(()) => return place,
+                    Err(reason) => reason,
+                }
+            }
+        };
+        work.warn(states::starts_over(&reason));
+        anew
+    }
+
+    fn output_name(&self) -> &str {
+        self.config.output_name.as_deref().unwrap_or(&self.site.manifest.project.name)
+    }
+
+    /// Where people find a checkpoint, by what stands behind the name that they chose.
+    fn published(&self, suffix: &str) -> PathBuf {
+        self.site.output().join(format!("{}{suffix}{ENDING}", self.output_name()))
+    }
+}
+
+/// The output: metrics and checkpoints. The files stay where the state is, under second names.
+fn draft(
+    work: &mut dyn Work,
     metrics: String,
     checkpoints: Vec<(String, PathBuf)>,
-    epochs: usize,
-    /// Step and steps of the run, and the last loss on what is held out.
-    progress: (u64, u64),
-    validation_loss: Option<f64>,
-}
-
-impl<'a> Journal<'a> {
-    fn new(work: &'a mut dyn Work, model: Digest, epochs: usize) -> Result<Self, StageError> {
-        let folder = work.scratch(0)?;
-        let samples = work.items().first().and_then(|item| item.parts.first()?.value.clone());
-        let samples = samples.map(|list| ("fluxpipe.samples".to_owned(), list.digest().hex()));
-        let mut provenance = BTreeMap::from([("fluxpipe.base_model".to_owned(), model.hex())]);
-        provenance.extend(samples);
-        Ok(Self {
-            work,
-            folder,
-            provenance,
-            metrics: String::new(),
-            checkpoints: Vec::new(),
-            epochs,
-            progress: (0, 0),
-            validation_loss: None,
-        })
+) -> Result<Draft, StageError> {
+    let folder = work.scratch(0)?;
+    let mut draft = Draft::bytes("metrics.jsonl", metrics);
+    for (suffix, path) in checkpoints {
+        let name = format!("model{suffix}{ENDING}");
+        let linked = folder.join(&name);
+        atomic::link(&path, &linked).map_err(|error| StoreError::write(&linked, error))?;
+        draft = draft.and_file(&name, linked);
     }
-
-    fn finish(self) -> Draft {
-        let draft = Draft::bytes("metrics.jsonl", self.metrics);
-        self.checkpoints.into_iter().fold(draft, |draft, (name, path)| draft.and_file(&name, path))
-    }
-}
-
-impl Observer for Journal<'_> {
-    fn step(&mut self, metrics: &StepMetrics) {
-        let line = serde_json::json!({
-            "epoch": metrics.epoch, "step": metrics.step, "loss": metrics.loss,
-            "learning_rate": metrics.learning_rate, "grad_norm": metrics.grad_norm,
-        });
-        self.metrics += &format!("{line}\n");
-        let held_out = self.validation_loss.map(|loss| format!(" (validation {loss:.4})"));
-        let held_out = held_out.unwrap_or_default();
-        let note = format!("loss {:.4}{held_out}, {:.2} s a step", metrics.loss, metrics.seconds);
-        self.progress = (metrics.step as u64, metrics.total_steps as u64);
-        self.work.step(0, self.progress.0, self.progress.1, &note);
-    }
-
-    fn validated(&mut self, epoch: usize, loss: f64) {
-        let (step, total) = self.progress;
-        let line = serde_json::json!({ "epoch": epoch, "step": step, "validation_loss": loss });
-        self.metrics += &format!("{line}\n");
-        self.validation_loss = Some(loss);
-        self.work.step(0, step, total, &format!("epoch {epoch}: validation loss {loss:.4}"));
-    }
-
-    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
-        let name = match epoch == self.epochs {
-            true => "model.safetensors".to_owned(),
-            false => format!("model-{epoch:06}.safetensors"),
-        };
-        let path = self.folder.join(&name);
-        self.checkpoints.push((name, path.clone()));
-        Ok(Some(CheckpointPlace { path, provenance: self.provenance.clone() }))
-    }
-
-    fn cancelled(&self) -> bool {
-        self.work.cancelled()
-    }
+    Ok(draft)
 }

@@ -11,23 +11,61 @@ use serde_json::json;
 use super::{
     Finetune,
     samples::{Cached, cached},
+    states,
 };
 use crate::{
     base::plural,
-    pipeline::{Note, StageError, Store, Upstream},
+    pipeline::{Decision, Note, StageError, Store, Upstream},
     stages::cache::notes::placed,
     train::{Batches, Member, Role},
 };
 
 /// Pixels of a cell of a latent.
-const CELL: usize = 8;
+pub const CELL: usize = 8;
 
 /// The notes of a training on these encodings.
 pub fn notes(
     stage: &Finetune,
+    decisions: &[Decision],
     upstream: &Upstream<'_>,
     store: &Store,
 ) -> Result<Vec<Note>, StageError> {
+    let listed = listed(stage, upstream, store)?;
+    if listed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut notes = Vec::new();
+    if let Some(decision) = decisions.iter().find(|decision| decision.runs()) {
+        let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
+        let told = states::told(stage, &decision.spec, &members, store)?;
+        notes.extend(told.map(|(text, data)| Note {
+            name: "state",
+            text,
+            details: Vec::new(),
+            data,
+        }));
+    }
+    notes.push(steps(stage, &listed));
+    notes.extend(held_out(&listed));
+    Ok(notes)
+}
+
+/// What decides where each sample appears in the training.
+pub fn members(
+    stage: &Finetune,
+    upstream: &Upstream<'_>,
+    store: &Store,
+) -> Result<Vec<Member>, StageError> {
+    Ok(listed(stage, upstream, store)?.into_iter().map(|(_, member)| member).collect())
+}
+
+type Listed<'a> = (Cached<'a>, Member);
+
+fn listed<'a>(
+    stage: &'a Finetune,
+    upstream: &Upstream<'a>,
+    store: &Store,
+) -> Result<Vec<Listed<'a>>, StageError> {
     let cached = cached(&stage.site, upstream);
     let samples = cached.iter().map(|cached| cached.sample).collect::<Vec<_>>();
     // A picture without a readable header is left out by the cache.
@@ -35,31 +73,21 @@ pub fn notes(
         .into_iter()
         .map(|placed| (std::ptr::from_ref(placed.sample), placed.placement.bucket))
         .collect::<BTreeMap<_, _>>();
-    let listed = cached
-        .iter()
-        .filter_map(|cached| Some((cached, *sizes.get(&std::ptr::from_ref(cached.sample))?)))
-        .map(|(cached, (width, height))| {
-            let member = Member {
-                size: (height / CELL, width / CELL),
-                content: cached.content_digest().unwrap_or(cached.sample.digest),
-                repeats: cached.repeats(),
-                role: cached.role(),
-            };
-            (cached, member)
-        })
-        .collect::<Vec<_>>();
-    if listed.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut notes = vec![steps(stage, &listed)];
-    notes.extend(held_out(&listed));
-    Ok(notes)
+    let listed = cached.into_iter().filter_map(|cached| {
+        let (width, height) = *sizes.get(&std::ptr::from_ref(cached.sample))?;
+        let member = Member {
+            size: (height / CELL, width / CELL),
+            content: cached.content_digest().unwrap_or(cached.sample.digest),
+            repeats: cached.repeats(),
+            role: cached.role(),
+        };
+        Some((cached, member))
+    });
+    Ok(listed.collect())
 }
 
-type Listed<'a> = (&'a Cached<'a>, Member);
-
 fn steps(stage: &Finetune, listed: &[Listed<'_>]) -> Note {
-    let settings = stage.settings();
+    let settings = super::settings::of(&stage.config);
     let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
     let batches = Batches::of(&members, settings.train_batch_size, settings.seed);
     let pictures = |role| members.iter().filter(|member| member.role == role).count();

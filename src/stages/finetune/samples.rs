@@ -16,7 +16,7 @@ use crate::{
     base::{Digest, Stream, Value},
     manifest,
     pipeline::{Blob, StageError, Store, Upstream, UpstreamItem},
-    train::{self, Appearance, Role},
+    train::{self, Appearance, Member, Role},
     weights::Checkpoint,
 };
 
@@ -212,6 +212,17 @@ impl Records {
         }
         samples.sort_by_key(|sample| sample.content);
         Ok(Self { store: site.store.clone(), seed: config.seed, samples })
+    }
+
+    /// What decides where each of them appears.
+    pub fn members(&self) -> Vec<Member> {
+        let member = |sample: &Record| Member {
+            size: sample.size,
+            content: sample.content,
+            repeats: sample.repeats,
+            role: sample.role,
+        };
+        self.samples.iter().map(member).collect()
     }
 
     fn open_blob(&self, blob: &Blob) -> Result<Checkpoint, String> {

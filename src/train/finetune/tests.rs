@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use burn::tensor::{Device, FloatDType};
 
@@ -6,10 +6,7 @@ use super::*;
 use crate::{
     base::{Digest, Stream},
     models::flux::FluxConfig,
-    train::{
-        Adafactor, Appearance, LrScheduler, OptimizerKind, Role, Sample,
-        flow::{LossType, PredictionType, TimestepSampling},
-    },
+    train::{Appearance, Form, Found, Role, Sample, StateFolder, Steps},
     weights::{Checkpoint, Dtype},
 };
 
@@ -30,27 +27,15 @@ fn config(guidance_embed: bool) -> FluxConfig {
     }
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         learning_rate: 1e-3,
         max_train_epochs: 2,
         train_batch_size: 2,
         gradient_accumulation_steps: 2,
-        max_grad_norm: 0.0,
-        timestep_sampling: TimestepSampling::Shift {
-            sigmoid_scale: 1.0,
-            discrete_flow_shift: 3.1582,
-        },
-        guidance_scale: 1.0,
-        model_prediction_type: PredictionType::Raw,
-        loss_type: LossType::L2,
-        lr_scheduler: LrScheduler::Constant,
-        lr_warmup_steps: 0,
-        optimizer: OptimizerKind::Adafactor(Adafactor::default()),
         seed: 11,
         save_every_n_epochs: Some(1),
-        weights: FloatDType::BF16,
-        save_precision: Dtype::BF16,
+        ..Settings::default()
     }
 }
 
@@ -90,36 +75,55 @@ impl Samples for Made {
 
 const BROKEN: u64 = 1000;
 
-/// Keeps metrics, and checkpoints in a folder.
+/// Keeps metrics, and which checkpoints people see.
 #[derive(Default)]
-struct Watch<'a> {
-    folder: Option<&'a Path>,
+struct Watch {
     metrics: Vec<StepMetrics>,
+    /// Steps and losses as lines, which a run that goes on has again.
+    lines: String,
+    shown: BTreeMap<String, PathBuf>,
     saved: Vec<usize>,
     validated: Vec<f64>,
     stop_after: Option<usize>,
+    /// Panics in place of a kill, after this step.
+    dies_after: Option<usize>,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for Watch {
     fn step(&mut self, metrics: &StepMetrics) {
+        self.lines += &format!("{} {:?}\n", metrics.step, metrics.loss);
         self.metrics.push(metrics.clone());
+        assert!(self.dies_after != Some(metrics.step), "killed");
     }
 
-    fn checkpoint(&mut self, epoch: usize) -> Result<Option<CheckpointPlace>, std::io::Error> {
-        let provenance = BTreeMap::from([("fluxpipe.epoch".to_owned(), epoch.to_string())]);
-        Ok(self.folder.map(|folder| {
-            let path = folder.join(format!("{epoch}.safetensors"));
-            CheckpointPlace { path, provenance }
-        }))
+    fn checkpoint(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        assert!(path.is_file(), "{name}");
+        self.shown.insert(name.to_owned(), path.to_owned());
+        Ok(())
     }
 
-    fn saved(&mut self, epoch: usize) {
-        self.saved.push(epoch);
+    fn superseded(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        assert!(path.is_file(), "{name}");
+        self.shown.remove(name);
+        Ok(())
+    }
+
+    fn saved(&mut self, position: Position) {
+        self.saved.push(position.steps);
+    }
+
+    fn remember(&self) -> Vec<u8> {
+        self.lines.clone().into_bytes()
+    }
+
+    fn recall(&mut self, _position: Position, remembered: &[u8]) -> io::Result<()> {
+        self.lines = String::from_utf8(remembered.to_vec()).map_err(io::Error::other)?;
+        Ok(())
     }
 
     fn validated(&mut self, epoch: usize, loss: f64) {
+        self.lines += &format!("epoch {epoch}: {loss:?}\n");
         self.validated.push(loss);
-        assert_eq!(self.validated.len(), epoch);
     }
 
     fn cancelled(&self) -> bool {
@@ -127,18 +131,47 @@ impl Observer for Watch<'_> {
     }
 }
 
+/// The place of a training in `folder`, with the state that is there.
+fn place(folder: &Path, settings: &Settings) -> Place {
+    let folder = StateFolder::new(folder.to_owned());
+    let state = match folder.find() {
+        Found::Nothing => None,
+        Found::State(state) => Some(*state),
+        Found::Damaged(reason) => panic!("{reason}"),
+    };
+    let texts = BTreeMap::from([("modelspec.author".to_owned(), "somebody".to_owned())]);
+    let form = Form { dtype: settings.save_precision, texts };
+    let length = settings.depends_on_length().then_some(settings.max_train_epochs);
+    Place { folder, state, length, form }
+}
+
+/// Trains `flux` in a folder of its own.
+fn train(
+    flux: Flux,
+    settings: &Settings,
+    samples: &dyn Samples,
+    watch: &mut Watch,
+) -> Result<Summary, TrainError> {
+    let folder = tempfile::tempdir().unwrap();
+    finetune(flux, settings, samples, place(folder.path(), settings), watch)
+}
+
 /// Trains a small random transformer: the last checkpoint's bytes, and the loss of each step.
 fn trained(settings: &Settings, samples: Vec<u64>, guidance: bool) -> (Vec<u8>, Vec<f64>) {
     let folder = tempfile::tempdir().unwrap();
     let flux = Flux::random(config(guidance), 5, &Device::flex(), settings.weights);
-    let mut watch = Watch { folder: Some(folder.path()), ..Watch::default() };
-    let summary = finetune(flux, settings, &Made(samples), &mut watch).unwrap();
-    assert_eq!(watch.saved, (1..=settings.max_train_epochs).collect::<Vec<_>>());
+    let mut watch = Watch::default();
+    let place = place(folder.path(), settings);
+    let summary = finetune(flux, settings, &Made(samples), place, &mut watch).unwrap();
+    let names = (1..settings.max_train_epochs).map(|epoch| format!("-{epoch:06}"));
+    let names = names.chain([String::new()]).collect::<Vec<_>>();
+    let made = summary.checkpoints.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(made, names);
+    assert!(watch.shown.keys().all(|name| names.contains(name)));
     assert_eq!(summary.steps, watch.metrics.len());
     assert_eq!(watch.metrics.last().unwrap().total_steps, summary.steps);
-    let path = folder.path().join(format!("{}.safetensors", settings.max_train_epochs));
     let losses = watch.metrics.iter().map(|metrics| metrics.loss).collect();
-    (std::fs::read(path).unwrap(), losses)
+    (std::fs::read(&summary.checkpoints.last().unwrap().1).unwrap(), losses)
 }
 
 #[test]
@@ -158,9 +191,9 @@ fn two_runs_give_the_same_bytes_whatever_the_order_of_the_samples() {
 
 #[test]
 fn the_number_of_threads_decides_nothing() {
-    let train = || trained(&settings(), vec![0, 1, 2, 3], true).0;
+    let bytes = || trained(&settings(), vec![0, 1, 2, 3], true).0;
     let on = |threads| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(train)
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(bytes)
     };
     assert!(on(1) == on(3));
 }
@@ -188,18 +221,22 @@ fn the_checkpoint_says_what_it_is_and_loads_again() {
         std::fs::write(&path, bytes).unwrap();
         let file = Checkpoint::open(&path).unwrap();
         assert_eq!(file.metadata()["modelspec.architecture"], architecture);
-        assert_eq!(file.metadata()["fluxpipe.epoch"], "2");
+        assert_eq!(file.metadata()["fluxpipe.epochs"], "2");
+        assert_eq!(file.metadata()["fluxpipe.steps"], "2");
+        assert_eq!(file.metadata()["modelspec.author"], "somebody");
         let info = file.info("double_blocks.0.img_mlp.2.weight").unwrap();
         assert_eq!((info.dtype, info.shape.clone()), (Dtype::BF16, vec![32, 48]));
         let flux = Flux::load(&file, &Device::flex(), FloatDType::BF16).unwrap();
         assert_eq!(flux.config, config(guidance));
-        let again = folder.path().join("y.safetensors");
-        checkpoint::save(&flux, &again, Dtype::BF16, &BTreeMap::new()).unwrap();
-        let again = Checkpoint::open(&again).unwrap();
-        assert!(file.names().eq(again.names()));
-        for name in file.names() {
-            assert!(file.bytes(name).unwrap() == again.bytes(name).unwrap(), "{name}");
-        }
+        let mut names = Vec::new();
+        checkpoint::for_each(&flux, &mut |name, data| {
+            assert!(file.bytes(name).unwrap() == data.as_bytes(), "{name}");
+            names.push(name.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        names.sort();
+        assert!(file.names().eq(names.iter().map(String::as_str)));
     }
 }
 
@@ -229,7 +266,7 @@ fn a_clipped_step_reports_the_norm() {
     let settings = Settings { max_grad_norm: 0.5, ..settings() };
     let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
     let mut watch = Watch::default();
-    finetune(flux, &settings, &Made(vec![0, 1]), &mut watch).unwrap();
+    train(flux, &settings, &Made(vec![0, 1]), &mut watch).unwrap();
     assert!(watch.metrics.iter().all(|metrics| metrics.grad_norm.is_some_and(|norm| norm > 0.0)));
 }
 
@@ -237,17 +274,17 @@ fn a_clipped_step_reports_the_norm() {
 fn what_cannot_be_trained_is_an_error_that_names_it() {
     let run = |settings: &Settings, samples: Vec<u64>| {
         let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
-        finetune(flux, settings, &Made(samples), &mut Watch::default()).unwrap_err().to_string()
+        train(flux, settings, &Made(samples), &mut Watch::default()).unwrap_err().to_string()
     };
     assert_eq!(run(&settings(), vec![]), "there is no sample to train on");
     assert_eq!(run(&settings(), vec![BROKEN]), "step 1 of epoch 1 failed: the loss is NaN");
     let wrong = Settings { learning_rate: f64::NAN, ..settings() };
     assert_eq!(run(&wrong, vec![0]), "`learning_rate` must be a number above 0");
-    let wrong = Settings { lr_warmup_steps: 3, ..settings() };
+    let wrong = Settings { lr_warmup_steps: Steps::Count(3), ..settings() };
     assert!(run(&wrong, vec![0]).starts_with("`lr_warmup_steps` needs"));
     let other = FluxConfig { vec_in_dim: 7, ..config(true) };
     let flux = Flux::random(other, 5, &Device::flex(), FloatDType::F32);
-    let error = finetune(flux, &settings(), &Made(vec![0]), &mut Watch::default()).unwrap_err();
+    let error = train(flux, &settings(), &Made(vec![0]), &mut Watch::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "sample 0 does not fit: its pooled text has 6 numbers, expected 7"
@@ -258,8 +295,8 @@ fn what_cannot_be_trained_is_an_error_that_names_it() {
 fn a_cancelled_run_stops_before_its_next_step() {
     let flux = Flux::random(config(true), 5, &Device::flex(), FloatDType::F32);
     let mut watch = Watch { stop_after: Some(1), ..Watch::default() };
-    let error = finetune(flux, &settings(), &Made(vec![0, 1, 2]), &mut watch).unwrap_err();
-    assert!(matches!(error, TrainError::Cancelled { steps: 1 }), "{error}");
+    let error = train(flux, &settings(), &Made(vec![0, 1, 2]), &mut watch).unwrap_err();
+    assert!(matches!(error, TrainError::Cancelled { steps: 1, total: 4 }), "{error}");
 }
 
 /// [`Made`] with roles, weights and masks; keeps in which order samples were asked for.
@@ -280,7 +317,7 @@ impl Told {
     fn train(&self, settings: &Settings) -> (Vec<f64>, Vec<f64>) {
         let flux = Flux::random(config(true), 5, &Device::flex(), settings.weights);
         let mut watch = Watch::default();
-        finetune(flux, settings, self, &mut watch).unwrap();
+        train(flux, settings, self, &mut watch).unwrap();
         (watch.metrics.iter().map(|metrics| metrics.loss).collect(), watch.validated)
     }
 
@@ -384,7 +421,7 @@ fn weights_and_masks_scale_the_loss_and_the_gradient() {
         let told = Told { weight, mask, ..Told::new(vec![2, 4, 8], |_| Role::Trained) };
         let flux = Flux::random(config(true), 5, &Device::flex(), settings.weights);
         let mut watch = Watch::default();
-        finetune(flux, &settings, &told, &mut watch).unwrap();
+        train(flux, &settings, &told, &mut watch).unwrap();
         (watch.metrics[0].loss, watch.metrics[0].grad_norm.unwrap())
     };
     let (loss, norm) = first(1.0, None);
@@ -396,3 +433,5 @@ fn weights_and_masks_scale_the_loss_and_the_gradient() {
         assert!((found_norm - factor * norm).abs() < 1e-5 * norm, "{found_norm} {norm}");
     }
 }
+
+mod resume;

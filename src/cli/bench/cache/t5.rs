@@ -1,32 +1,34 @@
-//! `fluxpipe bench cache`: the large text encoder of the cache stage, out of a file of full size.
+//! `fluxpipe bench cache`: the large text encoder, out of a file of full size.
 
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::super::{CliError, Exit, Outcome};
+use super::super::{
+    super::{CliError, Outcome},
+    on::{On, Place, done},
+};
 use crate::{
     base::clock::Stopwatch,
+    device::Chosen,
     models::random::{self, T5Shape},
-    stages::cache::measure,
+    stages::measure,
     weights::Dtype,
 };
 
-/// Measure the T5 encoder of the cache stage, on the CPU
-///
-/// Writes a file of random weights (T5-XXL in 16 bits: 9.5 GB) into a folder that it removes again,
-/// encodes texts as the stage does, and prints one line of JSON: seconds, arithmetic per second, and
-/// how much memory was the program's own at most (mapped weights are not: the system can take them
-/// back at any time).
+/// What is measured, of T5.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  fluxpipe bench cache
-  fluxpipe bench cache --texts 32 --dtype fp8
-  fluxpipe bench cache --shape tiny")]
-pub struct Cache {
+pub struct T5 {
+    #[command(flatten)]
+    on: On,
+
     /// The network: that of FLUX.1, a published smaller one, or one of a few thousand weights
     #[arg(long, value_enum, default_value_t = Shape::T5Xxl)]
     shape: Shape,
+
+    /// So many of its layers; all if it is not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=24))]
+    layers: Option<u32>,
 
     /// Number format of the file
     #[arg(long, value_enum, default_value_t = Format::Fp16)]
@@ -85,6 +87,8 @@ impl Format {
 #[derive(Debug, Serialize)]
 struct Measured {
     bench: &'static str,
+    #[serde(flatten)]
+    place: Place,
     network: &'static str,
     dtype: &'static str,
     texts: u32,
@@ -92,6 +96,7 @@ struct Measured {
     file_bytes: u64,
     /// Of making up the file: no part of the other times.
     write_seconds: f64,
+    layers: usize,
     sets: usize,
     seconds: f64,
     /// One layer for all texts, its reading included.
@@ -101,8 +106,9 @@ struct Measured {
     peak_own_memory_bytes: Option<u64>,
 }
 
-impl Cache {
+impl T5 {
     pub(super) fn run(self) -> Outcome {
+        let (chosen, place) = self.on.choose()?;
         let system = std::env::temp_dir();
         let parent = self.folder.as_ref().unwrap_or(&system);
         let unwritable = |source| CliError::Write { path: parent.clone(), source };
@@ -112,30 +118,42 @@ impl Cache {
         let clock = Stopwatch::start();
         self.write(&file).map_err(unwritable)?;
         let write_seconds = clock.seconds();
-        let line = self.measure(&file, write_seconds)?;
-        super::super::print_line(&line)?;
-        Ok(Exit::Done)
+        done(&self.measure(&file, &chosen, place, write_seconds)?)
     }
 
     fn write(&self, file: &Path) -> std::io::Result<()> {
-        let (_, shape) = self.shape.of_network();
+        let (_, shape) = self.of_network();
         let file = fs_err::File::create(file)?;
         random::write_t5(file, shape, self.dtype.dtype(), 1)
     }
 
-    fn measure(&self, file: &Path, write_seconds: f64) -> miette::Result<Measured> {
+    fn of_network(&self) -> (&'static str, T5Shape) {
         let (network, shape) = self.shape.of_network();
+        let layers = self.layers.map_or(shape.layers, |layers| shape.layers.min(layers as usize));
+        (network, T5Shape { layers, ..shape })
+    }
+
+    fn measure(
+        &self,
+        file: &Path,
+        chosen: &Chosen,
+        place: Place,
+        write_seconds: f64,
+    ) -> miette::Result<Measured> {
+        let (network, shape) = self.of_network();
         let Self { texts, tokens, .. } = *self;
-        let taken = measure::encode_texts(file, texts as usize, tokens as usize)?;
+        let taken = measure::encode_texts(file, &chosen.device, texts as usize, tokens as usize)?;
         let operations = taken.layers as f64 * f64::from(texts) * shape.operations(tokens as usize);
         Ok(Measured {
             bench: "cache",
+            place,
             network,
             dtype: self.dtype.dtype().name(),
             texts,
             tokens,
             file_bytes: std::fs::metadata(file).map_or(0, |metadata| metadata.len()),
             write_seconds,
+            layers: taken.layers,
             sets: taken.sets,
             seconds: taken.seconds,
             seconds_per_layer: taken.seconds / taken.layers as f64,

@@ -1,0 +1,124 @@
+//! What is chosen, and what is counted beside what is there.
+
+use burn::tensor::FloatDType;
+
+use super::*;
+use crate::models::flux::FluxConfig;
+
+const GB: u64 = 1_000_000_000;
+
+/// FLUX.1-dev at 1024 x 1024 on a device of its own.
+fn dev() -> Step {
+    Step {
+        config: FluxConfig::DEV,
+        batch: 1,
+        accumulated: 1,
+        picture_tokens: 4096,
+        text_tokens: 512,
+        stored: FloatDType::BF16,
+        compute: FloatDType::BF16,
+        state: 0,
+        trained: vec![true; 57],
+        has_memory: true,
+    }
+}
+
+fn choose(step: &Step, wishes: Wishes, device: u64) -> Result<Plan, PlanError> {
+    Plan::choose(step, wishes, Free { device: device * GB, host: 64 * GB })
+}
+
+#[test]
+fn every_weight_is_counted() {
+    let config = FluxConfig { depth: 2, depth_single_blocks: 1, ..FluxConfig::DEV };
+    for config in [config.clone(), FluxConfig { guidance_embed: false, ..config }] {
+        let step = Step { config: config.clone(), trained: vec![true; 3], ..dev() };
+        let of = |prefix: &str| {
+            let parameters = config.parameters().into_iter();
+            let found = parameters.filter(|(name, _)| name.starts_with(prefix));
+            found.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum::<u64>()
+        };
+        assert_eq!(step.weights(1), of("double_blocks.1."));
+        assert_eq!(step.weights(2), of("single_blocks.0."));
+        assert_eq!(step.all_weights(), of(""));
+    }
+    assert_eq!(dev().all_weights(), 11_901_408_320);
+}
+
+#[test]
+fn more_memory_is_never_slower() {
+    let mut before = (usize::MAX, 0);
+    for device in 10..140 {
+        let Ok(plan) = choose(&dev(), Wishes::default(), device) else { continue };
+        assert!(plan.takes.device <= device * GB, "{device}: {plan}");
+        let now = (plan.swapped(), plan.kept());
+        assert!(now.0 < before.0 || now.0 == before.0 && now.1 >= before.1, "{device}: {plan}");
+        before = now;
+    }
+    assert_eq!(before, (0, 57));
+}
+
+#[test]
+fn cards_of_usual_sizes_get_a_plan() {
+    // 80 GB hold everything but the values of all blocks; 24 GB hold some of the blocks.
+    let large = choose(&dev(), Wishes::default(), 140).unwrap();
+    assert_eq!((large.swapped(), large.kept()), (0, 57), "{large}");
+    let card = choose(&dev(), Wishes::default(), 40).unwrap();
+    assert_eq!(card.swapped(), 0, "{card}");
+    assert!(card.kept() < 57, "{card}");
+    let card = choose(&dev(), Wishes::default(), 23).unwrap();
+    assert!((1..57).contains(&card.swapped()), "{card}");
+    assert!(card.takes.host > 0, "{card}");
+}
+
+#[test]
+fn what_is_set_by_hand_stays() {
+    let wishes = |blocks_to_swap, gradient_checkpointing| Wishes {
+        memory: None,
+        blocks_to_swap,
+        gradient_checkpointing,
+    };
+    for (set, expected) in [
+        (wishes(Some(35), None), (35, 57)),
+        (wishes(Some(35), Some(true)), (35, 0)),
+        (wishes(None, Some(false)), (0, 57)),
+    ] {
+        let plan = choose(&dev(), set, 200).unwrap();
+        assert_eq!((plan.swapped(), plan.kept()), expected);
+    }
+    let limited = Wishes { memory: Some(20 * GB), ..Wishes::default() };
+    assert!(choose(&dev(), limited, 140).unwrap().takes.device <= 20 * GB);
+    let PlanError::Blocks { wanted: 58, blocks: 57 } =
+        choose(&dev(), wishes(Some(58), None), 200).unwrap_err()
+    else {
+        panic!("58 blocks are too many")
+    };
+}
+
+#[test]
+fn what_would_fit_is_said() {
+    let error = |step: &Step, wishes, device| match choose(step, wishes, device).unwrap_err() {
+        PlanError::Device { help, .. } => help,
+        other => panic!("{other}"),
+    };
+    let by_hand = Wishes { blocks_to_swap: Some(0), ..Wishes::default() };
+    let help = error(&dev(), by_hand, 20);
+    assert!(help.contains("set by hand"), "{help}");
+    let help = error(&Step { batch: 16, ..dev() }, Wishes::default(), 24);
+    assert!(help.contains("train_batch_size"), "{help}");
+    let help = error(&Step { picture_tokens: 16_384, ..dev() }, Wishes::default(), 16);
+    assert!(help.contains(" x "), "{help}");
+    let help = error(&dev(), Wishes::default(), 1);
+    assert!(help.contains("a device with more memory"), "{help}");
+    let host = Plan::choose(&dev(), Wishes::default(), Free { device: 16 * GB, host: GB });
+    assert!(matches!(host, Err(PlanError::Host { .. })), "{host:?}");
+}
+
+#[test]
+fn swapped_blocks_are_spread_and_kept_ones_last() {
+    let plan = Plan::of(12, 4, 3);
+    let is_swapped = |block: &BlockPlan| block.weights == Weights::Swapped;
+    let places = plan.blocks.iter().enumerate().filter(|(_, block)| is_swapped(block));
+    assert_eq!(places.map(|(index, _)| index).collect::<Vec<_>>(), [2, 5, 8, 11]);
+    assert!(plan.blocks[9..].iter().all(|block| block.values == Values::Kept));
+    assert_eq!(plan.to_string(), "12 blocks, 4 swapped, values of 3 kept");
+}

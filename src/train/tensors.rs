@@ -1,0 +1,123 @@
+//! Named tensors on their way into a safetensors file, one at a time: checkpoints and states.
+//!
+//! A file is written under another name, synced and renamed, and its digest is taken on the way, so that
+//! whoever finds it later can tell that it is whole.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+};
+
+use burn::tensor::{DType, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    base::{Digest, atomic},
+    weights::{Dtype, Entry, Writer},
+};
+
+/// Takes one tensor after the other under their names.
+pub type Take<'a> = dyn FnMut(&str, TensorData) -> io::Result<()> + 'a;
+
+/// Hands all tensors of something to a [`Take`], each time in the same order.
+pub type ForEach<'a> = dyn Fn(&mut Take<'_>) -> io::Result<()> + 'a;
+
+/// A file that was written whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its path in the folder of the state.
+    pub file: String,
+    /// Bytes.
+    pub size: u64,
+    /// Digest of its bytes.
+    pub digest: Digest,
+}
+
+impl Part {
+    /// Writes `bytes` to `file` in `folder`.
+    pub fn of_bytes(folder: &Path, file: String, bytes: &[u8]) -> io::Result<Self> {
+        Self::write(folder, file, |writer| writer.write_all(bytes))
+    }
+
+    /// Writes tensors with these entries to `file` in `folder`; f32 is rounded to nearest where the entry
+    /// is bf16.
+    pub fn of_tensors(
+        folder: &Path,
+        file: String,
+        entries: &[Entry],
+        metadata: &BTreeMap<String, String>,
+        for_each: &ForEach<'_>,
+    ) -> io::Result<Self> {
+        Self::write(folder, file, |file| {
+            let mut writer = Writer::new(file, entries, metadata)?;
+            let mut left = entries.iter();
+            for_each(&mut |name, data| match left.next() {
+                Some(entry) if entry.name == name => {
+                    writer.tensor(data.convert_dtype(float(entry.dtype)).as_bytes())
+                }
+                _ => Err(io::Error::other(format!("tensor `{name}` is not where its entry is"))),
+            })?;
+            writer.finish().map(drop)
+        })
+    }
+
+    fn write(
+        folder: &Path,
+        file: String,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let (mut hasher, mut size) = (blake3::Hasher::new(), 0);
+        atomic::create(&folder.join(&file), |inner| {
+            let mut measured = Measured { inner, hasher: &mut hasher, size: &mut size };
+            fill(&mut measured)
+        })?;
+        Ok(Self { file, size, digest: Digest::from_hasher(&hasher) })
+    }
+
+    /// Whether the file is there in its size.
+    pub fn is_there(&self, folder: &Path) -> bool {
+        std::fs::metadata(folder.join(&self.file)).is_ok_and(|found| found.len() == self.size)
+    }
+
+    /// Whether the file holds the bytes that were written.
+    pub fn is_whole(&self, folder: &Path) -> bool {
+        self.is_there(folder)
+            && Digest::of_file(&folder.join(&self.file)).is_ok_and(|found| found == self.digest)
+    }
+}
+
+/// The entries of what `for_each` hands on, in its order and types.
+pub fn entries(for_each: &ForEach<'_>) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for_each(&mut |name, data| {
+        let dtype = if data.dtype() == DType::BF16 { Dtype::BF16 } else { Dtype::F32 };
+        entries.push(Entry { name: name.to_owned(), dtype, shape: data.shape().to_vec() });
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+fn float(dtype: Dtype) -> DType {
+    if dtype == Dtype::BF16 { DType::BF16 } else { DType::F32 }
+}
+
+/// Counts and digests what is written.
+struct Measured<'a> {
+    inner: &'a mut dyn Write,
+    hasher: &'a mut blake3::Hasher,
+    size: &'a mut u64,
+}
+
+impl Write for Measured<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        *self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
