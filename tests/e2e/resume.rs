@@ -30,7 +30,10 @@ fn signal_after(project: &Project, steps: u64, signal: &str) -> Option<Run> {
     let mut run = command.stdout(File::create(&log).unwrap()).spawn().unwrap();
     let taken = |text: &str| {
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.filter(|event| event["event"] == "step").filter_map(|event| event["done"].as_u64()).max()
+        events
+            .filter(|event| event["event"] == "step")
+            .filter_map(|event| event["done"].as_u64())
+            .max()
     };
     while run.try_wait().unwrap().is_none() {
         if taken(&fs::read_to_string(&log).unwrap()) >= Some(steps) {
@@ -89,8 +92,11 @@ fn a_killed_training_goes_on_to_the_same_bits() {
             let Some(killed) = signal_after(&project, step, "KILL") else { continue };
             kills += 1;
             assert_eq!(killed.code, None);
-            let begun = note(&project).unwrap_or_default();
-            assert!(begun.starts_with("goes on from step "), "{begun}");
+            // A step is told before its state is written.
+            if step > 1 {
+                let begun = note(&project).unwrap_or_default();
+                assert!(begun.starts_with("goes on from step "), "{begun}");
+            }
         }
         assert!(kills >= 2, "only {kills} kills");
         let last = project.run().exits(0);
@@ -125,7 +131,9 @@ fn a_checkpoint_is_seen_as_soon_as_it_is_saved_and_replaced_ones_go() {
     let run = project.run().exits(0);
     let events = run.events().collect::<Vec<_>>();
     let place = |test: &dyn Fn(&Value) -> bool| events.iter().position(test).unwrap();
-    let first = place(&|event| event["path"] == "[folder]/out/small-step00000002.safetensors");
+    let first = place(&|event| {
+        event["path"].as_str().is_some_and(|path| path.ends_with("small-step00000002.safetensors"))
+    });
     let last_step = place(&|event| event["event"] == "step" && event["done"] == 10);
     assert!(first < last_step, "it is there before the training is over");
     let names = models(&project).into_keys().collect::<Vec<_>>();
@@ -195,7 +203,8 @@ fn a_damaged_state_is_told_and_not_used() {
     let states = project.path("out/store/v1/states");
     let folder = fs::read_dir(states).unwrap().next().unwrap().unwrap().path();
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let weights = |path: &std::path::PathBuf| path.to_string_lossy().ends_with("weights.safetensors");
+    let weights =
+        |path: &std::path::PathBuf| path.to_string_lossy().ends_with("weights.safetensors");
     for path in files.filter(weights).collect::<Vec<_>>() {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
