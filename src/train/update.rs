@@ -36,6 +36,10 @@ impl GradientSink for Update<'_> {
         let path = place.iter().map(|&segment| segment.to_owned()).collect();
         part.map(&mut Walk { update: self, gradients, path })
     }
+
+    fn wants(&self, place: &[&str]) -> bool {
+        self.trained.any_in(place)
+    }
 }
 
 struct Walk<'a, 'b> {
@@ -103,6 +107,14 @@ impl GradientSink for GradientNorm<'_> {
         let path = place.iter().map(|&segment| segment.to_owned()).collect();
         part.visit(&mut SumOfSquares { norm: self, gradients, path });
         part
+    }
+
+    fn wants(&self, place: &[&str]) -> bool {
+        self.trained.any_in(place)
+    }
+
+    fn changes(&self) -> bool {
+        false
     }
 }
 

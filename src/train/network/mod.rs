@@ -19,7 +19,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
 
-pub(super) use self::blocks::AnyBlock;
+pub(super) use self::blocks::{AnyBlock, AnyKept};
 pub use self::error::NetworkError;
 use self::{mover::Mover, shelf::Shelf};
 use super::memory::Plan;
