@@ -7,7 +7,7 @@
     python tests/bench/peers.py ae
     python tests/bench/peers.py optimizer
 
-The first writes the tagger graph that `cargo bench --bench speed -- tagger GRAPH.onnx`
+The first writes the tagger graph that `fluxpipe bench tag --graph GRAPH.onnx`
 reads, and times it and the captioner; the others time the text encoders and the autoencoder. Each
 prints one line per measurement: the median of five runs after one
 that is not counted. Weights are random and of the published sizes; the number

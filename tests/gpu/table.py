@@ -93,21 +93,21 @@ def finetune(results):
     rows = []
     for ours, peers in STEPS:
         line = measured(results, "bench-finetune-" + ours)
-        mine = line.get("step_seconds")
+        mine = line.get("step_s_median")
         for name in peers:
             peer = measured(results, "pytorch-finetune-" + name)
-            theirs = peer.get("step_s_median") or peer.get("step_s")
+            theirs = peer.get("step_s_median")
             if mine or theirs:
-                memory = line.get("peak_device_bytes")
-                rows.append([ours, number(mine), number(line.get("tflop_per_second")),
+                memory = line.get("device_reserved_bytes")
+                rows.append([ours, number(mine), number(line.get("tflop_per_s")),
                              number(memory / 2 ** 30 if memory else None), name, number(theirs),
-                             number(peer.get("tflop_per_s")), number(peer.get("peak_allocated_gib")),
+                             number(peer.get("tflop_per_s")), number(peer.get("peak_reserved_gib")),
                              number(mine / theirs if mine and theirs else None)])
     if not rows:
         return []
-    head = ["ours", "step, s", "TFLOP/s", "GiB", "PyTorch", "step, s", "TFLOP/s", "GiB", "ratio"]
+    head = ["ours", "step, s", "TFLOP/s", "GiB reserved", "PyTorch", "step, s", "TFLOP/s", "GiB reserved", "ratio"]
     lines = ["", "## A step of full fine-tuning", ""] + table(head, rows)
-    resident, swap = (measured(results, "bench-finetune-" + name).get("step_seconds")
+    resident, swap = (measured(results, "bench-finetune-" + name).get("step_s_median")
                       for name in ("resident", "swap"))
     if resident and swap:
         lines += ["", "Swapping against resident blocks: %s (goal: at most 1.15)." % number(swap / resident)]
