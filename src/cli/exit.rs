@@ -76,6 +76,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::train::setting", Exit::Usage),
     ("fluxpipe::train::no_samples", Exit::Missing),
     ("fluxpipe::train::cancelled", Exit::Interrupted),
+    ("fluxpipe::train::disk", Exit::Missing),
     ("fluxpipe::dataset::empty", Exit::Missing),
     ("fluxpipe::dataset::read", Exit::Missing),
     ("fluxpipe::dataset::bucket_settings", Exit::Usage),

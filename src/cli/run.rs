@@ -15,8 +15,8 @@ use crate::{
 /// Run the stages: whatever is not up to date
 ///
 /// What was made before is reused, so running again after an edit costs only what the edit touches,
-/// and what a killed run finished is kept (a training starts again). Captions and tags that you edit are kept.
-/// Ctrl-C finishes the batch in hand and stops; a second Ctrl-C stops at once.
+/// and what a killed run finished is kept; a training goes on from its last state. Captions and tags that you
+/// edit are kept. Ctrl-C finishes the batch in hand and stops; a second Ctrl-C stops at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe run my-project/project.toml

@@ -39,8 +39,13 @@ impl Form {
 /// What tools that read model metadata expect of every checkpoint of this transformer.
 #[must_use]
 pub fn modelspec(takes_guidance: bool) -> BTreeMap<String, String> {
-    let architecture = if takes_guidance { "flux-1-dev" } else { "flux-1-schnell" };
+    let (architecture, title) = match takes_guidance {
+        true => ("flux-1-dev", "FLUX.1-dev, fine-tuned"),
+        false => ("flux-1-schnell", "FLUX.1-schnell, fine-tuned"),
+    };
+    // A title is required. The file's name would not do: it is no part of a model.
     let pairs = [
+        ("modelspec.title", title),
         ("modelspec.sai_model_spec", "1.0.1"),
         ("modelspec.architecture", architecture),
         ("modelspec.implementation", "https://github.com/black-forest-labs/flux"),

@@ -86,6 +86,24 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The disk has no room for what the training will write.
+    #[error("the training needs {needed} of free disk, and {free} are free: {what}, in {folder}")]
+    #[diagnostic(
+        code(fluxpipe::train::disk),
+        help(
+            "free some, keep fewer checkpoints (`save_last_n_epochs`, `save_last_n_steps`), or remove folders of trainings there that shall not go on"
+        )
+    )]
+    Disk {
+        /// Where states and checkpoints lie, a folder for each training.
+        folder: PathBuf,
+        /// Room that is needed, in words.
+        needed: String,
+        /// Room that there is, in words.
+        free: String,
+        /// What takes it, in words.
+        what: String,
+    },
     /// A state to go on from cannot be read.
     #[error("cannot go on from the state in {path}: {source}")]
     #[diagnostic(

@@ -8,21 +8,25 @@ use std::{
     time::Instant,
 };
 
+use burn::tensor::{Tensor, TensorData};
+
 use super::{
     Samples, Settings, TrainError,
     batches::{Appearance, Batch, Batches},
     blockwise::backpropagate,
     checkpoint,
-    keeper::{Keeper, Place, Source},
+    ema::Ema,
+    keeper::{Averages, Keeper, Place, Source},
     optimizer::Optimizer,
     prepare::{Loaded, Reader},
     rounding::Rounding,
     schedule::LrSchedule,
     state::Position,
+    tensors::{ForEach, Tensors},
     trained::Trained,
     update::{GradientNorm, Update},
 };
-use crate::models::flux::Flux;
+use crate::{device, models::flux::Flux, weights::TensorInfo};
 
 /// How many batches are read ahead of the one that is trained.
 const AHEAD: usize = 2;
@@ -137,11 +141,15 @@ pub fn finetune(
     }
     let accumulated = settings.gradient_accumulation_steps;
     let epoch_ends = batches.epoch_ends(settings.max_train_epochs, accumulated);
+    let entries = checkpoint::entries(&flux);
+    let names = entries.iter().map(|entry| entry.name.as_str());
+    let trained = Trained::new(&settings.train_blocks, names)?;
     let keeper = Keeper::new(settings, place, epoch_ends);
-    let (optimizer, position) = gone_on(&keeper, settings, &flux, observer)?;
+    keeper.look_for_room(&entries, &trained)?;
+    let Begun { optimizer, ema, position } = begin(&keeper, settings, &flux, &trained, observer)?;
     let reader = Reader { samples, config: flux.config.clone(), settings };
     let schedule = settings.schedule(keeper.total());
-    let trainer = Trainer { flux, settings, schedule, optimizer, keeper, position };
+    let trainer = Trainer { flux, settings, schedule, trained, optimizer, ema, keeper, position };
     thread::scope(|scope| {
         let (sender, ahead) = sync_channel(AHEAD);
         let (batches, reader) = (&batches, &reader);
@@ -161,25 +169,74 @@ pub fn finetune(
     })
 }
 
-/// The optimizer and the position to go on from; the observer gets back what it had.
-fn gone_on(
+/// What changes from step to step besides the weights.
+struct Begun {
+    optimizer: Optimizer,
+    ema: Option<Ema>,
+    position: Position,
+}
+
+/// As at the first step, or as the state has it; the observer gets back what it had.
+fn begin(
     keeper: &Keeper<'_>,
     settings: &Settings,
     flux: &Flux,
+    trained: &Trained,
     observer: &mut dyn Observer,
-) -> Result<(Optimizer, Position), TrainError> {
+) -> Result<Begun, TrainError> {
+    let kind = settings.optimizer.clone();
     let Some(state) = keeper.state() else {
-        return Ok((Optimizer::new(settings.optimizer.clone()), Position::START));
+        let unmade = |source| unwritten(keeper, source);
+        let ema = settings.ema_decay.map(|decay| averages(decay, flux, trained, keeper));
+        let ema = ema.transpose().map_err(unmade)?;
+        return Ok(Begun { optimizer: Optimizer::new(kind), ema, position: Position::START });
     };
     let folder = keeper.folder();
     let path = folder.path().to_owned();
     let failed = |source| TrainError::State { path: path.clone(), source };
-    let checkpoint = folder.optimizer(state)?;
-    let kind = settings.optimizer.clone();
-    let optimizer = Optimizer::restore(kind, &checkpoint, &flux.device())?;
+    let optimizer = Optimizer::restore(kind, &folder.optimizer(state)?, &flux.device())?;
+    let ema = match settings.ema_decay.zip(folder.ema(state)?) {
+        Some((decay, file)) => {
+            let infos = file.names().filter_map(|name| file.info(name));
+            let place = mapped(infos.map(TensorInfo::elements).sum(), keeper);
+            Some(Ema::restore(decay, &file, place).map_err(failed)??)
+        }
+        None => None,
+    };
     let journal = folder.journal(state).map_err(failed)?;
     observer.recall(state.position, &journal).map_err(failed)?;
-    Ok((optimizer, state.position))
+    Ok(Begun { optimizer, ema, position: state.position })
+}
+
+/// Averages that begin at the weights.
+fn averages(decay: f64, flux: &Flux, trained: &Trained, keeper: &Keeper<'_>) -> io::Result<Ema> {
+    let entries = checkpoint::entries(flux);
+    let followed = entries.iter().filter(|entry| trained.contains(&entry.name));
+    let followed = followed.map(|entry| (entry.name.as_str(), &entry.shape[..]));
+    let elements = followed.clone().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    fs_err::create_dir_all(keeper.folder().path())?;
+    let mut ema = Ema::new(decay, followed, mapped(elements, keeper))?;
+    let host = device::cpu();
+    checkpoint::for_each(flux, &mut |name, data| {
+        let values = data
+            .convert::<f32>()
+            .into_vec::<f32>()
+            .map_err(|e| io::Error::other(format!("{e:?}")))?;
+        let elements = values.len();
+        ema.start(name, Tensor::<1>::from_data(TensorData::new(values, [elements]), &host));
+        Ok(())
+    })?;
+    Ok(ema)
+}
+
+/// The folder of a file for averages of so many numbers, where memory has no room to spare for them.
+fn mapped<'a>(elements: usize, keeper: &'a Keeper<'_>) -> Option<&'a Path> {
+    let scarce = Ema::bytes(elements as u64) > device::memory::free() / 2;
+    scarce.then(|| keeper.folder().path())
+}
+
+fn unwritten(keeper: &Keeper<'_>, source: io::Error) -> TrainError {
+    TrainError::Checkpoint { path: keeper.folder().path().to_owned(), source }
 }
 
 /// The batches that were read ahead.
@@ -189,7 +246,9 @@ struct Trainer<'a> {
     flux: Flux,
     settings: &'a Settings,
     schedule: LrSchedule,
+    trained: Trained,
     optimizer: Optimizer,
+    ema: Option<Ema>,
     keeper: Keeper<'a>,
     position: Position,
 }
@@ -211,7 +270,7 @@ impl Trainer<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Summary, TrainError> {
         if self.position != Position::START {
-            self.keeper.tidy(observer).map_err(|source| self.unwritten(source))?;
+            self.keeper.tidy(observer).map_err(|source| unwritten(&self.keeper, source))?;
             self.keep(Keep::Due, observer)?;
         }
         for epoch in self.position.epoch..=self.settings.max_train_epochs {
@@ -264,26 +323,34 @@ impl Trainer<'_> {
 
     /// Writes checkpoints and the state.
     fn keep(&mut self, what: Keep, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let Self { flux, optimizer, keeper, position, .. } = self;
+        let Self { flux, optimizer, ema, keeper, position, .. } = self;
         if position.steps == 0 {
             return Ok(());
         }
+        let network: &ForEach<'_> = &|take| checkpoint::for_each(flux, take);
+        let optimizer_state: &ForEach<'_> = &|take| optimizer.for_each(take);
+        let ema_state: &ForEach<'_> = &|take| ema.as_ref().map_or(Ok(()), |ema| ema.for_each(take));
+        // The averages, and the weights that are not trained and so have none.
+        let averaged: &ForEach<'_> = &|take| {
+            network(&mut |name, data| match ema.as_ref().and_then(|ema| ema.get(name)) {
+                Some(values) => take(name, TensorData::new(values.to_vec(), data.shape().clone())),
+                None => take(name, data),
+            })
+        };
         let source = Source {
-            entries: checkpoint::entries(flux),
-            network: &|take| checkpoint::for_each(flux, take),
-            optimizer: &|take| optimizer.for_each(take),
-            ema: None,
+            network: Tensors { entries: checkpoint::entries(flux), for_each: network },
+            optimizer: Tensors { entries: optimizer.entries(), for_each: optimizer_state },
+            ema: ema.as_ref().map(|ema| Averages {
+                state: Tensors { entries: ema.entries(), for_each: ema_state },
+                network: averaged,
+            }),
             takes_guidance: flux.takes_guidance(),
         };
         let kept = match what {
             Keep::Due => keeper.after_step(*position, &source, observer),
             Keep::State => keeper.save_state(*position, &source, observer),
         };
-        kept.map_err(|source| self.unwritten(source))
-    }
-
-    fn unwritten(&self, source: io::Error) -> TrainError {
-        TrainError::Checkpoint { path: self.keeper.folder().path().to_owned(), source }
+        kept.map_err(|source| unwritten(&self.keeper, source))
     }
 
     /// The next batch that was read, on the device.
@@ -328,10 +395,9 @@ impl Trainer<'_> {
         let sigmas = prepared.iter().flat_map(|batch| batch.sigmas.clone()).collect::<Vec<_>>();
         let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
         let batches = batches.collect::<Vec<_>>();
-        let trained = Trained::all();
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
-            let mut norm = GradientNorm::new(&trained);
+            let mut norm = GradientNorm::new(&self.trained);
             backpropagate(&mut self.flux, &batches, &mut norm).map_err(at_step)?;
             scale = norm.clip(self.settings.max_grad_norm);
             grad_norm = Some(norm.norm());
@@ -341,10 +407,10 @@ impl Trainer<'_> {
             step: self.position.steps as u64,
             stored: self.settings.weights,
         };
-        let optimizer = &mut self.optimizer;
-        let mut update =
-            Update { optimizer, learning_rate, scale, rounding, trained: &trained, ema: None };
-        let pass = backpropagate(&mut self.flux, &batches, &mut update).map_err(at_step)?;
+        let Self { flux, optimizer, trained, ema, .. } = self;
+        let ema = ema.as_mut();
+        let mut update = Update { optimizer, learning_rate, scale, rounding, trained, ema };
+        let pass = backpropagate(flux, &batches, &mut update).map_err(at_step)?;
         self.position.steps = step;
         self.position.step_in_epoch += 1;
         let appearances = group.iter().flat_map(|batch| &batch.appearances);

@@ -10,12 +10,14 @@ use std::{
 };
 
 use super::{
-    Settings,
+    Settings, TrainError,
     checkpoint::{Form, modelspec},
+    disk::Need,
     finetune::Observer,
     saves::Due,
     state::{Kept, Parts, Position, State, StateFolder, Training, Weights},
-    tensors::{ForEach, Part},
+    tensors::{ForEach, Part, Tensors},
+    trained::Trained,
 };
 use crate::weights::{Dtype, Entry};
 
@@ -34,12 +36,18 @@ pub struct Place {
 
 /// What a checkpoint or a state is written from.
 pub(super) struct Source<'a> {
-    /// The tensors of the network, in the type in which they are stored.
-    pub entries: Vec<Entry>,
-    pub network: &'a ForEach<'a>,
-    pub optimizer: &'a ForEach<'a>,
-    pub ema: Option<&'a ForEach<'a>>,
+    /// In the type in which they are stored.
+    pub network: Tensors<'a>,
+    pub optimizer: Tensors<'a>,
+    pub ema: Option<Averages<'a>>,
     pub takes_guidance: bool,
+}
+
+/// Averages of the weights.
+pub(super) struct Averages<'a> {
+    pub state: Tensors<'a>,
+    /// The network with the averages in place of the weights.
+    pub network: &'a ForEach<'a>,
 }
 
 pub(super) struct Keeper<'a> {
@@ -63,6 +71,14 @@ impl<'a> Keeper<'a> {
         let checkpoints = checkpoints.filter(of_form).collect();
         let since = Instant::now();
         Self { settings, folder, form, training, epoch_ends, checkpoints, state, since }
+    }
+
+    /// Asks whether the disk has room for what will be written.
+    pub fn look_for_room(&self, entries: &[Entry], trained: &Trained) -> Result<(), TrainError> {
+        let need = Need::of(self.settings, &self.training.saves, &self.form, entries, trained);
+        // What the state has there is part of it, or goes.
+        let there = self.state.as_ref().map_or(0, |_| self.folder.size().unwrap_or_default());
+        need.check(&self.folder, there)
     }
 
     /// Steps of the whole training.
@@ -134,10 +150,10 @@ impl<'a> Keeper<'a> {
                 checkpoints: self.checkpoints.clone(),
                 weights: match self.checkpoints.iter().find(here) {
                     Some(kept) if self.is_exact(source) => Weights::Checkpoint(kept.part.clone()),
-                    _ => Weights::Network(&source.entries, source.network),
+                    _ => Weights::Network(&source.network),
                 },
-                optimizer: source.optimizer,
-                ema: source.ema,
+                optimizer: &source.optimizer,
+                ema: source.ema.as_ref().map(|ema| &ema.state),
                 journal: &observer.remember(),
             })?;
             self.state = Some(state);
@@ -157,7 +173,7 @@ impl<'a> Keeper<'a> {
     /// Whether a checkpoint holds the very values of the weights.
     fn is_exact(&self, source: &Source<'_>) -> bool {
         let exact = |entry: &Entry| entry.dtype == Dtype::BF16 || entry.dtype == self.form.dtype;
-        source.entries.iter().all(exact)
+        source.network.entries.iter().all(exact)
     }
 
     /// Writes the checkpoints of this position that are not there; whether there was one.
@@ -167,8 +183,8 @@ impl<'a> Keeper<'a> {
             return Ok(false);
         }
         let mut saved = false;
-        let averaged = source.ema.map(|ema| (true, ema));
-        for (ema, for_each) in [(false, source.network)].into_iter().chain(averaged) {
+        let averaged = source.ema.as_ref().map(|ema| (true, ema.network));
+        for (ema, for_each) in [(false, source.network.for_each)].into_iter().chain(averaged) {
             let there = |kept: &Kept| (kept.steps, kept.ema) == (steps, ema);
             if self.checkpoints.iter().any(there) {
                 continue;
@@ -199,10 +215,10 @@ impl<'a> Keeper<'a> {
         if let (true, Some(decay)) = (ema, self.settings.ema_decay) {
             texts.insert("fluxpipe.ema_decay".to_owned(), decay.to_string());
         }
-        let entries = source.entries.iter().cloned();
-        let entries = entries.map(|entry| Entry { dtype: self.form.dtype, ..entry });
-        let entries = entries.collect::<Vec<_>>();
-        Part::of_tensors(self.folder.path(), file, &entries, &texts, for_each)
+        let entries = source.network.entries.iter().cloned();
+        let entries = entries.map(|entry| Entry { dtype: self.form.dtype, ..entry }).collect();
+        let tensors = Tensors { entries, for_each };
+        Part::of_tensors(self.folder.path(), file, &tensors, &texts)
     }
 
     /// The checkpoints that are there after so many steps, by what stands behind the chosen name. A file

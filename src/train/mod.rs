@@ -8,27 +8,28 @@
 pub mod blockwise;
 pub mod checkpoint;
 pub mod flow;
-mod keeper;
 pub mod measure;
 pub mod memory;
 pub mod network;
-mod saves;
 pub mod schedule;
-mod state;
-mod tensors;
 
 mod adafactor;
 mod adamw;
 mod batches;
+mod disk;
 mod ema;
 mod error;
 mod finetune;
+mod keeper;
 mod optimizer;
 mod optimizer_state;
 mod prepare;
 mod rounding;
 mod samples;
+mod saves;
 mod settings;
+mod state;
+mod tensors;
 mod trained;
 mod update;
 

@@ -3,6 +3,8 @@
 //! Names and rules are those of sd-scripts. A checkpoint is known by its step: what it holds depends on
 //! nothing else, so one file serves an epoch's end and a round number of steps that meet there.
 
+use std::collections::BTreeSet;
+
 use super::Settings;
 
 /// A checkpoint that a training leaves.
@@ -76,6 +78,20 @@ impl Saves {
     /// Those that are there when the training is done.
     pub fn result(&self) -> impl Iterator<Item = &Due> {
         self.alive(usize::MAX)
+    }
+
+    /// How many files are there at most at the same time: what is replaced goes after the newer one is
+    /// there.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        let mut before = BTreeSet::new();
+        let mut most = 0;
+        for due in &self.all {
+            before.insert(due.steps);
+            most = most.max(before.len());
+            before = self.alive(due.steps).map(|due| due.steps).collect();
+        }
+        most
     }
 
     /// Those that are due after so many steps, kept or not.

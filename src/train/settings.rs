@@ -52,7 +52,7 @@ pub struct Settings {
     pub save_every_n_epochs: Option<usize>,
     /// Writes a checkpoint after every so many optimizer steps.
     pub save_every_n_steps: Option<usize>,
-    /// Of the checkpoints between epochs, those of the last so many epochs are kept.
+    /// Of the checkpoints between epochs, the last so many are kept.
     pub save_last_n_epochs: Option<usize>,
     /// Of the checkpoints between steps, those of the last so many steps are kept.
     pub save_last_n_steps: Option<usize>,

@@ -26,11 +26,11 @@ use super::{
     Settings,
     checkpoint::Form,
     saves::Saves,
-    tensors::{ForEach, Part, entries},
+    tensors::{Part, Tensors},
 };
 use crate::{
     base::{Digest, atomic},
-    weights::{Checkpoint, Entry, WeightsError},
+    weights::{Checkpoint, WeightsError},
 };
 
 /// Version of `state.json`.
@@ -87,8 +87,8 @@ pub(super) struct Parts<'a> {
     pub length: Option<usize>,
     pub checkpoints: Vec<Kept>,
     pub weights: Weights<'a>,
-    pub optimizer: &'a ForEach<'a>,
-    pub ema: Option<&'a ForEach<'a>>,
+    pub optimizer: &'a Tensors<'a>,
+    pub ema: Option<&'a Tensors<'a>>,
     pub journal: &'a [u8],
 }
 
@@ -97,7 +97,7 @@ pub(super) enum Weights<'a> {
     /// A checkpoint holds just these values.
     Checkpoint(Part),
     /// They are to be written.
-    Network(&'a [Entry], &'a ForEach<'a>),
+    Network(&'a Tensors<'a>),
 }
 
 /// What decides whether a state can be gone on from, besides what names its folder.
@@ -213,7 +213,6 @@ impl StateFolder {
         Checkpoint::open_safetensors(&self.file(&state.optimizer))
     }
 
-    #[expect(dead_code)]
     pub(super) fn ema(&self, state: &State) -> Result<Option<Checkpoint>, WeightsError> {
         let open = |part| Checkpoint::open_safetensors(&self.file(part));
         state.ema.as_ref().map(open).transpose()
@@ -228,16 +227,12 @@ impl StateFolder {
     pub(super) fn save(&self, parts: Parts<'_>) -> io::Result<State> {
         fs_err::create_dir_all(&self.path)?;
         let name = |what: &str| format!("{:08}.{what}", parts.position.steps);
-        let tensors = |what: &str, entries: &[Entry], for_each: &ForEach<'_>| {
-            Part::of_tensors(&self.path, name(what), entries, &BTreeMap::new(), for_each)
+        let tensors = |what: &str, tensors: &Tensors<'_>| {
+            Part::of_tensors(&self.path, name(what), tensors, &BTreeMap::new())
         };
-        let survey =
-            |what: &str, for_each: &ForEach<'_>| tensors(what, &entries(for_each)?, for_each);
         let weights = match parts.weights {
             Weights::Checkpoint(part) => part,
-            Weights::Network(entries, for_each) => {
-                tensors("weights.safetensors", entries, for_each)?
-            }
+            Weights::Network(network) => tensors("weights.safetensors", network)?,
         };
         let state = State {
             version: VERSION,
@@ -245,8 +240,8 @@ impl StateFolder {
             length: parts.length,
             checkpoints: parts.checkpoints,
             weights,
-            optimizer: survey("optimizer.safetensors", parts.optimizer)?,
-            ema: parts.ema.map(|ema| survey("ema.safetensors", ema)).transpose()?,
+            optimizer: tensors("optimizer.safetensors", parts.optimizer)?,
+            ema: parts.ema.map(|ema| tensors("ema.safetensors", ema)).transpose()?,
             journal: Part::of_bytes(&self.path, name("journal"), parts.journal)?,
         };
         atomic::write(&self.path.join("state.json"), &text(&state)?)?;

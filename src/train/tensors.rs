@@ -23,6 +23,15 @@ pub type Take<'a> = dyn FnMut(&str, TensorData) -> io::Result<()> + 'a;
 /// Hands all tensors of something to a [`Take`], each time in the same order.
 pub type ForEach<'a> = dyn Fn(&mut Take<'_>) -> io::Result<()> + 'a;
 
+/// Tensors with what they are.
+#[derive(Clone)]
+pub struct Tensors<'a> {
+    /// In the order of `for_each`.
+    pub entries: Vec<Entry>,
+    /// Hands them on.
+    pub for_each: &'a ForEach<'a>,
+}
+
 /// A file that was written whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
@@ -40,21 +49,19 @@ impl Part {
         Self::write(folder, file, |writer| writer.write_all(bytes))
     }
 
-    /// Writes tensors with these entries to `file` in `folder`; f32 is rounded to nearest where the entry
-    /// is bf16.
+    /// Writes `tensors` to `file` in `folder`; f32 is rounded to nearest where the entry is bf16.
     pub fn of_tensors(
         folder: &Path,
         file: String,
-        entries: &[Entry],
+        tensors: &Tensors<'_>,
         metadata: &BTreeMap<String, String>,
-        for_each: &ForEach<'_>,
     ) -> io::Result<Self> {
         Self::write(folder, file, |file| {
-            let mut writer = Writer::new(file, entries, metadata)?;
-            let mut left = entries.iter();
-            for_each(&mut |name, data| match left.next() {
+            let mut writer = Writer::new(file, &tensors.entries, metadata)?;
+            let mut left = tensors.entries.iter();
+            (tensors.for_each)(&mut |name, data| match left.next() {
                 Some(entry) if entry.name == name => {
-                    writer.tensor(data.convert_dtype(float(entry.dtype)).as_bytes())
+                    writer.tensor(stored(data, entry.dtype).as_bytes())
                 }
                 _ => Err(io::Error::other(format!("tensor `{name}` is not where its entry is"))),
             })?;
@@ -87,19 +94,13 @@ impl Part {
     }
 }
 
-/// The entries of what `for_each` hands on, in its order and types.
-pub fn entries(for_each: &ForEach<'_>) -> io::Result<Vec<Entry>> {
-    let mut entries = Vec::new();
-    for_each(&mut |name, data| {
-        let dtype = if data.dtype() == DType::BF16 { Dtype::BF16 } else { Dtype::F32 };
-        entries.push(Entry { name: name.to_owned(), dtype, shape: data.shape().to_vec() });
-        Ok(())
-    })?;
-    Ok(entries)
-}
-
-fn float(dtype: Dtype) -> DType {
-    if dtype == Dtype::BF16 { DType::BF16 } else { DType::F32 }
+/// Numbers in the type of their entry. Whole numbers are what they are.
+fn stored(data: TensorData, dtype: Dtype) -> TensorData {
+    match dtype {
+        Dtype::BF16 => data.convert_dtype(DType::BF16),
+        Dtype::F32 => data.convert_dtype(DType::F32),
+        _ => data,
+    }
 }
 
 /// Counts and digests what is written.

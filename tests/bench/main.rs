@@ -1,10 +1,11 @@
 //! How long parts of a training step take on this machine, at the full width of FLUX.1: `fluxpipe bench`
 //! measures whole networks and steps.
 //!
-//! `cargo bench --bench speed -- flux`. Each figure is the median of some runs after one that is not
+//! `cargo bench --bench speed -- flux` (or `optimizer`). Each figure is the median of some runs after one that is not
 //! counted. `docs/benchmarks.md` says how to read them.
 
 mod flux;
+mod optimizer;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -15,8 +16,9 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["flux"] => flux::run(3072),
+        ["optimizer"] => optimizer::run(),
         _ => {
-            eprintln!("cargo bench --bench speed -- flux");
+            eprintln!("cargo bench --bench speed -- flux | optimizer");
             return ExitCode::from(2);
         }
     }

@@ -14,6 +14,7 @@ mod kill;
 mod label;
 mod pictures;
 mod project;
+mod resume;
 mod tag;
 mod taggers;
 mod texts;

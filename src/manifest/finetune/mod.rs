@@ -113,7 +113,7 @@ pub struct Finetune {
     /// Also save a model every so many steps.
     #[schemars(range(min = 1))]
     pub save_every_n_steps: Option<u32>,
-    /// Keep of the models saved between epochs only those of the last so many epochs.
+    /// Keep of the models saved between epochs only the last so many.
     #[schemars(range(min = 1))]
     pub save_last_n_epochs: Option<u32>,
     /// Keep of the models saved between steps only those of the last so many steps.
@@ -129,7 +129,8 @@ pub struct Finetune {
     /// Name of saved models without ending; the project's name where it is not set.
     #[schemars(length(min = 1))]
     pub output_name: Option<String>,
-    /// Title in the header of saved models; their name where it is not set.
+    /// Title in the header of saved models; `FLUX.1-dev, fine-tuned` where it is not set, since a name is
+    /// no part of a model.
     #[schemars(length(min = 1))]
     pub metadata_title: Option<String>,
     /// Author in the header of saved models.

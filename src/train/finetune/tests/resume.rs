@@ -111,7 +111,11 @@ fn variants() -> Vec<Settings> {
     let f32 = Settings { weights: FloatDType::F32, ..eventful() };
     let rounded = Settings { optimizer: adamw.clone(), ..f32.clone() };
     let exact = Settings { save_precision: Dtype::F32, train_batch_size: 1, ..f32 };
-    vec![eventful(), Settings { optimizer: adamw, ..eventful() }, rounded, exact]
+    let averaged = Settings { ema_decay: Some(0.5), ..rounded.clone() };
+    let train_blocks = vec!["double_blocks".to_owned()];
+    let partly = Settings { ema_decay: Some(0.9), train_blocks, ..eventful() };
+    let plain = Settings { optimizer: adamw, ..eventful() };
+    vec![eventful(), plain, rounded, exact, averaged, partly]
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn a_training_killed_at_any_write_ends_as_if_it_had_not_been() {
         assert_eq!(shown, expected.keys().cloned().collect::<Vec<_>>());
         let mut kills = 0;
         // Every write of the first variant; of the others one here and there, and kills in a row.
-        let stride = if variant == 0 { 1 } else { 17 };
+        let stride = if variant == 0 { 1 } else { 7 };
         for change in (variant..).step_by(stride) {
             let mut run = Run::new(&settings);
             die_at_change(change);
