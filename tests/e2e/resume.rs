@@ -30,7 +30,10 @@ fn signal_after(project: &Project, steps: u64, signal: &str) -> Option<Run> {
     let mut run = command.stdout(File::create(&log).unwrap()).spawn().unwrap();
     let taken = |text: &str| {
         let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        events.filter(|event| event["event"] == "step").filter_map(|event| event["done"].as_u64()).max()
+        events
+            .filter(|event| event["event"] == "step")
+            .filter_map(|event| event["done"].as_u64())
+            .max()
     };
     while run.try_wait().unwrap().is_none() {
         if taken(&fs::read_to_string(&log).unwrap()) >= Some(steps) {
@@ -195,7 +198,8 @@ fn a_damaged_state_is_told_and_not_used() {
     let states = project.path("out/store/v1/states");
     let folder = fs::read_dir(states).unwrap().next().unwrap().unwrap().path();
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let weights = |path: &std::path::PathBuf| path.to_string_lossy().ends_with("weights.safetensors");
+    let weights =
+        |path: &std::path::PathBuf| path.to_string_lossy().ends_with("weights.safetensors");
     for path in files.filter(weights).collect::<Vec<_>>() {
         let mut bytes = fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;

@@ -86,7 +86,13 @@ pub(super) fn matrix(
     let columns = Floats { handle: columns, count: width };
     let squares = |of: &Numbers, sums: &Floats| {
         cubes::row_squares::launch(
-            client, cubes(height), units(), of.words(), sums.arg(), pairs, of.bf16,
+            client,
+            cubes(height),
+            units(),
+            of.words(),
+            sums.arg(),
+            pairs,
+            of.bf16,
         );
     };
     squares(gradient, &row_sums);
@@ -102,35 +108,83 @@ pub(super) fn matrix(
         gradient.bf16,
     );
     cubes::row_factors::launch(
-        client, cubes(1), units(), row_sums.arg(), rows.arg(), row_factors.arg(), height,
-        share(width), eps, decay,
+        client,
+        cubes(1),
+        units(),
+        row_sums.arg(),
+        rows.arg(),
+        row_factors.arg(),
+        height,
+        share(width),
+        eps,
+        decay,
     );
     cubes::column_factors::launch(
-        client, cubes(width.div_ceil(UNITS)), units(), column_sums.arg(), columns.arg(),
-        column_factors.arg(), width, parts, share(height), eps, decay,
+        client,
+        cubes(width.div_ceil(UNITS)),
+        units(),
+        column_sums.arg(),
+        columns.arg(),
+        column_factors.arg(),
+        width,
+        parts,
+        share(height),
+        eps,
+        decay,
     );
     let sizes = Floats::empty(client, height);
     cubes::row_sizes::launch(
-        client, cubes(height), units(), gradient.words(), row_factors.arg(), column_factors.arg(),
-        sizes.arg(), pairs, gradient.bf16,
+        client,
+        cubes(height),
+        units(),
+        gradient.words(),
+        row_factors.arg(),
+        column_factors.arg(),
+        sizes.arg(),
+        pairs,
+        gradient.bf16,
     );
     let own = row_sums;
     if step.eps_2.is_some() {
         squares(values, &own);
     }
     cubes::rates::launch(
-        client, cubes(1), units(), sizes.arg(), own.arg(), rates.arg(), height, count as f32,
-        step.scale as f32, step.clip_threshold as f32, step.rate as f32,
-        step.eps_2.unwrap_or(0.0) as f32, step.weight_decay as f32, step.eps_2.is_some(),
+        client,
+        cubes(1),
+        units(),
+        sizes.arg(),
+        own.arg(),
+        rates.arg(),
+        height,
+        count as f32,
+        step.scale as f32,
+        step.clip_threshold as f32,
+        step.rate as f32,
+        step.eps_2.unwrap_or(0.0) as f32,
+        step.weight_decay as f32,
+        step.eps_2.is_some(),
     );
     let [key_0, key_1] = key(step.rounding);
     // Without a moment any buffer stands in its place, which is then not touched.
     let moment = moment.map_or(sizes, |handle| Floats { handle, count });
     cubes::change::launch(
-        client, cubes(height), units(), values.words(), gradient.words(), moment.arg(),
-        row_factors.arg(), column_factors.arg(), rates.arg(), pairs,
-        step.beta1.unwrap_or(0.0) as f32, key_0, key_1, step.beta1.is_some(),
-        step.rounding.is_some(), values.bf16, gradient.bf16,
+        client,
+        cubes(height),
+        units(),
+        values.words(),
+        gradient.words(),
+        moment.arg(),
+        row_factors.arg(),
+        column_factors.arg(),
+        rates.arg(),
+        pairs,
+        step.beta1.unwrap_or(0.0) as f32,
+        key_0,
+        key_1,
+        step.beta1.is_some(),
+        step.rounding.is_some(),
+        values.bf16,
+        gradient.bf16,
     );
 }
 
@@ -145,11 +199,26 @@ pub(super) fn vector(
     let moments = Floats { handle: moments, count: values.count };
     let [key_0, key_1] = key(step.rounding);
     cubes::vector::launch(
-        client, cubes(1), units(), values.words(), gradient.words(), moments.arg(),
-        values.count / 2, step.scale as f32, step.eps_1 as f32, step.decay as f32,
-        step.clip_threshold as f32, step.rate as f32, step.eps_2.unwrap_or(0.0) as f32,
-        step.weight_decay as f32, key_0, key_1, step.eps_2.is_some(), step.rounding.is_some(),
-        values.bf16, gradient.bf16,
+        client,
+        cubes(1),
+        units(),
+        values.words(),
+        gradient.words(),
+        moments.arg(),
+        values.count / 2,
+        step.scale as f32,
+        step.eps_1 as f32,
+        step.decay as f32,
+        step.clip_threshold as f32,
+        step.rate as f32,
+        step.eps_2.unwrap_or(0.0) as f32,
+        step.weight_decay as f32,
+        key_0,
+        key_1,
+        step.eps_2.is_some(),
+        step.rounding.is_some(),
+        values.bf16,
+        gradient.bf16,
     );
 }
 
@@ -165,10 +234,26 @@ pub(super) fn adamw(
     let pairs = values.count / 2;
     let [key_0, key_1] = key(step.rounding);
     cubes::adamw::launch(
-        client, cubes(pairs.div_ceil(STRETCH)), units(), values.words(), gradient.words(),
-        first.arg(), second.arg(), pairs, step.scale as f32, step.beta1 as f32, step.beta2 as f32,
-        step.rate as f32, step.root_bias as f32, step.eps as f32, step.weight_decay as f32, key_0,
-        key_1, step.rounding.is_some(), values.bf16, gradient.bf16,
+        client,
+        cubes(pairs.div_ceil(STRETCH)),
+        units(),
+        values.words(),
+        gradient.words(),
+        first.arg(),
+        second.arg(),
+        pairs,
+        step.scale as f32,
+        step.beta1 as f32,
+        step.beta2 as f32,
+        step.rate as f32,
+        step.root_bias as f32,
+        step.eps as f32,
+        step.weight_decay as f32,
+        key_0,
+        key_1,
+        step.rounding.is_some(),
+        values.bf16,
+        gradient.bf16,
     );
 }
 
