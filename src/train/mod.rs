@@ -8,6 +8,7 @@
 pub mod blockwise;
 pub mod checkpoint;
 pub mod flow;
+pub mod measure;
 pub mod memory;
 pub mod network;
 pub mod schedule;

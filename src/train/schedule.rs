@@ -143,3 +143,32 @@ impl FromStr for LrScheduler {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rates of transformers' schedule of this name, with the same counts.
+    #[test]
+    fn warmup_stable_decay_takes_the_known_rates() {
+        let scheduler =
+            LrScheduler::WarmupStableDecay { decay_steps: Steps::Share(0.3), min_lr_ratio: 0.1 };
+        let schedule = LrSchedule { scheduler, warmup_steps: 4, total_steps: 20 };
+        let known = [
+            (0, 0.1),
+            (1, 0.325),
+            (3, 0.775),
+            (4, 1.0),
+            (14, 1.0),
+            (15, 0.939_711_431_702_997_4),
+            (17, 0.55),
+            (19, 0.160_288_568_297_002_58),
+            (20, 0.1),
+            (21, 0.1),
+        ];
+        for (step, known) in known {
+            let found = schedule.learning_rate(1.0, step);
+            assert!((found - known).abs() < 1e-12, "{step}: {found} is not {known}");
+        }
+    }
+}

@@ -527,3 +527,75 @@ fn every_diagnostic_says_what_to_do() {
         assert!(error.span().is_some(), "{error}");
     }
 }
+
+/// The manifests for a real training are sound; what they lack are files that nobody can ship.
+#[test]
+fn the_manifests_that_come_along_lack_nothing_but_files() {
+    for name in ["flux-dev-finetune.toml", "flux-schnell-finetune.toml"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests").join(name);
+        let manifest = Manifest::read(&path).unwrap_or_else(|errors| panic!("{}", seen(&errors)));
+        let errors = manifest.check_files().unwrap_err();
+        let codes = codes(&errors);
+        assert_eq!(codes.len(), 7, "{name}: {}", seen(&errors));
+        assert!(codes.iter().all(|code| code == "missing_file"), "{name}: {}", seen(&errors));
+    }
+}
+
+#[test]
+fn parameters_of_the_optimizer() {
+    case(
+        "optimizer_args",
+        &[(
+            "1e-5",
+            "1e-5\noptimizer_type = \"adamw\"\nlr_warmup_steps = \"10\"\nlr_scheduler = \"cosine\"\n\
+             optimizer_args = { betas = [0.9, 1.0], beta1 = 0.9, eps = [1e-30, 1e-3], weigt_decay = 1, weight_decay = -1 }",
+        )],
+        &["out_of_range", "out_of_range"],
+    );
+    case(
+        "optimizer_args_of_another",
+        &[(
+            "1e-5",
+            "1e-5\noptimizer_type = \"adamw\"\nlr_warmup_steps = \"10\"\nlr_scheduler = \"cosine\"\n\
+             optimizer_args = { betas = [0.9, 1.0], beta1 = 0.9, eps = [1e-30, 1e-3] }",
+        )],
+        &["out_of_range", "out_of_range"],
+    );
+    case(
+        "relative_step",
+        &[("1e-5", "1e-5\noptimizer_args = { relative_step = true, betas = [0.9, 0.99] }")],
+        &["no_effect", "no_effect"],
+    );
+    case(
+        "warmup_init",
+        &[(
+            "1e-5",
+            "1e-5\nlr_scheduler = \"warmup_stable_decay\"\noptimizer_args = { warmup_init = true }",
+        )],
+        &["conflict", "conflict"],
+    );
+}
+
+#[test]
+fn keys_of_a_training_that_nothing_reads() {
+    case(
+        "finetune_no_effect",
+        &[(
+            "max_train_epochs = 4",
+            "max_train_epochs = 4\nlr_scheduler_power = 2.0\nweighting_scheme = \"cosmap\"\nlogit_std = 2.0\n\
+             huber_c = 0.2\nsave_last_n_steps = 3\nmin_timestep = 500\nmax_timestep = 400\nmemory = 20\n\
+             blocks_to_swap = 4\ngradient_checkpointing = true\ncpu_offload_checkpointing = true\nresume = \"state\"",
+        )],
+        &[
+            "no_effect",
+            "no_effect",
+            "no_effect",
+            "no_effect",
+            "no_effect",
+            "conflict",
+            "no_effect",
+            "ignored_flag",
+            "unknown_key",
+        ],
+    );
+}

@@ -3,5 +3,6 @@
 
 mod diagnostics;
 mod layers;
+mod memory_table;
 mod output_schemas;
 mod schemas;

@@ -19,3 +19,21 @@ pub(crate) fn is_up_to_date(name: &str, schema: &Json) {
 fn the_manifest_schema_is_up_to_date() {
     is_up_to_date("manifest.schema.json", &fluxpipe::manifest::schema());
 }
+
+/// Whoever adds a key to a training says what it does and what it is called elsewhere.
+#[test]
+fn every_key_of_a_training_is_in_its_docs() {
+    let docs = fs::read_to_string("docs/stages/finetune.md").unwrap();
+    let schema = fluxpipe::manifest::schema();
+    let finetune = schema["definitions"]["finetune"]["properties"].as_object().unwrap();
+    let args = finetune["optimizer_args"]["properties"].as_object().unwrap();
+    let rows = docs.lines().filter(|line| line.starts_with("| `"));
+    let named: Vec<&str> = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`')).collect();
+    let own = finetune.keys().filter(|key| !["kind", "needs"].contains(&key.as_str()));
+    for key in own.chain(args.keys()) {
+        assert!(named.contains(&key.as_str()), "{key} has no row");
+    }
+    for pitfall in 35..=53 {
+        assert!(docs.contains(&format!("P{pitfall}")), "P{pitfall} is not told");
+    }
+}

@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod finetune;
 mod gemm;
 mod label;
 mod on;
@@ -19,7 +20,8 @@ use super::Outcome;
   fluxpipe bench attention --device cuda
   fluxpipe bench label --num-beams 3
   fluxpipe bench tag --batch 8
-  fluxpipe bench cache --texts 32 --dtype fp8")]
+  fluxpipe bench cache --texts 32 --dtype fp8
+  fluxpipe bench finetune --device cuda --steps 10")]
 pub struct Bench {
     #[command(subcommand)]
     part: Part,
@@ -32,6 +34,7 @@ enum Part {
     Label(label::Label),
     Tag(tag::Tag),
     Cache(cache::Cache),
+    Finetune(finetune::Finetune),
 }
 
 impl Bench {
@@ -43,6 +46,7 @@ impl Bench {
             Part::Label(command) => command.run(),
             Part::Tag(command) => command.run(),
             Part::Cache(command) => command.run(),
+            Part::Finetune(command) => command.run(),
         }
     }
 }

@@ -36,6 +36,14 @@ pub fn by_columns_from(
     [out, width]: [usize; 2],
     decode: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
 ) -> Tensor<2> {
+    host::tensor(turned([out, width], decode), [width, out]).transpose()
+}
+
+/// The elements of such a weight, column by column.
+pub(super) fn turned(
+    [out, width]: [usize; 2],
+    decode: impl Fn(usize, Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let fill = |values: &mut [std::mem::MaybeUninit<f32>]| {
         let blocks = values.par_chunks_mut((COLUMNS * out).max(1)).enumerate();
         blocks.for_each_init(
@@ -61,6 +69,5 @@ pub fn by_columns_from(
         );
     };
     // SAFETY: the columns of all blocks are all of the array, and each gets all its rows.
-    let columns = unsafe { host::filled(out * width, fill) };
-    host::tensor(columns, [width, out]).transpose()
+    unsafe { host::filled(out * width, fill) }
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use super::{
     Activation,
     host::{self, Host, Rows},
+    layout,
     product::{self, Product, Strided, Target},
     sums::{self, BLOCK},
 };
@@ -17,6 +18,9 @@ use super::{
 /// Up to so many rows what takes the time is reading or writing the weights, which is then done row by row
 /// of them and by all threads.
 const FEW: usize = 4;
+
+/// Outputs of a product whose weights are turned round first: some megabytes.
+const COLUMNS: usize = 1024;
 
 /// `x Wᵀ + b` with `W` `[out, in]` as it lies in a checkpoint, since training changes it there.
 /// `[..., in]` → `[..., out]`.
@@ -37,26 +41,37 @@ pub fn linear_forward<const D: usize>(
         return module::linear(x, weight.transpose(), Some(bias));
     };
     assert_eq!(rows.width, width, "the input of a layer of shape {:?}", [out, width]);
-    let weights = matrix.matrix();
-    let product = Product {
-        size: [rows.count, out, width],
-        left: rows.matrix(),
-        right: Strided { row: weights.column, column: weights.row, ..weights },
-        scale: 1.0,
-        add: true,
-    };
     let bias = bias_array.dense();
     let fill = |values: &mut [MaybeUninit<f32>]| {
         // The bias is what the product is added to.
         values.par_chunks_mut(out).for_each(|row| {
             row.write_copy_of_slice(bias.slice());
         });
-        product.write(Target { values, row: out }, Parallelism::Rayon(0));
+        for first in (0..out).step_by(COLUMNS) {
+            let count = COLUMNS.min(out - first);
+            let part = by_columns_of(&matrix, first, count);
+            let product = Product {
+                size: [rows.count, count, width],
+                left: rows.matrix(),
+                right: Strided::dense(&part, count),
+                scale: 1.0,
+                add: true,
+            };
+            let target = Target { values: &mut values[first..], row: out };
+            product.write(target, Parallelism::Rayon(0));
+        }
     };
     // SAFETY: every row is written first.
     let values = unsafe { host::filled(rows.count * out, fill) };
     shape[D - 1] = out;
     host::tensor(values, shape)
+}
+
+/// The rows from `first` on as columns: products of many rows read them so a third quicker.
+fn by_columns_of(weight: &Rows, first: usize, count: usize) -> Vec<f32> {
+    layout::turned([count, weight.width], |row, columns, values| {
+        values.copy_from_slice(&weight.row(first + row)[columns]);
+    })
 }
 
 /// The gradient of [`linear_forward`] at `x`: `d_y W`, `[..., out]` → `[..., in]`.

@@ -3,12 +3,16 @@
 //! A step does little arithmetic per weight, so its time is that of reading and writing. In single
 //! operators each of some twenty reads and writes whole arrays; here Adafactor takes three passes over a
 //! matrix (the moments; the size of the change; the change with its rounding) and AdamW one. `host` does
-//! so on the CPU, `cuda` on CUDA; `plain` is the same in Burn's operators, for all else.
+//! so on the CPU, `cuda` with the kernels in `cubes` on CUDA; `plain` is the same in Burn's operators, for all
+//! else.
 //!
 //! Knows formulas, not names, schedules or options: what those come to is in [`AdafactorStep`] and
 //! [`AdamWStep`].
 
+mod cubes;
+mod cuda;
 mod host;
+mod launch;
 mod passes;
 mod plain;
 mod rounding;
@@ -93,6 +97,9 @@ pub fn adafactor<const D: usize>(
     first_moment: Option<Tensor<1>>,
     step: &AdafactorStep,
 ) -> (Tensor<D>, Moments, Option<Tensor<1>>) {
+    if cuda::takes_adafactor(&parameter, &gradient, step) {
+        return cuda::adafactor(parameter, gradient, moments, first_moment, step);
+    }
     let dtype = FloatDType::from(parameter.dtype());
     let parameter = as_f32(parameter);
     let gradient = as_f32(gradient);
@@ -115,6 +122,9 @@ pub fn adamw<const D: usize>(
     moments: [Tensor<1>; 2],
     step: &AdamWStep,
 ) -> (Tensor<D>, [Tensor<1>; 2]) {
+    if cuda::takes_adamw(&parameter, &gradient, step) {
+        return cuda::adamw(parameter, gradient, moments, step);
+    }
     let dtype = FloatDType::from(parameter.dtype());
     let parameter = as_f32(parameter);
     let gradient = as_f32(gradient);

@@ -9,7 +9,10 @@ use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::host::{self, Host};
+use super::{
+    super::host::{self, Host},
+    cuda,
+};
 use crate::base::ElementBits;
 
 /// So many elements are worth a task of their own.
@@ -21,7 +24,11 @@ const TASK: usize = 64 * 1024;
 pub fn rounded<const D: usize>(value: Tensor<D>, bits: ElementBits) -> Tensor<D> {
     let shape = value.dims();
     let Some(array) = Host::of(&value) else {
-        // Burn has no bit casts on device tensors, so this passes through the host.
+        let value = match cuda::rounded(value, bits) {
+            Ok(rounded) => return rounded,
+            Err(value) => value,
+        };
+        // Burn has no bit casts, so elsewhere this passes through the host.
         let device = value.device();
         let values = value.into_data().iter::<f32>().collect::<Vec<_>>();
         let values = rounded_all(values, bits);
