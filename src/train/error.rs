@@ -120,6 +120,10 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Weights(#[from] crate::weights::WeightsError),
+    /// The training does not fit into memory.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Memory(#[from] super::memory::PlanError),
     /// The observer asked to stop.
     #[error("stopped after step {steps} of {total}")]
     #[diagnostic(code(fluxpipe::train::cancelled), help("run again to go on from there"))]

@@ -14,9 +14,9 @@ use super::{
     Samples, Settings, TrainError,
     batches::{Appearance, Batch, Batches},
     blockwise::backpropagate,
-    checkpoint,
     ema::Ema,
     keeper::{Averages, Keeper, Place, Source},
+    network::Network,
     optimizer::Optimizer,
     prepare::{Loaded, Reader},
     rounding::Rounding,
@@ -26,7 +26,7 @@ use super::{
     trained::Trained,
     update::{GradientNorm, Update},
 };
-use crate::{device, models::flux::Flux, weights::TensorInfo};
+use crate::{device, weights::TensorInfo};
 
 /// How many batches are read ahead of the one that is trained.
 const AHEAD: usize = 2;
@@ -121,14 +121,14 @@ pub struct Summary {
     pub checkpoints: Vec<(String, PathBuf)>,
 }
 
-/// Fine-tunes all weights of `flux`, from the start or from the state of `place`, and keeps checkpoints and
+/// Fine-tunes the weights of `network`, from the start or from the state of `place`, and keeps checkpoints and
 /// states there. On a CPU two runs give the same bits, also where one was killed and gone on from.
 ///
 /// # Errors
 /// A setting or sample cannot be used, a loss is not finite, a checkpoint or state cannot be read or
 /// written, or the observer cancelled.
 pub fn finetune(
-    flux: Flux,
+    network: Network,
     settings: &Settings,
     samples: &dyn Samples,
     place: Place,
@@ -141,15 +141,17 @@ pub fn finetune(
     }
     let accumulated = settings.gradient_accumulation_steps;
     let epoch_ends = batches.epoch_ends(settings.max_train_epochs, accumulated);
-    let entries = checkpoint::entries(&flux);
+    let entries = network.entries();
     let names = entries.iter().map(|entry| entry.name.as_str());
     let trained = Trained::new(&settings.train_blocks, names)?;
     let keeper = Keeper::new(settings, place, epoch_ends);
     keeper.look_for_room(&entries, &trained)?;
-    let Begun { optimizer, ema, position } = begin(&keeper, settings, &flux, &trained, observer)?;
-    let reader = Reader { samples, config: flux.config.clone(), settings };
+    let Begun { optimizer, ema, position } =
+        begin(&keeper, settings, &network, &trained, observer)?;
+    let reader = Reader { samples, config: network.config.clone(), settings };
     let schedule = settings.schedule(keeper.total());
-    let trainer = Trainer { flux, settings, schedule, trained, optimizer, ema, keeper, position };
+    let trainer =
+        Trainer { network, settings, schedule, trained, optimizer, ema, keeper, position };
     thread::scope(|scope| {
         let (sender, ahead) = sync_channel(AHEAD);
         let (batches, reader) = (&batches, &reader);
@@ -180,21 +182,21 @@ struct Begun {
 fn begin(
     keeper: &Keeper<'_>,
     settings: &Settings,
-    flux: &Flux,
+    network: &Network,
     trained: &Trained,
     observer: &mut dyn Observer,
 ) -> Result<Begun, TrainError> {
     let kind = settings.optimizer.clone();
     let Some(state) = keeper.state() else {
         let unmade = |source| unwritten(keeper, source);
-        let ema = settings.ema_decay.map(|decay| averages(decay, flux, trained, keeper));
+        let ema = settings.ema_decay.map(|decay| averages(decay, network, trained, keeper));
         let ema = ema.transpose().map_err(unmade)?;
         return Ok(Begun { optimizer: Optimizer::new(kind), ema, position: Position::START });
     };
     let folder = keeper.folder();
     let path = folder.path().to_owned();
     let failed = |source| TrainError::State { path: path.clone(), source };
-    let optimizer = Optimizer::restore(kind, &folder.optimizer(state)?, &flux.device())?;
+    let optimizer = Optimizer::restore(kind, &folder.optimizer(state)?, network.device())?;
     let ema = match settings.ema_decay.zip(folder.ema(state)?) {
         Some((decay, file)) => {
             let infos = file.names().filter_map(|name| file.info(name));
@@ -209,18 +211,23 @@ fn begin(
 }
 
 /// Averages that begin at the weights.
-fn averages(decay: f64, flux: &Flux, trained: &Trained, keeper: &Keeper<'_>) -> io::Result<Ema> {
-    let entries = checkpoint::entries(flux);
+fn averages(
+    decay: f64,
+    network: &Network,
+    trained: &Trained,
+    keeper: &Keeper<'_>,
+) -> io::Result<Ema> {
+    let entries = network.entries();
     let followed = entries.iter().filter(|entry| trained.contains(&entry.name));
     let followed = followed.map(|entry| (entry.name.as_str(), &entry.shape[..]));
     let elements = followed.clone().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     fs_err::create_dir_all(keeper.folder().path())?;
     let mut ema = Ema::new(decay, followed, mapped(elements, keeper))?;
     let host = device::cpu();
-    checkpoint::for_each(flux, &mut |name, data| {
+    network.for_each(&mut |name, data| {
         let values = data
             .convert::<f32>()
-            .into_vec::<f32>()
+            .try_into_vec::<f32>()
             .map_err(|e| io::Error::other(format!("{e:?}")))?;
         let elements = values.len();
         ema.start(name, Tensor::<1>::from_data(TensorData::new(values, [elements]), &host));
@@ -243,7 +250,7 @@ fn unwritten(keeper: &Keeper<'_>, source: io::Error) -> TrainError {
 type Ahead = Receiver<Result<Loaded, TrainError>>;
 
 struct Trainer<'a> {
-    flux: Flux,
+    network: Network,
     settings: &'a Settings,
     schedule: LrSchedule,
     trained: Trained,
@@ -323,28 +330,28 @@ impl Trainer<'_> {
 
     /// Writes checkpoints and the state.
     fn keep(&mut self, what: Keep, observer: &mut dyn Observer) -> Result<(), TrainError> {
-        let Self { flux, optimizer, ema, keeper, position, .. } = self;
+        let Self { network, optimizer, ema, keeper, position, .. } = self;
         if position.steps == 0 {
             return Ok(());
         }
-        let network: &ForEach<'_> = &|take| checkpoint::for_each(flux, take);
+        let weights: &ForEach<'_> = &|take| network.for_each(take);
         let optimizer_state: &ForEach<'_> = &|take| optimizer.for_each(take);
         let ema_state: &ForEach<'_> = &|take| ema.as_ref().map_or(Ok(()), |ema| ema.for_each(take));
         // The averages, and the weights that are not trained and so have none.
         let averaged: &ForEach<'_> = &|take| {
-            network(&mut |name, data| match ema.as_ref().and_then(|ema| ema.get(name)) {
+            weights(&mut |name, data| match ema.as_ref().and_then(|ema| ema.get(name)) {
                 Some(values) => take(name, TensorData::new(values.to_vec(), data.shape().clone())),
                 None => take(name, data),
             })
         };
         let source = Source {
-            network: Tensors { entries: checkpoint::entries(flux), for_each: network },
+            network: Tensors { entries: network.entries(), for_each: weights },
             optimizer: Tensors { entries: optimizer.entries(), for_each: optimizer_state },
             ema: ema.as_ref().map(|ema| Averages {
                 state: Tensors { entries: ema.entries(), for_each: ema_state },
                 network: averaged,
             }),
-            takes_guidance: flux.takes_guidance(),
+            takes_guidance: network.takes_guidance(),
         };
         let kept = match what {
             Keep::Due => keeper.after_step(*position, &source, observer),
@@ -357,15 +364,15 @@ impl Trainer<'_> {
     fn next(&self, ahead: &Ahead) -> Result<super::prepare::Prepared, TrainError> {
         // The reader ends early only by a panic, which the scope of its thread carries on.
         let loaded = ahead.recv().unwrap_or(Err(TrainError::NoSamples))?;
-        Ok(loaded.upload(&self.flux.config, self.settings.guidance_scale, &self.flux.device()))
+        Ok(loaded.upload(&self.network.config, self.settings.guidance_scale, self.network.device()))
     }
 
     /// The mean loss of the held-out samples.
-    fn validate(&self, batches: &[Batch], ahead: &Ahead) -> Result<f64, TrainError> {
+    fn validate(&mut self, batches: &[Batch], ahead: &Ahead) -> Result<f64, TrainError> {
         let (mut sum, mut count) = (0.0, 0);
         for _ in batches {
             let batch = self.next(ahead)?;
-            let output = self.flux.forward(&batch.input);
+            let output = self.network.forward(&batch.input);
             let losses = self.settings.objective().per_sample(
                 output,
                 &batch.noisy,
@@ -398,7 +405,7 @@ impl Trainer<'_> {
         let (mut scale, mut grad_norm) = (1.0, None);
         if self.settings.max_grad_norm > 0.0 {
             let mut norm = GradientNorm::new(&self.trained);
-            backpropagate(&mut self.flux, &batches, &mut norm).map_err(at_step)?;
+            backpropagate(&mut self.network, &batches, &mut norm).map_err(at_step)?;
             scale = norm.clip(self.settings.max_grad_norm);
             grad_norm = Some(norm.norm());
         }
@@ -407,10 +414,10 @@ impl Trainer<'_> {
             step: self.position.steps as u64,
             stored: self.settings.weights,
         };
-        let Self { flux, optimizer, trained, ema, .. } = self;
+        let Self { network, optimizer, trained, ema, .. } = self;
         let ema = ema.as_mut();
         let mut update = Update { optimizer, learning_rate, scale, rounding, trained, ema };
-        let pass = backpropagate(flux, &batches, &mut update).map_err(at_step)?;
+        let pass = backpropagate(network, &batches, &mut update).map_err(at_step)?;
         self.position.steps = step;
         self.position.step_in_epoch += 1;
         let appearances = group.iter().flat_map(|batch| &batch.appearances);

@@ -5,6 +5,7 @@
     python tests/bench/peers.py t5
     python tests/bench/peers.py clip
     python tests/bench/peers.py ae
+    python tests/bench/peers.py optimizer
 
 The first writes the tagger graph that `fluxpipe bench tag --graph GRAPH.onnx`
 reads, and times it and the captioner; the others time the text encoders and the autoencoder. Each
@@ -194,6 +195,22 @@ def ae():
     timed("autoencoder, a latent to 512² (torch)", lambda: decoder(latent), runs=3)
 
 
+def optimizer():
+    from transformers.optimization import Adafactor
+    fixed = dict(lr=1e-5, relative_step=False, scale_parameter=False, warmup_init=False)
+    for name, make in [
+        ("Adafactor (transformers)", lambda weights: Adafactor(weights, **fixed)),
+        ("AdamW (torch, for-each)", lambda weights: torch.optim.AdamW(weights, 1e-5, foreach=True)),
+        ("AdamW (torch, fused)", lambda weights: torch.optim.AdamW(weights, 1e-5, fused=True)),
+    ]:
+        weights = [nn.Parameter(torch.randn(21_504, 3072) * 0.02) for _ in range(4)]
+        gradient = torch.randn(21_504, 3072) * 0.02
+        for weight in weights:
+            weight.grad = gradient
+        stepper = make(weights)
+        timed(f"{name}, 0.26e9 weights in f32", stepper.step)
+
+
 def peak_memory():
     """The most memory that this process held since it started, in MB."""
     import resource
@@ -212,6 +229,8 @@ if __name__ == "__main__":
             clip()
         elif sys.argv[1] == "ae":
             ae()
+        elif sys.argv[1] == "optimizer":
+            optimizer()
         else:
             tagger(sys.argv[1])
             label()

@@ -92,8 +92,11 @@ fn a_killed_training_goes_on_to_the_same_bits() {
             let Some(killed) = signal_after(&project, step, "KILL") else { continue };
             kills += 1;
             assert_eq!(killed.code, None);
-            let begun = note(&project).unwrap_or_default();
-            assert!(begun.starts_with("goes on from step "), "{begun}");
+            // A step is told before its state is written.
+            if step > 1 {
+                let begun = note(&project).unwrap_or_default();
+                assert!(begun.starts_with("goes on from step "), "{begun}");
+            }
         }
         assert!(kills >= 2, "only {kills} kills");
         let last = project.run().exits(0);
@@ -128,7 +131,9 @@ fn a_checkpoint_is_seen_as_soon_as_it_is_saved_and_replaced_ones_go() {
     let run = project.run().exits(0);
     let events = run.events().collect::<Vec<_>>();
     let place = |test: &dyn Fn(&Value) -> bool| events.iter().position(test).unwrap();
-    let first = place(&|event| event["path"] == "[folder]/out/small-step00000002.safetensors");
+    let first = place(&|event| {
+        event["path"].as_str().is_some_and(|path| path.ends_with("small-step00000002.safetensors"))
+    });
     let last_step = place(&|event| event["event"] == "step" && event["done"] == 10);
     assert!(first < last_step, "it is there before the training is over");
     let names = models(&project).into_keys().collect::<Vec<_>>();

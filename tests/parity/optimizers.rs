@@ -2,6 +2,7 @@
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorData};
 use fluxpipe::{
+    base,
     train::{Adafactor, AdafactorState, LrSchedule, LrScheduler, Moments, round_stochastically},
     weights::Checkpoint,
 };
@@ -280,4 +281,62 @@ fn bf16_storage_uses_named_bits() {
     // Each weight is to move by 0.001, a quarter of the spacing below 1: all or none would be to nearest.
     let moved = a.iter().filter(|x| **x < 1.0).count();
     assert!((900..1200).contains(&moved), "{moved} of 4096");
+}
+
+/// Steps on the device are those of the CPU: f32 parameters to some spacings, bf16 parameters but for the
+/// few that stand where the other device's last digit turns the rounding.
+#[test]
+fn steps_on_the_device_are_those_of_the_cpu() {
+    use fluxpipe::train::{AdamW, Optimizer, OptimizerKind, Rounding};
+    fn steps<const D: usize>(
+        kind: &OptimizerKind,
+        shape: [usize; D],
+        (device, dtype): (&Device, FloatDType),
+        stored: FloatDType,
+    ) -> Vec<f32> {
+        let tensor = |seed: u64| {
+            let values = base::Stream::new(seed, "test", None, &[]).normals(shape.iter().product());
+            Tensor::<D>::from_data(TensorData::new(values, shape), (device, DType::F32))
+        };
+        // The gradient is bf16 in both, so that a bf16 one loses nothing.
+        let gradient = |step| tensor(1 + step).cast(FloatDType::BF16).cast(dtype);
+        let mut optimizer = Optimizer::new(kind.clone());
+        let mut value = tensor(0).cast(FloatDType::BF16).cast(dtype);
+        for step in 0..3 {
+            let rounding = Rounding { seed: 5, step, stored };
+            value = optimizer.update("w", 1e-2, value, gradient(step), &rounding);
+        }
+        floats(value.cast(FloatDType::F32))
+    }
+    fn compare<const D: usize>(kind: &OptimizerKind, shape: [usize; D]) {
+        let (here, cpu) = (device(), fluxpipe::device::cpu());
+        let [f32, bf16] = [FloatDType::F32, FloatDType::BF16];
+        let (found, known) =
+            (steps(kind, shape, (&here, f32), f32), steps(kind, shape, (&cpu, f32), f32));
+        assert!(relative(&found, &known) < 1e-6, "{shape:?}");
+        let (found, known) =
+            (steps(kind, shape, (&here, bf16), bf16), steps(kind, shape, (&cpu, f32), bf16));
+        let differ = found.iter().zip(&known).filter(|(found, known)| found != known).count();
+        assert!(differ * 200 <= known.len(), "{shape:?}: {differ} of {} differ", known.len());
+        assert!(relative(&found, &known) < 1e-3, "{shape:?}");
+    }
+    let plain = Adafactor::default();
+    let kinds = [
+        OptimizerKind::Adafactor(plain.clone()),
+        OptimizerKind::Adafactor(Adafactor {
+            beta1: Some(0.9),
+            weight_decay: 0.1,
+            scale_parameter: true,
+            clip_threshold: 0.5,
+            ..plain
+        }),
+        OptimizerKind::AdamW(AdamW::default()),
+    ];
+    for kind in &kinds {
+        compare(kind, [300, 514]);
+        compare(kind, [300, 515]);
+        compare(kind, [4098]);
+        compare(kind, [4097]);
+        compare(kind, [3, 20, 64]);
+    }
 }

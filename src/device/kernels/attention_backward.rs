@@ -14,7 +14,7 @@ use super::{
 
 /// Query rows per chunk in Burn's operators: at 24 heads and 4608 keys, one chunk of f32 scores takes
 /// 226 MB.
-pub const CHUNK: usize = 512;
+const CHUNK: usize = 512;
 
 /// Query rows per tile on the CPU: two tiles of 800 keys lie in a core's own cache.
 const TILE: usize = 128;

@@ -14,6 +14,8 @@
 
 mod attention;
 mod attention_backward;
+#[cfg(test)]
+mod backward_tests;
 mod convolution;
 #[cfg(test)]
 mod convolution_tests;

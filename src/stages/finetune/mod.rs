@@ -24,18 +24,21 @@ use super::{ProjectError, Site, site::needed};
 use crate::{
     base::{Value, atomic},
     device, manifest,
-    models::flux::Flux,
+    models::flux::FluxConfig,
     pipeline::{
         Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
         Publication, Published, Recipe, Stage, StageError, Store, StoreError, Upstream, Work,
     },
-    train::{self, Place, TrainError},
+    train::{self, Place, TrainError, network::Network},
     weights::Checkpoint,
 };
 
 /// Raised with a reason whenever trained weights change for equal inputs.
 const ALGORITHM: (i64, &str) =
     (3, "weights are rounded by other random bits, and the backward pass sums in another order");
+
+/// Tokens of the longest text that T5 encodes for FLUX.1: so many are reckoned with where memory is planned.
+const TEXT_TOKENS: usize = 512;
 
 /// The stage.
 pub struct Finetune {
@@ -142,10 +145,14 @@ impl Stage for Finetune {
             Some(state) => place.folder.weights(state)?,
             None => Checkpoint::open(&self.model)?,
         };
-        let flux = Flux::load(&checkpoint, &chosen.device, settings.weights)?;
+        let (config, _) = FluxConfig::detect(&checkpoint)?;
+        let (members, device) = (records.members(), &chosen.device);
+        let plan = train::plan(&config, &settings, &members, TEXT_TOKENS, device)?;
+        let (stored, scratch) = (settings.weights, work.scratch(0)?);
+        let network = Network::load(&checkpoint, plan, device, stored, &scratch)?;
         let folder = place.folder.clone();
         let mut journal = Journal::new(work, line.total(), |name| self.published(name));
-        let outcome = train::finetune(flux, &settings, &records, place, &mut journal);
+        let outcome = train::finetune(network, &settings, &records, place, &mut journal);
         let metrics = journal.finish();
         match outcome {
             Err(TrainError::Cancelled { .. }) => return Ok(()),

@@ -5,7 +5,7 @@ use burn::tensor::{Device, FloatDType};
 use super::*;
 use crate::{
     base::{Digest, Stream},
-    models::flux::FluxConfig,
+    models::flux::{Flux, FluxConfig},
     train::{Appearance, Form, Found, Role, Sample, StateFolder, Steps},
     weights::{Checkpoint, Dtype},
 };
@@ -153,7 +153,8 @@ fn train(
     watch: &mut Watch,
 ) -> Result<Summary, TrainError> {
     let folder = tempfile::tempdir().unwrap();
-    finetune(flux, settings, samples, place(folder.path(), settings), watch)
+    let place = place(folder.path(), settings);
+    finetune(Network::resident(flux), settings, samples, place, watch)
 }
 
 /// Trains a small random transformer: the last checkpoint's bytes, and the loss of each step.
@@ -162,7 +163,8 @@ fn trained(settings: &Settings, samples: Vec<u64>, guidance: bool) -> (Vec<u8>, 
     let flux = Flux::random(config(guidance), 5, &Device::flex(), settings.weights);
     let mut watch = Watch::default();
     let place = place(folder.path(), settings);
-    let summary = finetune(flux, settings, &Made(samples), place, &mut watch).unwrap();
+    let summary =
+        finetune(Network::resident(flux), settings, &Made(samples), place, &mut watch).unwrap();
     let names = (1..settings.max_train_epochs).map(|epoch| format!("-{epoch:06}"));
     let names = names.chain([String::new()]).collect::<Vec<_>>();
     let made = summary.checkpoints.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
@@ -229,12 +231,13 @@ fn the_checkpoint_says_what_it_is_and_loads_again() {
         let flux = Flux::load(&file, &Device::flex(), FloatDType::BF16).unwrap();
         assert_eq!(flux.config, config(guidance));
         let mut names = Vec::new();
-        checkpoint::for_each(&flux, &mut |name, data| {
-            assert!(file.bytes(name).unwrap() == data.as_bytes(), "{name}");
-            names.push(name.to_owned());
-            Ok(())
-        })
-        .unwrap();
+        Network::resident(flux)
+            .for_each(&mut |name, data| {
+                assert!(file.bytes(name).unwrap() == data.as_bytes(), "{name}");
+                names.push(name.to_owned());
+                Ok(())
+            })
+            .unwrap();
         names.sort();
         assert!(file.names().eq(names.iter().map(String::as_str)));
     }

@@ -108,10 +108,7 @@ impl Step {
 
     /// What waits of a block from the forward pass for the backward pass.
     fn waiting(&self, index: usize, block: BlockPlan) -> u64 {
-        // Below the lowest block that is trained nobody goes back.
-        let lowest = self.trained.iter().position(|&trained| trained).unwrap_or(0);
         let each = match block.values {
-            _ if index < lowest => 0,
             Values::Kept => self.kept(index),
             Values::Recomputed => self.inputs(),
         };

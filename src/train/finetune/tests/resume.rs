@@ -9,7 +9,7 @@ use std::{
 use super::*;
 use crate::{
     base::atomic,
-    train::{AdamW, LrScheduler, OptimizerKind},
+    train::{AdamW, LrScheduler, OptimizerKind, memory::Plan},
 };
 
 thread_local! {
@@ -33,6 +33,7 @@ fn die_at_change(change: usize) {
 /// A training in a folder, with what people see of it.
 struct Run {
     folder: tempfile::TempDir,
+    scratch: tempfile::TempDir,
     settings: Settings,
     shown: BTreeMap<String, PathBuf>,
 }
@@ -43,8 +44,9 @@ type Ended = (BTreeMap<String, Vec<u8>>, String, usize);
 
 impl Run {
     fn new(settings: &Settings) -> Self {
-        let (folder, settings) = (tempfile::tempdir().unwrap(), settings.clone());
-        Self { folder, settings, shown: BTreeMap::new() }
+        let [folder, scratch] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let settings = settings.clone();
+        Self { folder, scratch, settings, shown: BTreeMap::new() }
     }
 
     /// Trains in one process; `None` if it was killed or cancelled.
@@ -56,15 +58,19 @@ impl Run {
         watch.shown = std::mem::take(&mut self.shown);
         let place = place(self.folder.path(), &self.settings);
         let device = Device::flex();
-        let flux = match &place.state {
+        let flux = || Flux::random(config(true), 5, &device, self.settings.weights);
+        let network = match &place.state {
             Some(state) => {
                 assert_eq!(place.folder.verify(state), Ok(()));
                 let weights = place.folder.weights(state).unwrap();
-                Flux::load(&weights, &device, self.settings.weights).unwrap()
+                // Where blocks lie decides nothing.
+                let plan = Plan::of(3, state.position.steps % 4, 1);
+                let (stored, scratch) = (self.settings.weights, self.scratch.path());
+                Network::load(&weights, plan, &device, stored, scratch).unwrap()
             }
-            None => Flux::random(config(true), 5, &device, self.settings.weights),
+            None => Network::resident(flux()),
         };
-        let training = || finetune(flux, &self.settings, &samples, place.clone(), &mut watch);
+        let training = || finetune(network, &self.settings, &samples, place.clone(), &mut watch);
         let outcome = catch_unwind(AssertUnwindSafe(training));
         self.shown = watch.shown;
         let summary = match outcome {
