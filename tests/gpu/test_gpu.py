@@ -94,6 +94,18 @@ class Steps(unittest.TestCase):
         self.assertTrue(all(step.limit < 600 for step in found))
 
 
+class Packs(unittest.TestCase):
+    def test_those_of_the_checkout_are_found_from_below_it_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            inside = os.path.join(folder, "checkout", "fluxpipe-gpu")
+            touch(folder, "checkout", "tests", "fixtures", "flow", "manifest.json")
+            os.makedirs(inside)
+            self.assertEqual(run.of_checkout(inside), [])
+            touch(folder, "checkout", "Cargo.toml")
+            self.assertEqual(run.of_checkout(inside), [os.path.join(folder, "checkout", "tests", "fixtures")])
+            self.assertEqual(run.of_checkout(os.path.join(folder, "elsewhere")), [])
+
+
 class Table(unittest.TestCase):
     def test_ratios_are_ours_by_theirs(self):
         def result(name, group, measured, code=0):
