@@ -53,6 +53,12 @@ fn resumed(run: &Run) -> Option<u64> {
     run.events().find(|event| event["event"] == "resumed")?["done"].as_u64()
 }
 
+/// The same of what a killed run printed, whose last line may be torn.
+fn resumed_in(events: &str) -> Option<u64> {
+    let events = events.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    events.filter(|event| event["event"] == "resumed").find_map(|event| event["done"].as_u64())
+}
+
 /// The models and metrics in the output folder.
 fn models(project: &Project) -> BTreeMap<String, Digest> {
     let mut outputs = project.outputs();
@@ -87,10 +93,11 @@ fn a_killed_training_goes_on_to_the_same_bits() {
         if lines.contains("accumulation") {
             project.replace("resolution = 64", "resolution = 64\nvalidation_split = 0.3");
         }
-        let mut kills = 0;
-        for step in [1, 2, 4, 5, 7] {
+        let (mut kills, mut went_on) = (0, false);
+        for step in [1, 2, 3, 4, 5, 7] {
             let Some(killed) = signal_after(&project, step, "KILL") else { continue };
             kills += 1;
+            went_on |= resumed_in(&killed.stdout) >= Some(1);
             assert_eq!(killed.code, None);
             // A step is told before its state is written.
             if step > 1 {
@@ -100,7 +107,8 @@ fn a_killed_training_goes_on_to_the_same_bits() {
         }
         assert!(kills >= 2, "only {kills} kills");
         let last = project.run().exits(0);
-        assert!(resumed(&last) >= Some(1));
+        // One of the runs that were to be killed may have been the one that ended it.
+        assert!(went_on || resumed(&last) >= Some(1));
         assert_eq!(models(&project), expected, "{lines}");
         project.is_idle();
     }
