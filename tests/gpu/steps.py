@@ -3,8 +3,13 @@
 import os
 import subprocess
 
-# A step that takes longer is stopped: sessions on a lent machine end after ten minutes.
+# Seconds. A step that takes longer is stopped: a command may take ten minutes where machines are shared.
 LIMIT = 540
+
+
+# A transformer that a laptop trains in a second. Both sides know these options.
+TINY_FLUX = ["--hidden", "64", "--heads", "2", "--depth", "1", "--depth-single", "1",
+             "--resolution", "64", "--text-tokens", "16", "--steps", "2", "--warmup", "1"]
 
 
 class Step:
@@ -27,7 +32,7 @@ def bench(program, device, tiny):
     """What fluxpipe measures of itself. `tiny` has the same steps on sizes that a laptop does in seconds."""
     flux = ["--shape", "flux-dev", "--resolution", "1024", "--batch", "1", "--steps", "6"]
     if tiny:
-        flux = ["--shape", "tiny", "--resolution", "64", "--batch", "1", "--steps", "2"]
+        flux = ["--shape", "tiny", *TINY_FLUX, "--batch", "1"]
 
     def step(name, part, real, small=()):
         options = list(small if tiny else real)
@@ -39,7 +44,8 @@ def bench(program, device, tiny):
     return [
         step("gemm", ["gemm"], ["--dtype", "bf16"], ["--dtype", "bf16", *small_gemm]),
         step("gemm-f32", ["gemm"], ["--dtype", "f32"], ["--dtype", "f32", *small_gemm]),
-        step("attention", ["attention"], [], ["--tokens", "16", "--heads", "2", *few]),
+        step("attention", ["attention"], ["--dtype", "bf16"],
+             ["--dtype", "bf16", "--tokens", "16", "--heads", "2", *few]),
         step("finetune-resident", ["finetune", *flux, "--blocks-to-swap", "0",
                                    "--gradient-checkpointing", "false"], []),
         step("finetune-recompute", ["finetune", *flux, "--blocks-to-swap", "0",
@@ -57,16 +63,14 @@ def bench(program, device, tiny):
 def pytorch(folder, device, tiny):
     """The same shapes in PyTorch, by the scripts that were packed with this."""
     python = ["python3", "-u"]
-    tiny_flux = ["--hidden", "64", "--heads", "2", "--depth", "1", "--depth-single", "1",
-                 "--resolution", "64", "--text-tokens", "16", "--steps", "2", "--warmup", "1"]
-    tiny_gemm = ["--tokens", "16", "--hidden", "16", "--heads", "2", "--head-dim", "8",
+    tiny_gemm = ["--tokens", "16", "--hidden", "16", "--heads", "2", "--head-dim", "128",
                  "--samples", "2", "--gemm-n", "64"]
 
     def step(name, script, *options):
         argv = [*python, os.path.join(folder, script), "--device", device, *options]
         return Step("pytorch", "pytorch-" + name, argv, "lines")
 
-    flux = tiny_flux if tiny else []
+    flux = TINY_FLUX if tiny else []
     gemm = tiny_gemm if tiny else []
     of = lambda name: ["--dtype", name]  # noqa: E731
     steps = [

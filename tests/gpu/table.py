@@ -46,7 +46,16 @@ def measured(results, name):
 
 
 def by_shape(line):
-    return {(row["shape"], row["kind"]): row for row in line.get("rows", []) if "kind" in row}
+    sizes = lambda row: (row["m"], row["k"], row["n"])  # noqa: E731
+    return {(row["shape"], row["kind"], *sizes(row)): row for row in line.get("rows", []) if "kind" in row}
+
+
+def ratio(ours, theirs, mine, peer, keys):
+    """Ours by theirs, where both did the same work by what these keys say."""
+    other = [key for key in keys if mine.get(key) != peer.get(key)]
+    if other and ours and theirs:
+        return "other " + ", ".join(other)
+    return number(ours / theirs if ours and theirs else None)
 
 
 def products(results, suffix, title):
@@ -57,29 +66,33 @@ def products(results, suffix, title):
     rows = []
     for key, row in by_shape(ours).items():
         peer = other.get(key, {})
-        ratio = row["ms"] / peer["ms"] if peer.get("ms") else None
-        rows.append([*key, f"{row['m']} × {row['k']} × {row['n']}", number(row["ms"]),
+        rows.append([*key[:2], f"{row['m']} × {row['k']} × {row['n']}", number(row["ms"]),
                      number(row["tflop_per_second"]), number(peer.get("ms")),
-                     number(peer.get("tflop_per_s")), number(ratio)])
+                     number(peer.get("tflop_per_s")), ratio(row["ms"], peer.get("ms"), row, peer, ())])
     ceiling = (number(ours.get("square_tflop_per_second")), number(theirs.get("gemm_ceiling_tflop_per_s")))
     lines = ["", f"## {title}", ""]
     lines += table(["layer", "form", "m × k × n", "ours, ms", "TFLOP/s", "PyTorch, ms", "TFLOP/s", "ratio"], rows)
     return lines + ["", "Square product: ours %s TFLOP/s, PyTorch %s." % ceiling]
 
 
+# What has to be equal on both sides.
+ATTENTION = ("dtype", "batch", "heads", "tokens", "head_dim")
+TRANSFORMER = ("dtype", "batch", "tokens", "hidden", "heads", "depth", "depth_single", "parameters")
+
+
 def attention(results):
-    ours = measured(results, "bench-attention")
-    peers = [row for row in measured(results, "pytorch-gemm").get("rows", [])
+    ours, theirs = measured(results, "bench-attention"), measured(results, "pytorch-gemm")
+    peers = [{**row, "dtype": theirs.get("dtype")} for row in theirs.get("rows", [])
              if row.get("op") == "sdpa" and "forward_s" in row]
     if not ours:
         return []
     rows = []
     for peer in peers or [{}]:
-        of = lambda mine, key: mine / peer[key] if peer.get(key) else None  # noqa: E731
+        of = lambda mine, key: ratio(mine, peer.get(key), ours, peer, ATTENTION)  # noqa: E731
         forward, train = ours["forward_seconds"], ours["train_seconds"]
-        rows.append([peer.get("backend", "–"), number(forward * 1e3), number((peer.get("forward_s") or 0) * 1e3),
-                     number(of(forward, "forward_s")), number(train * 1e3),
-                     number((peer.get("train_s") or 0) * 1e3), number(of(train, "train_s"))])
+        milli = lambda key: number(peer[key] * 1e3 if key in peer else None)  # noqa: E731
+        rows.append([peer.get("backend", "–"), number(forward * 1e3), milli("forward_s"), of(forward, "forward_s"),
+                     number(train * 1e3), milli("train_s"), of(train, "train_s")])
     head = ["PyTorch's kernels", "forward: ours, ms", "PyTorch", "ratio", "and backward: ours, ms", "PyTorch", "ratio"]
     return ["", "## Attention", ""] + table(head, rows)
 
@@ -90,27 +103,29 @@ STEPS = [("resident", ["resident", "compiled"]), ("recompute", ["recompute", "re
 
 
 def finetune(results):
-    rows = []
+    rows, seconds = [], {}
     for ours, peers in STEPS:
         line = measured(results, "bench-finetune-" + ours)
-        mine = line.get("step_s_median")
-        for name in peers:
+        mine, memory = line.get("step_s_median"), line.get("device_reserved_bytes")
+        seconds[ours] = mine
+        # One row for each peer that ran, or one without any.
+        names = [name for name in peers if measured(results, "pytorch-finetune-" + name)] or ["–"]
+        for name in names if mine or names != ["–"] else []:
             peer = measured(results, "pytorch-finetune-" + name)
             theirs = peer.get("step_s_median")
-            if mine or theirs:
-                memory = line.get("device_reserved_bytes")
-                rows.append([ours, number(mine), number(line.get("tflop_per_s")),
-                             number(memory / 2 ** 30 if memory else None), name, number(theirs),
-                             number(peer.get("tflop_per_s")), number(peer.get("peak_reserved_gib")),
-                             number(mine / theirs if mine and theirs else None)])
+            rows.append([ours, number(mine), number(line.get("tflop_per_s")),
+                         number(memory / 2 ** 30 if memory else None), name, number(theirs),
+                         number(peer.get("tflop_per_s")), number(peer.get("peak_reserved_gib")),
+                         ratio(mine, theirs, line, peer, TRANSFORMER)])
     if not rows:
         return []
     head = ["ours", "step, s", "TFLOP/s", "GiB reserved", "PyTorch", "step, s", "TFLOP/s", "GiB reserved", "ratio"]
     lines = ["", "## A step of full fine-tuning", ""] + table(head, rows)
-    resident, swap = (measured(results, "bench-finetune-" + name).get("step_s_median")
-                      for name in ("resident", "swap"))
-    if resident and swap:
-        lines += ["", "Swapping against resident blocks: %s (goal: at most 1.15)." % number(swap / resident)]
+    if seconds["swap"]:
+        # The swapped blocks are recomputed ones, so the first ratio is the price of moving them.
+        of = lambda name: number(seconds["swap"] / seconds[name] if seconds[name] else None)  # noqa: E731
+        lines += ["", f"With swapped blocks a step takes {of('recompute')} times as long as with resident ones that are "
+                      f"recomputed too, and {of('resident')} times as long as with all resident and kept."]
     return lines
 
 

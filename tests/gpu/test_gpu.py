@@ -94,21 +94,35 @@ class Steps(unittest.TestCase):
         self.assertTrue(all(step.limit < 600 for step in found))
 
 
+class Packs(unittest.TestCase):
+    def test_those_of_the_checkout_are_found_from_below_it_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            inside = os.path.join(folder, "checkout", "fluxpipe-gpu")
+            touch(folder, "checkout", "tests", "fixtures", "flow", "manifest.json")
+            os.makedirs(inside)
+            self.assertEqual(run.of_checkout(inside), [])
+            touch(folder, "checkout", "Cargo.toml")
+            self.assertEqual(run.of_checkout(inside), [os.path.join(folder, "checkout", "tests", "fixtures")])
+            self.assertEqual(run.of_checkout(os.path.join(folder, "elsewhere")), [])
+
+
 class Table(unittest.TestCase):
     def test_ratios_are_ours_by_theirs(self):
         def result(name, group, measured, code=0):
             return {"name": name, "group": group, "exit": code, "how": "exit code %d" % code, "seconds": 1.0,
                     "command": "run " + name, "last": "a | b", "measured": measured}
         row = {"shape": "qkv", "kind": "grad_input", "m": 4, "k": 5, "n": 6, "ms": 3.0, "tflop_per_second": 1.0}
-        peer = {"shape": "qkv", "kind": "grad_input", "ms": 2.0, "tflop_per_s": 1.5}
+        peer = {"shape": "qkv", "kind": "grad_input", "m": 4, "k": 5, "n": 6, "ms": 2.0, "tflop_per_s": 1.5}
         sdpa = {"op": "sdpa", "backend": "flash", "forward_s": 0.25, "train_s": 0.5}
         results = [
             result("bench-gemm", "bench", {"rows": [row], "square_tflop_per_second": 7.0}),
             result("pytorch-gemm", "pytorch", {"rows": [peer, sdpa], "gemm_ceiling_tflop_per_s": 8.0}),
             result("bench-attention", "bench", {"forward_seconds": 0.5, "train_seconds": 2.0}),
             result("bench-finetune-resident", "bench", {"step_s_median": 0.6, "device_reserved_bytes": 2 ** 31}),
-            result("bench-finetune-swap", "bench", {"step_s_median": 0.66}),
+            result("bench-finetune-recompute", "bench", {"step_s_median": 0.6, "tokens": 528}),
+            result("bench-finetune-swap", "bench", {"step_s_median": 0.66, "tokens": 528}),
             result("pytorch-finetune-resident", "pytorch", {"step_s_median": 0.5}),
+            result("pytorch-finetune-recompute", "pytorch", {"step_s_median": 0.5, "tokens": 32}),
             result("bench-label", "bench", None, 101),
             result("parity-a", "parity", None),
             result("parity-b", "parity", None, 101),
@@ -122,7 +136,8 @@ class Table(unittest.TestCase):
         self.assertIn("| qkv | grad_input | 4 × 5 × 6 | 3 | 1 | 2 | 1.5 | 1.5 |", text)
         self.assertIn("| flash | 500 | 250 | 2 | 2000 | 500 | 4 |", text)
         self.assertIn("| resident | 0.6 | – | 2 | resident | 0.5 | – | – | 1.2 |", text)
-        self.assertIn("Swapping against resident blocks: 1.1 ", text)
+        self.assertIn("| recompute | 0.6 | – | – | recompute | 0.5 | – | – | other tokens |", text)
+        self.assertIn("takes 1.1 times as long", text)
         self.assertIn("| bench-label | exit code 101 | `a / b` |", text)
         self.assertIn("run bench-gemm", text)
 

@@ -1,6 +1,6 @@
 //! Adafactor, stochastic rounding, gradient clipping, learning-rate schedules.
 
-use burn::tensor::{DType, FloatDType, Tensor, TensorData};
+use burn::tensor::{DType, Device, FloatDType, Tensor, TensorData};
 use fluxpipe::{
     base,
     train::{Adafactor, AdafactorState, LrSchedule, LrScheduler, Moments, round_stochastically},
