@@ -122,7 +122,7 @@ impl<'a> Keeper<'a> {
         let last = position.steps == self.training.total;
         let minutes = u64::from(self.settings.save_state_every_n_minutes) * 60;
         let every = self.settings.save_state_every_n_steps;
-        let due = every.is_some_and(|every| position.steps % every == 0)
+        let due = every.is_some_and(|every| position.steps.is_multiple_of(every))
             || (minutes > 0 && self.since.elapsed() >= Duration::from_secs(minutes));
         if (saved || due || last) && (!last || self.settings.keep_state) {
             self.save_state(position, source, observer)?;

@@ -197,7 +197,8 @@ impl Finetune {
         let (name, shape) = self.shape.config();
         let hidden = self.hidden.unwrap_or(shape.hidden_size);
         let heads = self.heads.unwrap_or(shape.num_heads);
-        let is_whole = heads > 0 && hidden.is_multiple_of(heads) && (hidden / heads) % 4 == 0;
+        let is_whole =
+            heads > 0 && hidden.is_multiple_of(heads) && (hidden / heads).is_multiple_of(4);
         if !is_whole || hidden / heads < 8 {
             miette::bail!(
                 code = "fluxpipe::bench::heads",

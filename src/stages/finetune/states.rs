@@ -42,6 +42,7 @@ pub struct Line<'a> {
 }
 
 /// What a training begins with.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub enum Start {
     /// With the base model.
     Anew,

@@ -13,6 +13,7 @@ use crate::{
 
 /// A block of either kind.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a network has tens of these, of gigabytes each")]
 pub(in crate::train) enum AnyBlock {
     Double(DoubleBlock),
     Single(SingleBlock),

@@ -47,6 +47,7 @@ pub struct Network {
 }
 
 /// Where a block is.
+#[expect(clippy::large_enum_variant, reason = "a network has tens of these")]
 enum Slot {
     /// On the device, in the storage type; `None` while it is lent.
     Resident(Option<AnyBlock>),

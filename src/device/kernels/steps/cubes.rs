@@ -5,6 +5,12 @@
 //! and which leaves the rounding to us. A cube works on one row, on all of a short array, or on a stretch
 //! of a long one.
 
+#![expect(
+    clippy::assign_op_pattern,
+    clippy::unnecessary_cast,
+    reason = "the compiler of kernels reads these lines in its own way"
+)]
+
 use cubecl::prelude::*;
 
 /// Units of a cube.

@@ -146,6 +146,7 @@ pub(super) fn adamw<const D: usize>(
 }
 
 /// Rounds f32 numbers to those that bf16 holds, if they are an array of a GPU; gives them back if not.
+#[expect(clippy::result_large_err, reason = "the tensor is given back, not copied")]
 pub(super) fn rounded<const D: usize>(
     value: Tensor<D>,
     bits: ElementBits,
