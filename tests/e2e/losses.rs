@@ -51,7 +51,10 @@ fn a_training_can_be_followed() {
     assert_eq!(steps, (1..=10).collect::<Vec<_>>());
     for line in &lines {
         assert!(line["seconds"].as_f64().unwrap() > 0.0 && line["tflops"].as_f64().unwrap() > 0.0);
-        assert!(["compute", "reading", "swapping"].contains(&line["limited_by"].as_str().unwrap()), "{line}");
+        assert!(
+            ["compute", "reading", "swapping"].contains(&line["limited_by"].as_str().unwrap()),
+            "{line}"
+        );
     }
     let logs = std::fs::read_dir(project.path("out/logs/small")).unwrap();
     let files = logs.map(|file| file.unwrap().path());
