@@ -59,6 +59,15 @@ pub enum Event {
         /// A short word on it: `loss 0.412`.
         note: String,
     },
+    /// What was chosen for an item before its work begins, where it depends on the machine.
+    Chosen {
+        /// Name of the stage.
+        stage: String,
+        /// Id of the item.
+        item: String,
+        /// In words: `memory: 57 blocks, 35 swapped, values of 12 kept`.
+        text: String,
+    },
     /// An item goes on from where an earlier run left it.
     Resumed {
         /// Name of the stage.

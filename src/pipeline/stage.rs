@@ -400,6 +400,9 @@ pub trait Work {
     /// run did of it does not count.
     fn forced(&self, item: usize) -> bool;
 
+    /// Tells what was chosen for the item before its work begins, where it depends on the machine.
+    fn chosen(&mut self, item: usize, text: &str);
+
     /// Tells that the item goes on from where an earlier run left it: `done` of `total` steps.
     fn resumed(&mut self, item: usize, done: u64, total: u64);
 

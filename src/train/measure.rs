@@ -116,6 +116,7 @@ impl Measurement {
             stored: self.stored,
             compute: if is_cpu(device) { FloatDType::F32 } else { self.stored },
             state: 0,
+            averages: 0,
             trained: vec![true; self.config.depth + self.config.depth_single_blocks],
             has_memory: !is_cpu(device),
         };

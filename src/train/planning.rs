@@ -3,7 +3,7 @@
 use burn::tensor::{Device, FloatDType};
 
 use super::{
-    Member, Settings, TrainError, Trained,
+    Ema, Member, Settings, TrainError, Trained,
     memory::{Free, Plan, Step, Wishes},
     optimizer::OptimizerKind,
 };
@@ -32,6 +32,12 @@ pub fn plan(
     let is_trained = |(list, index): (&str, usize)| trained.any_in(&[list, &index.to_string()]);
     let tokens = members.iter().map(|member| (member.size.0 / 2) * (member.size.1 / 2));
     let on_cpu = is_cpu(device);
+    let host = memory::free();
+    let followed = parameters.iter().filter(|(name, _)| trained.contains(name));
+    let followed = followed.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
+    // More than half of what is free lies in a file: see the loop.
+    let averages = settings.ema_decay.map_or(0, |_| Ema::bytes(followed));
+    let averages = if averages > host / 2 { 0 } else { averages };
     let step = Step {
         config: config.clone(),
         batch: settings.train_batch_size,
@@ -45,6 +51,7 @@ pub fn plan(
             OptimizerKind::Adafactor(adafactor) if adafactor.beta1.is_some() => 4,
             OptimizerKind::Adafactor(_) => 0,
         },
+        averages,
         trained: doubles.chain(singles).map(is_trained).collect(),
         has_memory: !on_cpu,
     };
@@ -53,7 +60,6 @@ pub fn plan(
         blocks_to_swap: settings.blocks_to_swap,
         gradient_checkpointing: settings.gradient_checkpointing,
     };
-    let host = memory::free();
     let free = Free { device: memory::free_on(device).unwrap_or(host), host };
     Ok(Plan::choose(&step, wishes, free)?)
 }

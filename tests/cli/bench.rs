@@ -44,6 +44,32 @@ fn memory_is_that_of_a_layer_and_not_of_the_network() {
     assert!((20_000_000..120_000_000).contains(&own), "{line}");
 }
 
+/// 12 blocks over 1088 tokens keep 170 MB of values; their weights are 75 MB. A process of its own has a peak
+/// of its own.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_step_takes_less_where_values_are_recomputed_and_about_what_was_counted() {
+    let project = Project::new();
+    let of = |swapped: &str, recomputed: &str| {
+        let shape = ["--shape", "tiny", "--hidden", "256", "--depth", "4", "--depth-single", "8"];
+        let size =
+            ["--resolution", "512", "--text-tokens", "64", "--dtype", "f32", "--device", "cpu"];
+        let plan = ["--blocks-to-swap", swapped, "--gradient-checkpointing", recomputed];
+        let steps = ["--steps", "1", "--warmup", "1", "--folder", "."];
+        let args = [&["bench", "finetune"][..], &shape, &size, &plan, &steps].concat();
+        let line = project.run(&args).exits(0).json();
+        let own = line["peak_own_memory_bytes"].as_u64().unwrap();
+        let counted = line["planned_device_bytes"].as_u64().unwrap();
+        // A tenth for what is no array: threads, the program's own tables.
+        assert!(own <= counted + counted / 10 && counted <= 2 * own, "{line}");
+        (own, line["loss_last"].as_f64().unwrap())
+    };
+    let (kept, recomputed, swapped) = (of("0", "false"), of("0", "true"), of("12", "true"));
+    assert!(3 * recomputed.0 < 2 * kept.0, "{recomputed:?} of {kept:?}");
+    assert!(swapped.0 < recomputed.0, "{swapped:?} of {recomputed:?}");
+    assert_eq!([kept.1; 2], [recomputed.1, swapped.1], "no number depends on the plan");
+}
+
 #[test]
 fn every_measurement_is_one_line_that_says_where_it_ran() {
     let project = Project::new();

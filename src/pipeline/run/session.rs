@@ -193,6 +193,11 @@ impl Work for Session<'_, '_> {
         self.forced[item]
     }
 
+    fn chosen(&mut self, item: usize, text: &str) {
+        let (stage, item) = (self.name(), self.specs[item].id.clone());
+        self.teller.tell(Event::Chosen { stage, item, text: text.to_owned() });
+    }
+
     fn resumed(&mut self, item: usize, done: u64, total: u64) {
         let (stage, item) = (self.name(), self.specs[item].id.clone());
         self.teller.tell(Event::Resumed { stage, item, done, total });

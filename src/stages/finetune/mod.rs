@@ -9,6 +9,7 @@ mod events;
 mod journal;
 mod live;
 pub(super) mod losses;
+mod memory;
 mod notes;
 mod samples;
 mod settings;
@@ -151,6 +152,7 @@ impl Stage for Finetune {
         let (config, _) = FluxConfig::detect(&checkpoint)?;
         let (members, device) = (records.members(), &chosen.device);
         let plan = train::plan(&config, &settings, &members, TEXT_TOKENS, device)?;
+        work.chosen(0, &format!("memory: {plan}"));
         let (stored, scratch) = (settings.weights, work.scratch(0)?);
         let network = Network::load(&checkpoint, plan, device, stored, &scratch)?;
         let folder = place.folder.clone();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
-    Finetune,
+    Finetune, memory,
     samples::{Cached, cached},
     states,
 };
@@ -46,6 +46,10 @@ pub fn notes(
         }));
     }
     notes.push(steps(stage, &listed));
+    if decisions.iter().any(Decision::runs) {
+        let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
+        notes.push(memory::note(stage, &members)?);
+    }
     notes.extend(held_out(&listed));
     Ok(notes)
 }

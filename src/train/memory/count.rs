@@ -24,6 +24,9 @@ pub struct Step {
     pub compute: FloatDType,
     /// What the optimizer remembers of each weight, in bytes: 0 where moments are factored, 8 for two.
     pub state: usize,
+    /// Bytes of the averages of the weights, which are the host's on every machine: 0 where there are none
+    /// or where they lie in a file.
+    pub averages: u64,
     /// Whether each block is trained.
     pub trained: Vec<bool>,
     /// Whether the device has memory of its own.
@@ -44,11 +47,11 @@ impl Step {
         let moving = self.weights_on_device(plan) + self.buffers(plan) + self.state_bytes();
         let moved = plan.blocks.iter().enumerate();
         let moved = moved.filter(|(_, block)| block.weights == Weights::Swapped);
-        let moved = moved.map(|(index, _)| self.weights(index) * size(self.stored)).sum();
-        Takes {
-            device: moving + backward.unwrap_or_default(),
-            host: if self.has_memory { moved } else { 0 },
-            scratch: if self.has_memory { 0 } else { moved },
+        let moved = moved.map(|(index, _)| self.weights(index) * size(self.stored)).sum::<u64>();
+        let on_device = moving + backward.unwrap_or_default();
+        match self.has_memory {
+            true => Takes { device: on_device, host: moved + self.averages, scratch: 0 },
+            false => Takes { device: on_device + self.averages, host: 0, scratch: moved },
         }
     }
 

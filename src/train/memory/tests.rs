@@ -18,6 +18,7 @@ fn dev() -> Step {
         stored: FloatDType::BF16,
         compute: FloatDType::BF16,
         state: 0,
+        averages: 0,
         trained: vec![true; 57],
         has_memory: true,
     }
@@ -55,6 +56,48 @@ fn more_memory_is_never_slower() {
         before = now;
     }
     assert_eq!(before, (0, 57));
+}
+
+#[test]
+fn averages_are_the_host_s() {
+    let step = |averages, has_memory| Step { averages, has_memory, ..dev() };
+    let takes = |averages, has_memory| step(averages, has_memory).takes(&Plan::of(57, 7, 0));
+    let (before, after) = (takes(0, true), takes(GB, true));
+    assert_eq!((after.device, after.host), (before.device, before.host + GB));
+    let (before, after) = (takes(0, false), takes(GB, false));
+    assert_eq!((after.device, after.scratch), (before.device + GB, before.scratch));
+}
+
+/// Peaks of the program's own memory on a CPU, as docs/benchmarks.md states them with their commands.
+#[test]
+fn counted_is_between_measured_and_twice_that() {
+    let mid = FluxConfig {
+        hidden_size: 1536,
+        mlp_size: 6144,
+        num_heads: 12,
+        axes_dim: FluxConfig::axes_of_head(128),
+        ..FluxConfig::DEV
+    };
+    let step = |config: FluxConfig, stored| Step {
+        config: FluxConfig { depth: 4, depth_single_blocks: 8, ..config },
+        picture_tokens: 256,
+        stored,
+        compute: FloatDType::F32,
+        trained: vec![true; 12],
+        has_memory: false,
+        ..dev()
+    };
+    let (mid, dev) = (step(mid, FloatDType::F32), step(FluxConfig::DEV, FloatDType::BF16));
+    for (step, swapped, kept, measured) in [
+        (&mid, 0, 12, 3_611_926_528_u64),
+        (&mid, 0, 0, 3_116_150_784),
+        (&mid, 12, 0, 1_465_376_768),
+        (&dev, 12, 0, 4_760_000_000),
+    ] {
+        let counted = step.takes(&Plan::of(12, swapped, kept)).device;
+        let within = measured..=2 * measured;
+        assert!(within.contains(&counted), "{swapped} {kept}: {counted} for {measured}");
+    }
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! What a plan tells of the memory of the training. Does not use a device.
+
+use serde_json::json;
+
+use super::{Finetune, TEXT_TOKENS, settings};
+use crate::{
+    device,
+    models::flux::FluxConfig,
+    pipeline::{Note, StageError},
+    train::{self, Member, Settings},
+    weights::Checkpoint,
+};
+
+/// Which blocks are swapped and recomputed. On the CPU it is known before; what is free on a card is asked
+/// when the training begins.
+pub fn note(stage: &Finetune, members: &[Member]) -> Result<Note, StageError> {
+    let settings = settings::of(&stage.config);
+    let on_cpu = device::choose(&stage.site.device).is_ok_and(|it| device::is_cpu(&it.device));
+    let text = if on_cpu {
+        let (config, _) = FluxConfig::detect(&Checkpoint::open(&stage.model)?)?;
+        match train::plan(&config, &settings, members, TEXT_TOKENS, &device::cpu()) {
+            Ok(plan) => format!("memory: {plan}"),
+            // The training itself ends with it and its help.
+            Err(error) => format!("memory: {error}"),
+        }
+    } else {
+        by_hand(&settings)
+    };
+    let data = json!(text);
+    Ok(Note { name: "memory", text, details: Vec::new(), data })
+}
+
+fn by_hand(settings: &Settings) -> String {
+    let swap = settings.blocks_to_swap.map(|blocks| format!("blocks_to_swap = {blocks}"));
+    let again =
+        settings.gradient_checkpointing.map(|all| format!("gradient_checkpointing = {all}"));
+    let set = swap.into_iter().chain(again).collect::<Vec<_>>();
+    let chosen = "chosen for the device when the training begins";
+    match set.is_empty() {
+        true => format!("memory: {chosen}"),
+        false => format!("memory: {chosen}, with {}", set.join(", ")),
+    }
+}
