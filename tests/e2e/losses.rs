@@ -69,8 +69,8 @@ fn a_training_can_be_followed() {
         rest = &rest[8 + 4 + length + 4..];
         events += 1;
     }
-    // The version, ten steps, and the mean of the first epoch.
-    assert_eq!(events, 12);
+    // The version, ten steps, and the means of two epochs.
+    assert_eq!(events, 13);
     // Metrics with times are no part of the output.
     assert!(!project.read("out/small-metrics.jsonl").contains("seconds"));
 }

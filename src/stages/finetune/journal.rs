@@ -57,7 +57,9 @@ impl<'a> Journal<'a> {
     }
 
     /// The metrics and the losses of samples: JSON lines.
-    pub fn finish(self) -> (String, String) {
+    pub fn finish(mut self) -> (String, String) {
+        let written = self.live.finish();
+        self.tell_once(written);
         (self.metrics, self.losses.finish())
     }
 

@@ -113,14 +113,28 @@ impl Live {
         events.scalars(epoch as u64, &[("loss/validation", loss)])
     }
 
-    /// The mean loss of an epoch, as far as this run took its steps, at the first step of the next.
+    /// Ends the last epoch.
+    ///
+    /// # Errors
+    /// The files cannot be written.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.end_epoch()
+    }
+
     fn end_epoch_before(&mut self, metrics: &StepMetrics) -> io::Result<()> {
         let (epoch, sum, count) = self.epoch;
         if epoch == metrics.epoch {
             self.epoch = (epoch, sum + metrics.loss, count + 1);
             return Ok(());
         }
+        let ended = self.end_epoch();
         self.epoch = (metrics.epoch, metrics.loss, 1);
+        ended
+    }
+
+    /// Notes the mean loss of an epoch, as far as this run took its steps.
+    fn end_epoch(&mut self) -> io::Result<()> {
+        let (epoch, sum, count) = self.epoch;
         if count == 0 {
             return Ok(());
         }
