@@ -54,6 +54,23 @@ pub enum CliError {
         /// The name that was asked for.
         stage: Option<String>,
     },
+    /// There is no finetune stage, or none of this name.
+    #[error("{}", match stage {
+        Some(stage) => format!("there is no finetune stage called `{stage}`"),
+        None => "there is no finetune stage, so nothing is trained".to_owned(),
+    })]
+    #[diagnostic(
+        code(fluxpipe::cli::no_finetune),
+        help("name one of the manifest, or add [stages.finetune] to it")
+    )]
+    NoFinetune {
+        /// The name that was asked for.
+        stage: Option<String>,
+    },
+    /// No training has come to its end.
+    #[error("no training has come to its end yet, so there are no losses")]
+    #[diagnostic(code(fluxpipe::cli::not_trained), help("`fluxpipe run` trains the model"))]
+    NotTrained,
     /// A weight file holds another network than the manifest says.
     #[error("[models] {role} names {}, which holds {found}", path.display())]
     #[diagnostic(

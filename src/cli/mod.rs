@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod interrupt;
 mod logs;
+mod losses;
 mod plan;
 mod problem;
 mod project;
@@ -72,6 +73,7 @@ enum Command {
     Plan(plan::Plan),
     Captions(captions::Captions),
     Run(run::Run),
+    Losses(losses::Losses),
     Why(why::Why),
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
@@ -112,6 +114,7 @@ impl Command {
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
             Self::Captions(command) => command.run(),
+            Self::Losses(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),

@@ -8,6 +8,7 @@ mod diag;
 mod events;
 mod graph;
 mod inspect;
+mod losses;
 mod machine;
 pub mod panic;
 mod places;
@@ -26,13 +27,15 @@ pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
+pub use losses::losses;
 pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
 pub use project::{checked, demo_written, initialised, note};
 pub use schema::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema, plan_schema,
+    CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
+    losses_schema, plan_schema,
 };
 pub use screen::{Look, stderr, stdout};
 pub use summary::Gathered;

@@ -1,11 +1,11 @@
-//! JSON Schemas (draft-07) of what `plan --json`, `run --json` and `captions --json` print, made from the types that are
+//! JSON Schemas (draft-07) of what `plan --json`, `run --json`, `captions --json` and `losses --json` print, made from the types that are
 //! printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
 use crate::{
     pipeline::{Event, Plan},
-    stages::captions::Captions,
+    stages::{captions::Captions, losses::Losses},
 };
 
 /// File name of [`plan_schema`] below `schemas/`.
@@ -20,6 +20,15 @@ pub const CAPTIONS_SCHEMA: &str = "captions.schema.json";
 #[must_use]
 pub fn captions_schema() -> serde_json::Value {
     schema_of::<Captions>()
+}
+
+/// File name of [`losses_schema`] below `schemas/`.
+pub const LOSSES_SCHEMA: &str = "losses.schema.json";
+
+/// The schema of the object that `losses --json` prints.
+#[must_use]
+pub fn losses_schema() -> serde_json::Value {
+    schema_of::<Losses>()
 }
 
 /// The schema of the object that `plan --json` prints.

@@ -10,6 +10,7 @@ pub mod cache;
 pub mod captions;
 mod finetune;
 mod label;
+pub mod losses;
 pub mod measure;
 mod merge;
 mod sidecar;

@@ -104,8 +104,9 @@ fn pass<S: GradientSink>(
     for (batch, (_, loss)) in under_way.iter_mut().zip(batches) {
         let output = batch.streams.remove(0);
         let (values, gradient) = loss(output);
-        if let Some(&loss) = values.iter().find(|loss| !loss.is_finite()) {
-            return Err(TrainError::NotFinite { loss });
+        if let Some(at) = values.iter().position(|loss| !loss.is_finite()) {
+            let sample = Some(losses.iter().map(Vec::len).sum::<usize>() + at);
+            return Err(TrainError::NotFinite { what: "loss", value: values[at], sample });
         }
         losses.push(values);
         let gradient = gradient.cast(network.compute()) / batches.len() as f64;

@@ -7,15 +7,39 @@ use miette::Diagnostic;
 /// Why a fine-tuning run ends early.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum TrainError {
-    /// A loss is infinite or not a number. The weights before this step are intact.
-    #[error("the loss is {loss}")]
+    /// A loss, or a gradient, is infinite or not a number. The weights before this step are intact.
+    #[error("the {what} is {value}")]
     #[diagnostic(
         code(fluxpipe::train::not_finite),
         help("the weights have diverged: lower `learning_rate`, or train in f32")
     )]
     NotFinite {
-        /// The loss.
-        loss: f64,
+        /// `loss` or `norm of all gradients`.
+        what: &'static str,
+        /// What it is.
+        value: f64,
+        /// Which of the step's samples it is the loss of.
+        sample: Option<usize>,
+    },
+    /// The loss of a sample is infinite or not a number, or the gradient of a step is.
+    #[error("step {step} of epoch {epoch} failed: the {what} is {value}{}", told(samples))]
+    #[diagnostic(
+        code(fluxpipe::train::not_finite),
+        help(
+            "the last state before this step is kept; lower `learning_rate`, or train in f32. If it is the first steps that fail, look at the pictures: encode them again, or take them out"
+        )
+    )]
+    Diverged {
+        /// Optimizer step, counted from 1.
+        step: usize,
+        /// Epoch, counted from 1.
+        epoch: usize,
+        /// `loss` or `norm of all gradients`.
+        what: &'static str,
+        /// What it is.
+        value: f64,
+        /// Names of the samples that may be at fault, and their noise levels.
+        samples: Vec<(String, f32)>,
     },
     /// A step could not be taken.
     #[error("step {step} of epoch {epoch} failed: {source}")]
@@ -133,4 +157,10 @@ pub enum TrainError {
         /// Optimizer steps of the whole run.
         total: usize,
     },
+}
+
+/// `: cat.jpg at noise level 0.731, dog.jpg at noise level 0.120`
+fn told(samples: &[(String, f32)]) -> String {
+    let all = samples.iter().map(|(name, sigma)| format!("{name} at noise level {sigma:.3}"));
+    format!(": {}", all.collect::<Vec<_>>().join(", "))
 }

@@ -98,6 +98,12 @@ pub struct StepMetrics {
     pub grad_norm: Option<f64>,
     /// Seconds that the step took.
     pub seconds: f64,
+    /// Seconds of them in which it waited for samples to be read.
+    pub reading: f64,
+    /// Seconds of them in which it waited for swapped blocks.
+    pub swapping: f64,
+    /// Additions and multiplications of the step, without what is computed a second time.
+    pub operations: f64,
 }
 
 /// The loss of one appearance of a sample.
@@ -151,7 +157,7 @@ pub fn finetune(
     let reader = Reader { samples, config: network.config.clone(), settings };
     let schedule = settings.schedule(keeper.total());
     let trainer =
-        Trainer { network, settings, schedule, trained, optimizer, ema, keeper, position };
+        Trainer { network, settings, samples, schedule, trained, optimizer, ema, keeper, position };
     thread::scope(|scope| {
         let (sender, ahead) = sync_channel(AHEAD);
         let (batches, reader) = (&batches, &reader);
@@ -252,6 +258,7 @@ type Ahead = Receiver<Result<Loaded, TrainError>>;
 struct Trainer<'a> {
     network: Network,
     settings: &'a Settings,
+    samples: &'a dyn Samples,
     schedule: LrSchedule,
     trained: Trained,
     optimizer: Optimizer,
@@ -312,7 +319,9 @@ impl Trainer<'_> {
             let begun = Instant::now();
             let rate = self.settings.learning_rate;
             let learning_rate = self.schedule.learning_rate(rate, self.position.steps);
-            let (samples, grad_norm) = self.step(epoch, group, ahead, learning_rate)?;
+            let waited = self.network.waited();
+            let Stepped { samples, grad_norm, reading, operations } =
+                self.step(epoch, group, ahead, learning_rate)?;
             observer.step(&StepMetrics {
                 epoch,
                 step: self.position.steps,
@@ -322,6 +331,9 @@ impl Trainer<'_> {
                 learning_rate,
                 grad_norm,
                 seconds: begun.elapsed().as_secs_f64(),
+                reading,
+                swapping: (self.network.waited() - waited).as_secs_f64(),
+                operations,
             });
             self.keep(Keep::Due, observer)?;
         }
@@ -386,20 +398,25 @@ impl Trainer<'_> {
         Ok(sum / count as f64)
     }
 
-    /// One optimizer step over the micro-batches of `group`: the loss of each sample, and the gradients'
-    /// norm where it was measured.
+    /// One optimizer step over the micro-batches of `group`.
     fn step(
         &mut self,
         epoch: usize,
         group: &[Batch],
         ahead: &Ahead,
         learning_rate: f64,
-    ) -> Result<(Vec<SampleLoss>, Option<f64>), TrainError> {
+    ) -> Result<Stepped, TrainError> {
         let step = self.position.steps + 1;
-        let at_step = |source| TrainError::Step { step, epoch, source: Box::new(source) };
         let objective = self.settings.objective();
+        let begun = Instant::now();
         let prepared = group.iter().map(|_| self.next(ahead)).collect::<Result<Vec<_>, _>>()?;
+        let reading = begun.elapsed().as_secs_f64();
         let sigmas = prepared.iter().flat_map(|batch| batch.sigmas.clone()).collect::<Vec<_>>();
+        let appearances = group.iter().flat_map(|batch| batch.appearances.iter().copied());
+        let seen = appearances.zip(sigmas).collect::<Vec<_>>();
+        let names = self.samples;
+        let at_step = |error| failed_at(step, epoch, error, &seen, names);
+        let operations = prepared.iter().map(|batch| batch.operations(&self.network.config)).sum();
         let batches = prepared.into_iter().map(|batch| batch.with_loss(objective));
         let batches = batches.collect::<Vec<_>>();
         let (mut scale, mut grad_norm) = (1.0, None);
@@ -408,6 +425,10 @@ impl Trainer<'_> {
             backpropagate(&mut self.network, &batches, &mut norm).map_err(at_step)?;
             scale = norm.clip(self.settings.max_grad_norm);
             grad_norm = Some(norm.norm());
+            if let Some(value) = grad_norm.filter(|norm| !norm.is_finite()) {
+                let what = "norm of all gradients";
+                return Err(at_step(TrainError::NotFinite { what, value, sample: None }));
+            }
         }
         let rounding = Rounding {
             seed: self.settings.seed,
@@ -420,13 +441,36 @@ impl Trainer<'_> {
         let pass = backpropagate(network, &batches, &mut update).map_err(at_step)?;
         self.position.steps = step;
         self.position.step_in_epoch += 1;
-        let appearances = group.iter().flat_map(|batch| &batch.appearances);
-        let samples = appearances.zip(sigmas).zip(pass.losses.concat());
+        let samples = seen.iter().zip(pass.losses.concat());
         let samples = samples
-            .map(|((&appearance, sigma), loss)| SampleLoss { appearance, sigma, loss })
+            .map(|(&(appearance, sigma), loss)| SampleLoss { appearance, sigma, loss })
             .collect();
-        Ok((samples, grad_norm))
+        Ok(Stepped { samples, grad_norm, reading, operations })
     }
+}
+
+/// What a step found.
+struct Stepped {
+    samples: Vec<SampleLoss>,
+    grad_norm: Option<f64>,
+    reading: f64,
+    operations: f64,
+}
+
+/// Says of an error of a step which samples it comes from.
+fn failed_at(
+    step: usize,
+    epoch: usize,
+    error: TrainError,
+    seen: &[(Appearance, f32)],
+    samples: &dyn Samples,
+) -> TrainError {
+    let TrainError::NotFinite { what, value, sample } = error else {
+        return TrainError::Step { step, epoch, source: Box::new(error) };
+    };
+    let guilty = sample.and_then(|at| seen.get(at..=at)).unwrap_or(seen);
+    let samples = guilty.iter().map(|(seen, sigma)| (samples.name(seen.index), *sigma)).collect();
+    TrainError::Diverged { step, epoch, what, value, samples }
 }
 
 /// The mean of the mean losses of the micro-batches, which is what a step goes down.

@@ -46,6 +46,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Additions and multiplications of a step over it.
+    pub fn operations(&self, config: &FluxConfig) -> f64 {
+        let [size, tokens, _] = self.noisy.dims();
+        config.operations(size, tokens, self.input.txt.dims()[1])
+    }
+
     pub fn with_loss(self, objective: Objective) -> (FluxInput, Box<Loss<'static>>) {
         let Self { input, noisy, target, sigmas, weights } = self;
         let loss = move |output| {

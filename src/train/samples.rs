@@ -19,6 +19,11 @@ pub trait Samples: Sync {
     /// What the sample is, whatever it is called: names its random numbers and its place in the order.
     fn content(&self, index: usize) -> Digest;
 
+    /// What people call it.
+    fn name(&self, index: usize) -> String {
+        format!("sample {index}")
+    }
+
     /// How often it appears in an epoch.
     fn repeats(&self, index: usize) -> u32;
 

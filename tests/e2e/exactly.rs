@@ -200,6 +200,102 @@ const STAGES: &[Edit] = &[
     edit("models", "tagger", "'other/tagger'", NOTHING),
 ];
 
+const MODEL: &[&str] = &["model"];
+/// Lines that a key of `finetune` needs beside it, the key, its new value, and whether a model is made anew.
+type Training = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+/// Edits of `[stages.finetune]`, looked at by the plan alone.
+const TRAINING: &[Training] = &[
+    ("", "learning_rate", "2e-4", MODEL),
+    ("", "max_train_epochs", "2", MODEL),
+    ("", "train_batch_size", "2", MODEL),
+    ("", "gradient_accumulation_steps", "2", MODEL),
+    ("", "max_grad_norm", "1.0", MODEL),
+    ("", "optimizer_type", "'adamw'", MODEL),
+    ("", "optimizer_args", "{ weight_decay = 0.01 }", MODEL),
+    // A default that is said.
+    ("", "optimizer_args", "{ weight_decay = 0.0, relative_step = false }", NOTHING),
+    ("", "lr_scheduler", "'cosine'", MODEL),
+    ("lr_scheduler = 'linear'", "lr_warmup_steps", "0.5", MODEL),
+    (WSD, "lr_decay_steps", "3", MODEL),
+    ("lr_scheduler = 'cosine_with_restarts'", "lr_scheduler_num_cycles", "2", MODEL),
+    ("lr_scheduler = 'polynomial'", "lr_scheduler_power", "2.0", MODEL),
+    (WSD, "lr_scheduler_min_lr_ratio", "0.1", MODEL),
+    ("", "timestep_sampling", "'uniform'", MODEL),
+    ("", "discrete_flow_shift", "2.0", MODEL),
+    ("", "sigmoid_scale", "2.0", MODEL),
+    ("timestep_sampling = 'sigma'", "weighting_scheme", "'mode'", MODEL),
+    (LOGIT, "logit_mean", "0.5", MODEL),
+    (LOGIT, "logit_std", "0.5", MODEL),
+    ("timestep_sampling = 'sigma'\nweighting_scheme = 'mode'", "mode_scale", "0.5", MODEL),
+    ("", "min_timestep", "100", MODEL),
+    ("", "max_timestep", "900", MODEL),
+    ("", "guidance_scale", "3.5", MODEL),
+    ("", "model_prediction_type", "'additive'", MODEL),
+    ("", "loss_type", "'l1'", MODEL),
+    ("loss_type = 'huber'", "huber_schedule", "'exponential'", MODEL),
+    ("loss_type = 'huber'", "huber_c", "0.2", MODEL),
+    ("loss_type = 'huber'", "huber_scale", "2.0", MODEL),
+    ("", "ip_noise_gamma", "0.1", MODEL),
+    ("", "weights", "'f32'", MODEL),
+    ("", "save_precision", "'f32'", MODEL),
+    ("", "save_every_n_epochs", "1", MODEL),
+    ("", "save_every_n_steps", "2", MODEL),
+    ("save_every_n_epochs = 1", "save_last_n_epochs", "1", MODEL),
+    ("save_every_n_steps = 1", "save_last_n_steps", "2", MODEL),
+    ("", "save_state_every_n_steps", "1", NOTHING),
+    ("", "save_state_every_n_minutes", "1", NOTHING),
+    ("", "keep_state", "false", NOTHING),
+    ("", "output_name", "'other'", NOTHING),
+    // Headers are part of files.
+    ("", "metadata_title", "'A title'", MODEL),
+    ("", "metadata_author", "'An author'", MODEL),
+    ("", "metadata_description", "'A text'", MODEL),
+    ("", "metadata_license", "'CC0-1.0'", MODEL),
+    ("", "metadata_tags", "'one, two'", MODEL),
+    ("", "seed", "7", MODEL),
+    ("", "memory", "8", NOTHING),
+    ("", "blocks_to_swap", "1", NOTHING),
+    ("", "gradient_checkpointing", "true", NOTHING),
+    ("", "ema_decay", "0.9", MODEL),
+    ("", "train_blocks", "['single_blocks.*']", MODEL),
+];
+const WSD: &str = "lr_scheduler = 'warmup_stable_decay'\nlr_decay_steps = 2";
+const LOGIT: &str = "timestep_sampling = 'sigma'\nweighting_scheme = 'logit_normal'";
+
+#[test]
+fn a_key_of_a_training_decides_whether_the_model_is_made_anew() {
+    let finetune = |lines: &str| {
+        let mut keys = BTreeMap::from([("learning_rate", "1e-4"), ("max_train_epochs", "1")]);
+        keys.extend(lines.lines().filter_map(|line| line.split_once(" = ")));
+        let lines = keys.into_iter().map(|(key, value)| format!("{key} = {value}\n"));
+        let table = lines.collect::<String>();
+        let flux = ("models", "flux = 'MODELS/flux1-dev.safetensors'".to_owned());
+        manifest(&[flux]) + "[stages.finetune]\n" + &table
+    };
+    let project = project();
+    let planned = |lines: &str| {
+        project.manifest(&finetune(lines));
+        let plan = project.call(&["plan", "project.toml", "--json"]).exits(0);
+        let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+        plan["stages"].as_array().unwrap().last().unwrap()["items"]["run"].as_u64().unwrap()
+    };
+    project.manifest(&finetune(""));
+    project.run().exits(0);
+    assert_eq!(planned(""), 0);
+    for (with, key, value, makes) in TRAINING {
+        let lines = format!("{with}\n{key} = {value}");
+        assert_eq!(planned(&lines), makes.len() as u64, "{key} = {value}");
+    }
+    let schema = fluxpipe::manifest::schema();
+    let keys = schema["definitions"]["finetune"]["properties"].as_object().unwrap().keys();
+    // It is in the key with each regularisation picture, which are not here.
+    let without = ["kind", "needs", "prior_loss_weight"];
+    let keys = keys.map(String::as_str).filter(|key| !without.contains(key));
+    let told = TRAINING.iter().map(|(_, key, ..)| *key).collect::<BTreeSet<_>>();
+    assert_eq!(told, keys.collect::<BTreeSet<_>>());
+}
+
 /// The manifest with lines for tables; a later line for a key stands instead of an earlier one.
 fn manifest(lines: &[(&str, String)]) -> String {
     let mut text = MANIFEST.to_owned();

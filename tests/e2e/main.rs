@@ -12,6 +12,7 @@ mod idle;
 mod import;
 mod kill;
 mod label;
+mod losses;
 mod pictures;
 mod project;
 mod resume;

@@ -217,7 +217,8 @@ impl Project {
                 let path = entry.unwrap().path();
                 let name = path.strip_prefix(self.folder.path()).unwrap().display().to_string();
                 match path.is_dir() {
-                    true if name == "out/store" => {}
+                    // Logs hold times.
+                    true if name == "out/store" || name == "out/logs" => {}
                     true => folders.push(path),
                     false => drop(files.insert(name, Digest::of(&fs::read(path).unwrap()))),
                 }

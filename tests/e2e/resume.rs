@@ -150,6 +150,7 @@ fn a_checkpoint_is_seen_as_soon_as_it_is_saved_and_replaced_ones_go() {
         names,
         [
             "out/small-000001.safetensors",
+            "out/small-losses.jsonl",
             "out/small-metrics.jsonl",
             "out/small-step00000008.safetensors",
             "out/small-step00000010.safetensors",

@@ -38,7 +38,7 @@ fn metrics(project: &Project) -> Vec<Value> {
     let mut files = fs::read_dir(project.path("out")).unwrap();
     let file = files.find_map(|file| {
         let path = file.unwrap().path();
-        path.extension().is_some_and(|ending| ending == "jsonl").then_some(path)
+        path.ends_with("small-metrics.jsonl").then_some(path)
     });
     let text = fs::read_to_string(file.unwrap()).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -550,7 +550,7 @@ fn parameters_of_the_optimizer() {
             "1e-5\noptimizer_type = \"adamw\"\nlr_warmup_steps = \"10\"\nlr_scheduler = \"cosine\"\n\
              optimizer_args = { betas = [0.9, 1.0], beta1 = 0.9, eps = [1e-30, 1e-3], weigt_decay = 1, weight_decay = -1 }",
         )],
-        &["out_of_range", "out_of_range"],
+        &["out_of_range", "no_effect", "unknown_key", "out_of_range"],
     );
     case(
         "optimizer_args_of_another",
@@ -559,7 +559,7 @@ fn parameters_of_the_optimizer() {
             "1e-5\noptimizer_type = \"adamw\"\nlr_warmup_steps = \"10\"\nlr_scheduler = \"cosine\"\n\
              optimizer_args = { betas = [0.9, 1.0], beta1 = 0.9, eps = [1e-30, 1e-3] }",
         )],
-        &["out_of_range", "out_of_range"],
+        &["out_of_range", "out_of_range", "no_effect", "out_of_range"],
     );
     case(
         "relative_step",

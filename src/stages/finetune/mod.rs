@@ -5,13 +5,16 @@
 
 mod appearances;
 mod differences;
+mod events;
 mod journal;
+mod live;
+pub(super) mod losses;
 mod notes;
 mod samples;
 mod settings;
 mod states;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use rayon::prelude::*;
 
@@ -151,14 +154,21 @@ impl Stage for Finetune {
         let (stored, scratch) = (settings.weights, work.scratch(0)?);
         let network = Network::load(&checkpoint, plan, device, stored, &scratch)?;
         let folder = place.folder.clone();
-        let mut journal = Journal::new(work, line.total(), |name| self.published(name));
+        let logs = self.site.output().join("logs").join(self.output_name());
+        let live = live::Place {
+            lines: logs.join("training.jsonl"),
+            logs,
+            device: chosen.device.clone(),
+            weights: settings.weights,
+        };
+        let mut journal = Journal::new(work, line.total(), live, |name| self.published(name));
         let outcome = train::finetune(network, &settings, &records, place, &mut journal);
-        let metrics = journal.finish();
+        let (metrics, losses) = journal.finish();
         match outcome {
             Err(TrainError::Cancelled { .. }) => return Ok(()),
             Err(error) => return Err(error.into()),
             Ok(summary) => {
-                let draft = draft(work, metrics, summary.checkpoints)?;
+                let draft = draft(work, metrics, losses, summary.checkpoints)?;
                 work.commit(0, draft)?;
             }
         }
@@ -185,6 +195,13 @@ impl Stage for Finetune {
         };
         Ok(finished.iter().flat_map(|done| &done.output.blobs).map(publish).collect())
     }
+}
+
+/// What people call each sample, by what it is in hexadecimal digits.
+pub(super) fn sample_names(site: &Site, upstream: &Upstream<'_>) -> HashMap<String, String> {
+    let cached = samples::cached(site, upstream).into_iter();
+    let named = cached.filter_map(|it| Some((it.content_digest()?.hex(), it.sample.id.clone())));
+    named.collect()
 }
 
 /// What the names of checkpoints end in.
@@ -234,10 +251,11 @@ impl Finetune {
 fn draft(
     work: &mut dyn Work,
     metrics: String,
+    losses: String,
     checkpoints: Vec<(String, PathBuf)>,
 ) -> Result<Draft, StageError> {
     let folder = work.scratch(0)?;
-    let mut draft = Draft::bytes("metrics.jsonl", metrics);
+    let mut draft = Draft::bytes("metrics.jsonl", metrics).and("losses.jsonl", losses);
     for (suffix, path) in checkpoints {
         let name = format!("model{suffix}{ENDING}");
         let linked = folder.join(&name);

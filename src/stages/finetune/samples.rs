@@ -185,6 +185,7 @@ pub struct Records {
 }
 
 struct Record {
+    name: String,
     views: Vec<Blob>,
     texts: Vec<Blob>,
     empty: Option<Blob>,
@@ -257,6 +258,7 @@ impl Record {
         let Some(&[_, height, width]) = info.map(|info| &info.shape[..]) else { return Ok(None) };
         let run = (config.seed, config.max_train_epochs as usize);
         Ok(Some(Self {
+            name: cached.sample.id.clone(),
             choices: Choices::new(dataset, run, texts.len(), views.len()),
             views,
             texts,
@@ -281,6 +283,10 @@ impl train::Samples for Records {
 
     fn content(&self, index: usize) -> Digest {
         self.samples[index].content
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.samples[index].name.clone()
     }
 
     fn repeats(&self, index: usize) -> u32 {
