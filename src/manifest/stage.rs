@@ -89,7 +89,7 @@ impl fmt::Display for Kind {
 /// The parameters of a stage, by its kind.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "a manifest has a handful of these")]
+#[expect(clippy::large_enum_variant, reason = "a manifest has a handful of stages")]
 pub enum StageConfig {
     /// Captions by BLIP.
     Label(Label),
