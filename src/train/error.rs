@@ -110,6 +110,20 @@ pub enum TrainError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Weights or what the optimizer remembers are infinite or not numbers. Nothing was written over.
+    #[error(
+        "`{tensor}` holds numbers that are not finite, so no state and no checkpoint is made of it"
+    )]
+    #[diagnostic(
+        code(fluxpipe::train::not_finite),
+        help(
+            "the last state before is kept: run again to go on from it, with a lower `learning_rate` or in f32"
+        )
+    )]
+    Broken {
+        /// Its name.
+        tensor: String,
+    },
     /// The disk has no room for what the training will write.
     #[error("the training needs {needed} of free disk, and {free} are free: {what}, in {folder}")]
     #[diagnostic(

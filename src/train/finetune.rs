@@ -22,7 +22,7 @@ use super::{
     rounding::Rounding,
     schedule::LrSchedule,
     state::Position,
-    tensors::{ForEach, Tensors},
+    tensors::{ForEach, NotFinite, Tensors},
     trained::Trained,
     update::{GradientNorm, Update},
 };
@@ -249,7 +249,10 @@ fn mapped<'a>(elements: usize, keeper: &'a Keeper<'_>) -> Option<&'a Path> {
 }
 
 fn unwritten(keeper: &Keeper<'_>, source: io::Error) -> TrainError {
-    TrainError::Checkpoint { path: keeper.folder().path().to_owned(), source }
+    match source.get_ref().and_then(|inner| inner.downcast_ref::<NotFinite>()) {
+        Some(NotFinite(tensor)) => TrainError::Broken { tensor: tensor.clone() },
+        None => TrainError::Checkpoint { path: keeper.folder().path().to_owned(), source },
+    }
 }
 
 /// The batches that were read ahead.

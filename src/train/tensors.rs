@@ -61,7 +61,11 @@ impl Part {
             let mut left = tensors.entries.iter();
             (tensors.for_each)(&mut |name, data| match left.next() {
                 Some(entry) if entry.name == name => {
-                    writer.tensor(stored(data, entry.dtype).as_bytes())
+                    let data = stored(data, entry.dtype);
+                    if !is_finite(&data) {
+                        return Err(io::Error::other(NotFinite(name.to_owned())));
+                    }
+                    writer.tensor(data.as_bytes())
                 }
                 _ => Err(io::Error::other(format!("tensor `{name}` is not where its entry is"))),
             })?;
@@ -103,6 +107,28 @@ fn stored(data: TensorData, dtype: Dtype) -> TensorData {
     }
 }
 
+/// A tensor holds a number that is infinite or none: nothing shall go on from it.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` holds numbers that are not finite")]
+pub struct NotFinite(pub String);
+
+/// Whether all numbers are finite.
+fn is_finite(data: &TensorData) -> bool {
+    // Infinities and NaN are the numbers whose exponent has no zero bit.
+    let bytes = data.as_bytes();
+    match data.dtype() {
+        DType::BF16 => {
+            let words = bytes.as_chunks::<2>().0.iter().map(|&word| u16::from_le_bytes(word));
+            !words.fold(false, |found, word| found | (word & 0x7f80 == 0x7f80))
+        }
+        DType::F32 => {
+            let words = bytes.as_chunks::<4>().0.iter().map(|&word| u32::from_le_bytes(word));
+            !words.fold(false, |found, word| found | (word & 0x7f80_0000 == 0x7f80_0000))
+        }
+        _ => true,
+    }
+}
+
 /// Counts and digests what is written.
 struct Measured<'a> {
     inner: &'a mut dyn Write,
@@ -120,5 +146,35 @@ impl Write for Measured<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_not_finite_are_found() {
+        let data = |value: f32| TensorData::new(vec![1.0, f32::MAX, -0.0, value], [4]);
+        for dtype in [Dtype::F32, Dtype::BF16] {
+            for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                assert!(!is_finite(&stored(data(value), dtype)), "{value} {dtype:?}");
+            }
+            let small = TensorData::new(vec![1.0_f32, -3e38, 1e-45, 0.0], [4]);
+            assert!(is_finite(&stored(small, dtype)), "{dtype:?}");
+        }
+    }
+
+    #[test]
+    fn no_file_is_made_of_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Entry { name: "w".to_owned(), dtype: Dtype::F32, shape: vec![2] };
+        let for_each = |take: &mut Take<'_>| take("w", TensorData::new(vec![0.5, f32::NAN], [2]));
+        let tensors = Tensors { entries: vec![entry], for_each: &for_each };
+        let made = Part::of_tensors(folder.path(), "x".to_owned(), &tensors, &BTreeMap::new());
+        let error = made.unwrap_err();
+        let broken = error.get_ref().and_then(|inner| inner.downcast_ref::<NotFinite>());
+        assert_eq!(broken.map(|NotFinite(name)| &name[..]), Some("w"), "{error}");
+        assert!(!folder.path().join("x").exists());
     }
 }
