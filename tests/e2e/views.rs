@@ -141,6 +141,8 @@ fn held_out_pictures_are_measured_and_do_not_depend_on_names() {
     let planned = notes_of(&project, "finetune");
     assert_eq!(planned["held_out"].as_array().unwrap().len(), 2, "{planned}");
     assert_eq!(planned["steps"]["steps"], 6);
+    let memory = planned["memory"].as_str().unwrap();
+    assert!(memory.starts_with("memory: ") && memory.contains(" 0 swapped"), "{memory}");
     project.run().exits(0);
     let lines = metrics(&project);
     let losses = lines.iter().filter_map(|line| line["validation_loss"].as_f64());

@@ -6,28 +6,29 @@ use super::{Finetune, TEXT_TOKENS, settings};
 use crate::{
     device,
     models::flux::FluxConfig,
-    pipeline::{Note, StageError},
+    pipeline::Note,
     train::{self, Member, Settings},
     weights::Checkpoint,
 };
 
 /// Which blocks are swapped and recomputed. On the CPU it is known before; what is free on a card is asked
 /// when the training begins.
-pub fn note(stage: &Finetune, members: &[Member]) -> Result<Note, StageError> {
+pub fn note(stage: &Finetune, members: &[Member]) -> Note {
     let settings = settings::of(&stage.config);
     let on_cpu = device::choose(&stage.site.device).is_ok_and(|it| device::is_cpu(&it.device));
-    let text = if on_cpu {
-        let (config, _) = FluxConfig::detect(&Checkpoint::open(&stage.model)?)?;
-        match train::plan(&config, &settings, members, TEXT_TOKENS, &device::cpu()) {
-            Ok(plan) => format!("memory: {plan}"),
-            // The training itself ends with it and its help.
-            Err(error) => format!("memory: {error}"),
-        }
-    } else {
-        by_hand(&settings)
-    };
+    let planned = if on_cpu { planned(stage, &settings, members) } else { None };
+    let text = format!("memory: {}", planned.unwrap_or_else(|| by_hand(&settings)));
     let data = json!(text);
-    Ok(Note { name: "memory", text, details: Vec::new(), data })
+    Note { name: "memory", text, details: Vec::new(), data }
+}
+
+/// The plan, or why there is none; nothing of a model that cannot be read, which the training tells.
+fn planned(stage: &Finetune, settings: &Settings, members: &[Member]) -> Option<String> {
+    let (config, _) = FluxConfig::detect(&Checkpoint::open(&stage.model).ok()?).ok()?;
+    Some(match train::plan(&config, settings, members, TEXT_TOKENS, &device::cpu()) {
+        Ok(plan) => plan.to_string(),
+        Err(error) => error.to_string(),
+    })
 }
 
 fn by_hand(settings: &Settings) -> String {
@@ -37,7 +38,7 @@ fn by_hand(settings: &Settings) -> String {
     let set = swap.into_iter().chain(again).collect::<Vec<_>>();
     let chosen = "chosen for the device when the training begins";
     match set.is_empty() {
-        true => format!("memory: {chosen}"),
-        false => format!("memory: {chosen}, with {}", set.join(", ")),
+        true => chosen.to_owned(),
+        false => format!("{chosen}, with {}", set.join(", ")),
     }
 }

@@ -92,6 +92,7 @@ fn counted_is_between_measured_and_twice_that() {
         (&mid, 0, 12, 3_611_926_528_u64),
         (&mid, 0, 0, 3_116_150_784),
         (&mid, 12, 0, 1_465_376_768),
+        (&mid, 12, 12, 1_751_691_264),
         (&dev, 12, 0, 4_760_000_000),
     ] {
         let counted = step.takes(&Plan::of(12, swapped, kept)).device;
