@@ -1,11 +1,13 @@
 //! How long parts of a training step take on this machine, at the full width of FLUX.1: `fluxpipe bench`
 //! measures whole networks and steps.
 //!
-//! `cargo bench --bench speed -- flux` (or `optimizer`). Each figure is the median of some runs after one that is not
+//! `cargo bench --bench speed -- flux` (or `optimizer`, `ordinary HIDDEN SIDE TEXT`). Each time is the median of
+//! some runs after one that is not
 //! counted. `docs/benchmarks.md` says how to read them.
 
 mod flux;
 mod optimizer;
+mod ordinary;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -17,8 +19,12 @@ fn main() -> ExitCode {
     match words[..] {
         ["flux"] => flux::run(3072),
         ["optimizer"] => optimizer::run(),
+        ["ordinary", hidden, side, text] => match (hidden.parse(), side.parse(), text.parse()) {
+            (Ok(hidden), Ok(side), Ok(text)) => ordinary::run(hidden, side, text),
+            _ => return ExitCode::from(2),
+        },
         _ => {
-            eprintln!("cargo bench --bench speed -- flux | optimizer");
+            eprintln!("cargo bench --bench speed -- flux | optimizer | ordinary HIDDEN SIDE TEXT");
             return ExitCode::from(2);
         }
     }
