@@ -30,6 +30,7 @@ fn step(stored: FloatDType, side: usize) -> Step {
         compute: stored,
         // Adafactor's moments are factored.
         state: 0,
+        averages: 0,
         trained: vec![true; 57],
         has_memory: true,
     }
