@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use sysinfo::{CpuRefreshKind, Disks, System};
+use sysinfo::{CpuRefreshKind, System};
 
 use super::{Toolkit, cuda_devices};
 
@@ -78,7 +78,30 @@ pub fn report() -> DeviceReport {
 #[must_use]
 pub fn disk_free(path: &Path) -> Option<u64> {
     let path = existing(path)?;
-    let disks = Disks::new_with_refreshed_list();
+    room(&path)
+}
+
+/// What the file system says that holds `path`. A list of disks would lack those in memory, on the network
+/// and of containers.
+#[cfg(target_os = "linux")]
+fn room(path: &Path) -> Option<u64> {
+    use std::{ffi::CString, mem::MaybeUninit, os::unix::ffi::OsStrExt};
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero, and where the call tells of success it has filled `found`.
+    #[expect(unsafe_code, reason = "the library has no call for this")]
+    let found = unsafe {
+        match libc::statvfs(path.as_ptr(), found.as_mut_ptr()) {
+            0 => found.assume_init(),
+            _ => return None,
+        }
+    };
+    Some(found.f_bavail * found.f_frsize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn room(path: &Path) -> Option<u64> {
+    let disks = sysinfo::Disks::new_with_refreshed_list();
     // Mounts may lie inside each other: the longest mount point is the one that holds the path.
     let holding = disks.iter().filter(|disk| path.starts_with(disk.mount_point()));
     holding
@@ -102,6 +125,16 @@ mod tests {
         assert!(report.threads >= 1);
         assert!(report.memory_free <= report.memory_total && report.memory_total > 0);
         assert!(report.cuda.is_empty() || report.toolkit.driver.is_some());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn free_space_is_known_where_no_disk_is_listed() {
+        // A file system in memory, which lists of disks leave out.
+        let shared = Path::new("/dev/shm");
+        assert!(!shared.is_dir() || disk_free(shared).is_some());
+        // Nothing can be written below /proc, whatever the disk under `/` has.
+        assert_eq!(disk_free(Path::new("/proc")), Some(0));
     }
 
     #[test]
