@@ -103,7 +103,7 @@ impl Adafactor {
     }
 
     /// The learning rate of this step, before the parameter's size is seen.
-    fn rate(&self, given: f64, step: u32) -> f64 {
+    pub(super) fn rate(&self, given: f64, step: u32) -> f64 {
         let bound = if self.warmup_init { 1e-6 * f64::from(step) } else { 1e-2 };
         if self.relative_step { bound.min(1.0 / f64::from(step).sqrt()) } else { given }
     }

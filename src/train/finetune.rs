@@ -320,8 +320,7 @@ impl Trainer<'_> {
                 return Err(TrainError::Cancelled { steps, total: self.keeper.total() });
             }
             let begun = Instant::now();
-            let rate = self.settings.learning_rate;
-            let learning_rate = self.schedule.learning_rate(rate, self.position.steps);
+            let learning_rate = self.settings.rate(&self.schedule, self.position.steps);
             let waited = self.network.waited();
             let Stepped { samples, grad_norm, reading, operations } =
                 self.step(epoch, group, ahead, learning_rate)?;

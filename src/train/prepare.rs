@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// So often a noise level is drawn anew that does not fall into the range.
-const DRAWS: usize = 1_000_000;
+pub(super) const DRAWS: usize = 1_000_000;
 
 /// Reads batches. Needs no device, so it can work ahead of the training.
 pub(super) struct Reader<'a> {
@@ -133,18 +133,9 @@ impl Reader<'_> {
     /// The noise level of one appearance. What is drawn outside of the range is drawn anew, so that the
     /// levels inside keep their proportions.
     fn sigma(&self, appearance: &Appearance, (h, w): (usize, usize)) -> Result<f32, TrainError> {
-        let Settings { timestep_sampling, min_timestep, max_timestep, .. } = self.settings;
-        let [least, most] = [min_timestep, max_timestep].map(|&level| level as f32 / 1000.0);
         let mut stream = self.stream("sigma", appearance);
-        for _ in 0..DRAWS {
-            let draw = timestep_sampling.draw(&mut stream);
-            let sigma = timestep_sampling.sigma(draw, (h / 2) * (w / 2));
-            if (least..=most).contains(&sigma) {
-                return Ok(sigma);
-            }
-        }
-        let reason = format!("to {max_timestep} holds next to no noise level that is drawn");
-        Err(TrainError::Setting { name: "min_timestep", reason })
+        let drawn = self.settings.noise_level(&mut stream, (h / 2) * (w / 2), DRAWS);
+        drawn.ok_or_else(|| self.settings.no_noise_level())
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     optimizer::OptimizerKind,
     schedule::{LrSchedule, LrScheduler, Steps},
 };
-use crate::weights::Dtype;
+use crate::{base::Stream, weights::Dtype};
 
 /// What decides how a fine-tuning run goes. Names are those of the manifest.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,6 +128,34 @@ impl Settings {
         Objective { model_prediction_type, loss_type }
     }
 
+    /// A noise level inside the range, for a picture of `tokens` tokens; `None` where so many draws lie
+    /// outside.
+    pub(super) fn noise_level(
+        &self,
+        stream: &mut Stream,
+        tokens: usize,
+        draws: usize,
+    ) -> Option<f32> {
+        let level = |level: u32| level as f32 / 1000.0;
+        let range = level(self.min_timestep)..=level(self.max_timestep);
+        let mut levels = (0..draws).map(|_| {
+            let draw = self.timestep_sampling.draw(stream);
+            self.timestep_sampling.sigma(draw, tokens)
+        });
+        levels.find(|sigma| range.contains(sigma))
+    }
+
+    /// What is wrong with a range that is not drawn from.
+    pub(super) fn no_noise_level(&self) -> TrainError {
+        let Self { min_timestep, max_timestep, .. } = self;
+        // The other one is the default.
+        let name = if *min_timestep > 0 { "min_timestep" } else { "max_timestep" };
+        let reason = format!(
+            "cannot be so: next to no noise level that is drawn lies from {min_timestep} to {max_timestep}"
+        );
+        TrainError::Setting { name, reason }
+    }
+
     /// The learning rates of a run of `total_steps`.
     #[must_use]
     pub fn schedule(&self, total_steps: usize) -> LrSchedule {
@@ -139,6 +167,16 @@ impl Settings {
     #[must_use]
     pub fn depends_on_length(&self) -> bool {
         self.lr_scheduler.depends_on_length() || matches!(self.lr_warmup_steps, Steps::Share(_))
+    }
+
+    /// The learning rate of the step after `steps` others: the schedule's, or that of an optimizer that
+    /// sets its own.
+    pub(super) fn rate(&self, schedule: &LrSchedule, steps: usize) -> f64 {
+        let given = schedule.learning_rate(self.learning_rate, steps);
+        match &self.optimizer {
+            OptimizerKind::Adafactor(adafactor) => adafactor.rate(given, steps as u32 + 1),
+            OptimizerKind::AdamW(_) => given,
+        }
     }
 
     fn sets_its_own_rate(&self) -> bool {
@@ -180,5 +218,25 @@ impl Settings {
             return refuse("save_precision", "must be f32 or bf16");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_optimizer_that_sets_its_own_rate_tells_it() {
+        let relative = Adafactor { relative_step: true, ..Adafactor::default() };
+        let warming = Adafactor { warmup_init: true, ..relative.clone() };
+        let rates = |optimizer| {
+            let optimizer = OptimizerKind::Adafactor(optimizer);
+            let settings = Settings { learning_rate: 0.0, optimizer, ..Settings::default() };
+            [0, 39_999].map(|steps| settings.rate(&settings.schedule(50_000), steps))
+        };
+        assert_eq!(rates(relative), [0.01, 0.005]);
+        assert_eq!(rates(warming), [1e-6, 0.005]);
+        let settings = Settings { learning_rate: 3e-5, ..Settings::default() };
+        assert_eq!(settings.rate(&settings.schedule(10), 4), 3e-5);
     }
 }

@@ -179,7 +179,7 @@ fn values() {
                 "[stages.merge]",
                 "[stages.merge]\nprepend_tags = [\"a, b\"]\nout_json = \"../x.json\"",
             ),
-            ("max_train_epochs = 4", "max_train_epochs = 5000000000"),
+            ("max_train_epochs = 4", "max_train_epochs = 100001"),
         ],
         &["out_of_range"; 12],
     );

@@ -27,7 +27,7 @@ pub struct Finetune {
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: Option<f64>,
     /// How often the whole dataset is gone through.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 100_000))]
     pub max_train_epochs: u32,
     /// Pictures per batch; all of one batch are of one bucket.
     #[schemars(range(min = 1))]
