@@ -209,7 +209,8 @@ fn examples(reason: &Reason) -> String {
 pub(super) fn warning(warning: &Warning, indent: &str) -> String {
     let names = warning.examples.iter().map(String::as_str).collect::<Vec<_>>();
     let names = few(&names, warning.items);
-    let line = theme::busy(format!("! {}: {names}", warning.message));
+    let names = if names.is_empty() { names } else { format!(": {names}") };
+    let line = theme::busy(format!("! {}{names}", warning.message));
     let help = warning.help.iter().map(|help| theme::faint(format!("  {help}")));
     let lines = std::iter::once(line).chain(help);
     lines.map(|line| format!("{indent}{line}\n")).collect()

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    sync::LazyLock,
+    sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -38,6 +38,7 @@ pub struct Progress {
 /// What is on the screen for one stage.
 struct Shown {
     bar: Option<ProgressBar>,
+    pace: Pace,
     /// Items to run.
     run: usize,
     /// Items that are done, or left out.
@@ -103,18 +104,19 @@ impl Progress {
             return;
         }
         let noun = noun(kind);
-        let bar = self.terminal.then(|| self.bar(stage, items.run, noun));
+        let pace = Pace::default();
+        let bar = self.terminal.then(|| self.bar(stage, items.run, noun, &pace));
         if bar.is_none() {
             above_bars(&format!("{stage}: {} of {} to run", items.run, items.total));
         }
         let (first, last_line) = (None, Instant::now());
-        let shown = Shown { bar, run: items.run, done: 0, noun, first, last_line };
+        let shown = Shown { bar, pace, run: items.run, done: 0, noun, first, last_line };
         self.stages.insert(stage.to_owned(), shown);
     }
 
-    fn bar(&self, stage: &str, items: usize, noun: &'static str) -> ProgressBar {
+    fn bar(&self, stage: &str, items: usize, noun: &'static str, pace: &Pace) -> ProgressBar {
         let bar = BARS.add(ProgressBar::new(items as u64));
-        bar.set_style(running(noun));
+        bar.set_style(running(noun, pace));
         bar.set_prefix(format!("{stage:<width$}", width = self.names));
         bar.enable_steady_tick(TICK);
         bar
@@ -128,9 +130,7 @@ impl Progress {
         match &shown.bar {
             // The bar of a stage of one item shows that item's steps.
             Some(bar) if run > 1 => {
-                if done == 1 {
-                    bar.reset_eta();
-                }
+                shown.pace.begin(done as u64);
                 bar.set_position(done as u64);
             }
             Some(_) => {}
@@ -146,12 +146,8 @@ impl Progress {
         let Some(shown) = self.stages.get_mut(stage) else { return };
         match &shown.bar {
             Some(bar) if shown.run == 1 => {
-                if bar.length() != Some(total) {
-                    // A resumed item starts in the middle: what was done before tells no rate.
-                    bar.set_length(total);
-                    bar.set_position(done);
-                    bar.reset_eta();
-                }
+                shown.pace.begin(done);
+                bar.set_length(total);
                 bar.set_position(done);
                 bar.set_message(note.to_owned());
             }
@@ -185,6 +181,24 @@ impl Progress {
             bar.finish_and_clear();
         }
         self.stages.clear();
+    }
+}
+
+/// How fast a bar goes. The bar's own estimate counts what an earlier run did as done in this one.
+#[derive(Clone, Debug, Default)]
+struct Pace(Arc<OnceLock<(u64, Instant)>>);
+
+impl Pace {
+    /// The clock starts at the first call, when so many are done.
+    fn begin(&self, done: u64) {
+        let _ = self.0.get_or_init(|| (done, Instant::now()));
+    }
+
+    /// `None` before there is one.
+    fn per_second(&self, done: u64, now: Instant) -> Option<f64> {
+        let (from, begun) = self.0.get()?;
+        let seconds = now.saturating_duration_since(*begun).as_secs_f64();
+        (done > *from && seconds > 0.0).then(|| (done - from) as f64 / seconds)
     }
 }
 
@@ -225,15 +239,17 @@ fn noun(kind: &str) -> &'static str {
     }
 }
 
-fn running(noun: &'static str) -> ProgressStyle {
+fn running(noun: &'static str, pace: &Pace) -> ProgressStyle {
+    let (of_rate, of_left) = (pace.clone(), pace.clone());
     let rate = move |state: &ProgressState, out: &mut dyn Write| {
-        let _ = out.write_str(&rate(state.per_sec(), noun));
-    };
-    let left = |state: &ProgressState, out: &mut dyn Write| {
-        // Before the first is done nothing can be said of the rest.
-        if state.pos() > 0 {
-            let _ = write!(out, "{} left", words::seconds(state.eta().as_secs_f64()));
+        if let Some(per_second) = of_rate.per_second(state.pos(), Instant::now()) {
+            let _ = out.write_str(&rate(per_second, noun));
         }
+    };
+    let left = move |state: &ProgressState, out: &mut dyn Write| {
+        let Some(per_second) = of_left.per_second(state.pos(), Instant::now()) else { return };
+        let left = state.len().unwrap_or_default().saturating_sub(state.pos());
+        let _ = write!(out, "{} left", words::seconds(left as f64 / per_second));
     };
     styled("{spinner} {prefix} {bar:24} {pos}/{len} {rate} {left} {wide_msg}")
         .with_key("rate", rate)
@@ -266,6 +282,18 @@ mod tests {
     fn both_parts_of_the_tagger_count_pictures() {
         let nouns = ["label", "tag", "tag.probabilities", "cache", "finetune"].map(noun);
         assert_eq!(nouns, ["picture", "picture", "picture", "item", "step"]);
+    }
+
+    #[test]
+    fn the_pace_of_a_bar_counts_what_this_run_did() {
+        let pace = Pace::default();
+        assert_eq!(pace.per_second(3, Instant::now()), None);
+        pace.begin(140);
+        pace.begin(141);
+        let (_, begun) = *pace.0.get().unwrap();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        assert_eq!(pace.per_second(140, after(4)), None);
+        assert_eq!(pace.per_second(142, after(4)), Some(0.5));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::{
     pipeline::{Event, Frequency, ItemFailure, StageSummary, Stopped, Summary, Tally, Warning},
 };
 
+/// Step and steps of a state, by the name of its stage.
+type States = BTreeMap<String, (u64, u64)>;
+
 /// Gathers what a run did from its events, so that a run that ended early can be summed up too.
 #[derive(Debug, Default)]
 pub struct Gathered {
@@ -21,7 +24,7 @@ pub struct Gathered {
     /// What a stage's user should know.
     warnings: Vec<(String, Warning)>,
     /// Step and steps of the last state of a stage whose work is not done, by its name.
-    states: BTreeMap<String, (u64, u64)>,
+    states: States,
     finished: bool,
 }
 
@@ -73,7 +76,7 @@ impl Gathered {
         let states = states.map(|(stage, (done, total))| {
             format!("{}: run again to go on from step {done} of {total}\n", theme::strong(stage))
         });
-        summary(&self.summary, self.stopped)
+        summary(&self.summary, self.stopped, &self.states)
             + &states.collect::<String>()
             + &warned.collect::<String>()
             + &counted.collect::<String>()
@@ -88,7 +91,7 @@ fn frequencies(stage: &str, counts: &[Frequency]) -> String {
         + &counts.iter().map(line).collect::<String>()
 }
 
-fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {
+fn summary(summary: &Summary, stopped: Option<Stopped>, states: &States) -> String {
     let took = words::seconds(summary.seconds);
     let idle = stopped.is_none()
         && summary.published.is_empty()
@@ -97,7 +100,7 @@ fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {
         // Whoever left pictures out before is told the counts again.
         let counts = match summary.failures.is_empty() {
             true => String::new(),
-            false => stages(&summary.stages) + "\n",
+            false => stages(&summary.stages, states) + "\n",
         };
         let word = theme::good(format!("Everything is up to date: nothing to do ({took})"));
         format!("{counts}{word}\n")
@@ -107,18 +110,23 @@ fn summary(summary: &Summary, stopped: Option<Stopped>) -> String {
             Some(Stopped::Failed) => theme::bad("Failed after"),
             Some(Stopped::Cancelled) => theme::busy("Stopped after"),
         };
-        stages(&summary.stages) + &format!("\n{word} {took}\n")
+        stages(&summary.stages, states) + &format!("\n{word} {took}\n")
     };
     text += &left_out(summary);
     text += &written(&summary.published);
     text
 }
 
-fn stages(stages: &[StageSummary]) -> String {
+fn stages(stages: &[StageSummary], states: &States) -> String {
     let width = stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
     let line = |stage: &StageSummary| {
         let name = theme::strong(format!("{:<width$}", stage.name));
-        format!("{name}  {}\n", tally(&stage.items, stage.seconds))
+        let ended = match (&stage.error, states.get(&stage.name)) {
+            (Some(_), _) => Some("the stage failed".to_owned()),
+            (None, Some((done, _))) => Some(format!("stopped at step {done}")),
+            (None, None) => None,
+        };
+        format!("{name}  {}\n", tally_of(&stage.items, ended, stage.seconds))
     };
     stages.iter().map(line).collect()
 }
@@ -126,6 +134,11 @@ fn stages(stages: &[StageSummary]) -> String {
 /// `made 11 · kept 1 (edited by hand) · reused 1 · failed 0 · 8.2 s`. The four counts are always
 /// there, so that a reader, or a script, finds each of them in every line.
 pub(super) fn tally(items: &Tally, seconds: f64) -> String {
+    tally_of(items, None, seconds)
+}
+
+/// `ended` says why items are left, where more is known than that they were not reached.
+fn tally_of(items: &Tally, ended: Option<String>, seconds: f64) -> String {
     if items.total == 0 {
         return "no items".to_owned();
     }
@@ -142,7 +155,9 @@ pub(super) fn tally(items: &Tally, seconds: f64) -> String {
         count(items.failed, format!("failed {}{failed}", items.failed), theme::bad),
     ];
     if items.left > 0 {
-        said.push(theme::busy(format!("not reached {}", items.left)));
+        let only = items.left == 1 && ended.is_some();
+        let left = (!only).then(|| format!("not reached {}", items.left));
+        said.extend(ended.into_iter().chain(left).map(theme::busy));
     }
     if items.run > 0 || seconds >= 1.0 {
         said.push(theme::faint(words::seconds(seconds)));
@@ -216,5 +231,33 @@ fn near(path: &Path) -> String {
         Some(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
         Some(inside) => inside.display().to_string(),
         None => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_training_that_is_not_done_says_why() {
+        let told = |error: Option<ItemFailure>, states: &States| {
+            let items = Tally { total: 1, left: 1, ..Tally::default() };
+            let stage = StageSummary {
+                name: "finetune".to_owned(),
+                kind: "finetune".to_owned(),
+                items,
+                published: 0,
+                seconds: 0.0,
+                error,
+            };
+            anstream::adapter::strip_str(&stages(&[stage], states)).to_string()
+        };
+        let failure =
+            ItemFailure { code: String::new(), message: "no room".to_owned(), help: None };
+        let states = States::from([("finetune".to_owned(), (140, 252))]);
+        let counts = "finetune  made 0 · kept 0 · reused 0 · failed 0";
+        assert_eq!(told(None, &States::new()), format!("{counts} · not reached 1\n"));
+        assert_eq!(told(None, &states), format!("{counts} · stopped at step 140\n"));
+        assert_eq!(told(Some(failure), &states), format!("{counts} · the stage failed\n"));
     }
 }

@@ -73,7 +73,7 @@ pub struct State {
     pub position: Position,
     /// Epochs of the training, where they decide over the steps that were taken.
     pub length: Option<usize>,
-    /// The checkpoints that were there.
+    /// The checkpoints that are there.
     pub checkpoints: Vec<Kept>,
     pub(super) weights: Part,
     pub(super) optimizer: Part,
@@ -179,13 +179,15 @@ impl StateFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
             Err(error) => return Found::Damaged(format!("{}: {error}", path.display())),
         };
-        let Some(state) = parse(&bytes) else {
+        let Some(mut state) = parse(&bytes) else {
             return Found::Damaged(format!("{} is damaged", path.display()));
         };
         if let Some(part) = state.parts().find(|part| !part.is_there(&self.path)) {
             let path = self.file(part);
             return Found::Damaged(format!("{} is gone, or not of its size", path.display()));
         }
+        // A training can go on without a checkpoint that its output does not need.
+        state.checkpoints.retain(|kept| kept.part.is_there(&self.path));
         Found::State(Box::new(state))
     }
 
@@ -319,14 +321,17 @@ impl State {
             return Err("the number of epochs decides over its first step already".to_owned());
         }
         if steps > *total {
-            return Err(format!("the state is that after step {steps}, and there are {total}"));
+            return Err(format!("it has {total} steps now, and the state is a later one"));
         }
         // Those of this very step can be saved from the state.
         for due in saves.result().filter(|due| due.steps < steps) {
             let of = |kept: &&Kept| (kept.steps, &kept.form) == (due.steps, form);
             let there = self.checkpoints.iter().filter(of);
             if there.count() < 1 + usize::from(*ema) {
-                return Err(format!("the checkpoint of step {} was not kept", due.steps));
+                return Err(format!(
+                    "the checkpoint of step {} is gone, or was not kept",
+                    due.steps
+                ));
             }
         }
         Ok(())

@@ -193,13 +193,52 @@ fn where_the_length_decides_over_the_first_step_a_longer_training_starts_over() 
     let project = encoded("lr_scheduler = \"cosine\"");
     project.run().exits(0);
     project.replace("max_train_epochs = 2", "max_train_epochs = 3");
-    let because = "with cosine, 3 epochs have other learning rates from the first step on";
+    let because = "with cosine, 3 epochs have other learning rates from the first step on; the state \
+                   after step 10 will be thrown away";
     assert_eq!(note(&project), Some(format!("starts over: {because}")));
     let longer = project.run().exits(0);
     assert_eq!(resumed(&longer), None);
     let warning = longer.events().find(|event| event["event"] == "warning").unwrap();
     assert_eq!(warning["message"], format!("the training starts over: {because}"));
     let long = encoded("lr_scheduler = \"cosine\"");
+    long.replace("max_train_epochs = 2", "max_train_epochs = 3");
+    long.run().exits(0);
+    assert_eq!(models(&project), models(&long));
+}
+
+#[test]
+fn a_shorter_training_says_that_the_state_is_thrown_away() {
+    let project = encoded("");
+    project.run().exits(0);
+    project.replace("max_train_epochs = 2", "max_train_epochs = 1");
+    let because = "starts over: it has 5 steps now, and the state is a later one; the state after step \
+                   10 will be thrown away";
+    assert_eq!(note(&project).as_deref(), Some(because));
+    let run = project.call(&["run", "project.toml"]).exits(0);
+    assert!(run.stdout.contains(&format!("the training {because}\n")), "{}", run.stdout);
+}
+
+#[test]
+fn a_checkpoint_that_somebody_removed_does_not_block_a_training() {
+    let project = encoded("");
+    project.run().exits(0);
+    let states = project.path("out/store/v1/states");
+    let folder = fs::read_dir(states).unwrap().next().unwrap().unwrap().path();
+    let files = fs::read_dir(folder.join("checkpoints")).unwrap().map(|file| file.unwrap().path());
+    let of_step_5 = |path: &std::path::PathBuf| path.to_string_lossy().contains("/00000005-");
+    let removed = files.filter(of_step_5).map(fs::remove_file).collect::<Vec<_>>();
+    assert_eq!(removed.len(), 1);
+    project.replace("max_train_epochs = 2", "max_train_epochs = 3");
+    let because = "the checkpoint of step 5 is gone, or was not kept";
+    let told = note(&project).unwrap();
+    assert!(told.starts_with(&format!("starts over: {because}")), "{told}");
+    // Where the output does not need it, the training goes on.
+    project.replace("save_every_n_epochs = 1\n", "");
+    assert_eq!(note(&project), Some("goes on from step 10 of 15".to_owned()));
+    project.replace("seed = 42", "seed = 42\nsave_every_n_epochs = 1");
+    let run = project.run().exits(0);
+    assert_eq!(resumed(&run), None);
+    let long = encoded("");
     long.replace("max_train_epochs = 2", "max_train_epochs = 3");
     long.run().exits(0);
     assert_eq!(models(&project), models(&long));

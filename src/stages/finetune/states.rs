@@ -101,13 +101,18 @@ impl<'a> Line<'a> {
             Found::Damaged(reason) => return Start::Over(reason),
             Found::State(state) => *state,
         };
+        // Its files go once the new training has a state.
+        let over = |reason: &str| {
+            let steps = state.position.steps;
+            Start::Over(format!("{reason}; the state after step {steps} will be thrown away"))
+        };
         if state.length != self.length {
-            return Start::Over(self.because.clone());
+            return over(&self.because);
         }
         let training = Training::new(self.settings, &self.epoch_ends, self.length, &self.form);
         match state.fits(&training) {
             Ok(()) => Start::On(Place { state: Some(state), ..place }),
-            Err(reason) => Start::Over(reason),
+            Err(reason) => over(&reason),
         }
     }
 }
