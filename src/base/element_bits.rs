@@ -2,7 +2,7 @@
 //!
 //! [`Stream`] gives its bits in turn, a few hundred megabytes a second. Here the bits of an element are a
 //! function of a key and of the element's place alone: a few integer operations, the same on every
-//! device, in any order and in vector instructions. `docs/adr/0017-bits-for-rounding.md` says why this
+//! device, in any order and in vector instructions. `docs/adr/0015-bits-for-rounding.md` says why this
 //! function, and what was tested.
 
 use super::Stream;

@@ -3,7 +3,7 @@
 //! The kernels do not take an odd number of columns, stacks of matrices, arrays that do not lie in one piece,
 //! or other types than f32 and bf16: [`takes_adafactor`] and [`takes_adamw`] tell.
 //!
-//! Not run on CUDA yet: `docs/adr/0018-steps-on-a-gpu.md` says what was proven, and how.
+//! Not run on CUDA yet: `docs/adr/0016-steps-on-a-gpu.md` says what was proven, and how.
 
 use burn::{
     backend::{BackendTensor, BackendTypes, Cube, DispatchAutodiffContext, DispatchTensorKind},
