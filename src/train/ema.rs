@@ -88,6 +88,13 @@ impl Ema {
         parameters * 4
     }
 
+    /// Whether the averages of so many parameters shall lie in a file, since they would take more than half
+    /// of the `free` bytes of memory: the plan counts them, and the loop makes them, by the same rule.
+    #[must_use]
+    pub fn in_file(parameters: u64, free: u64) -> bool {
+        Self::bytes(parameters) > free / 2
+    }
+
     /// Sets the average of `name` to a value. A name without an average is passed over, here and in
     /// [`Ema::follow`].
     pub fn start<const D: usize>(&mut self, name: &str, value: Tensor<D>) {

@@ -244,8 +244,7 @@ fn averages(
 
 /// The folder of a file for averages of so many numbers, where memory has no room to spare for them.
 fn mapped<'a>(elements: usize, keeper: &'a Keeper<'_>) -> Option<&'a Path> {
-    let scarce = Ema::bytes(elements as u64) > device::memory::free() / 2;
-    scarce.then(|| keeper.folder().path())
+    Ema::in_file(elements as u64, device::memory::free()).then(|| keeper.folder().path())
 }
 
 fn unwritten(keeper: &Keeper<'_>, source: io::Error) -> TrainError {

@@ -35,9 +35,8 @@ pub fn plan(
     let host = memory::free();
     let followed = parameters.iter().filter(|(name, _)| trained.contains(name));
     let followed = followed.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-    // More than half of what is free lies in a file: see the loop.
-    let averages = settings.ema_decay.map_or(0, |_| Ema::bytes(followed));
-    let averages = if averages > host / 2 { 0 } else { averages };
+    let in_memory = settings.ema_decay.is_some() && !Ema::in_file(followed, host);
+    let averages = if in_memory { Ema::bytes(followed) } else { 0 };
     let step = Step {
         config: config.clone(),
         batch: settings.train_batch_size,

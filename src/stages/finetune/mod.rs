@@ -140,7 +140,8 @@ impl Stage for Finetune {
         let settings = settings::of(&self.config);
         let records = Records::open(&self.site, &self.config, work.upstream())?;
         let Some(&item) = work.items().first() else { return Ok(()) };
-        let Some(line) = Line::of(self, &settings, item, &records.members())? else {
+        let members = records.members();
+        let Some(line) = Line::of(self, &settings, item, &members)? else {
             return Ok(());
         };
         let place = self.begin(&line, work);
@@ -150,7 +151,7 @@ impl Stage for Finetune {
             None => Checkpoint::open(&self.model)?,
         };
         let (config, _) = FluxConfig::detect(&checkpoint)?;
-        let (members, device) = (records.members(), &chosen.device);
+        let device = &chosen.device;
         let plan = train::plan(&config, &settings, &members, TEXT_TOKENS, device)?;
         work.chosen(0, &format!("memory: {plan}"));
         let (stored, scratch) = (settings.weights, work.scratch(0)?);
