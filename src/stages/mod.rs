@@ -19,4 +19,5 @@ mod tag;
 mod variants;
 
 pub use build::{build, site};
+pub use finetune::refused;
 pub use site::{ProjectError, Sample, Site};

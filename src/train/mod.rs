@@ -44,7 +44,7 @@ pub use error::TrainError;
 pub use finetune::{Observer, SampleLoss, StepMetrics, Summary, finetune};
 pub use keeper::Place;
 pub use optimizer::{Optimizer, OptimizerKind};
-pub use planning::plan;
+pub use planning::{plan, refused};
 pub use rounding::Rounding;
 pub use samples::{Role, Sample, Samples};
 pub use schedule::{LrSchedule, LrScheduler, Steps};

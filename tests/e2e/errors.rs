@@ -84,6 +84,27 @@ fn pictures_that_are_none() {
     }
 }
 
+/// What the transformer cannot obey is told at its line, before the first stage runs.
+#[test]
+fn settings_that_the_transformer_cannot_obey() {
+    let project = Project::fresh();
+    let sound = project.read("project.toml");
+    for (key, value) in [
+        ("blocks_to_swap", "99"),
+        ("train_blocks", "['nothing.*']"),
+        ("max_timestep", "1"),
+        ("memory", "0.0001"),
+    ] {
+        project.file("project.toml", format!("{sound}{key} = {value}\n"));
+        for command in ["check", "plan", "run"] {
+            let run = project.call(&[command, "project.toml"]).exits(2);
+            assert!(run.stderr.contains(&format!("`{key}`")), "{command}: {}", run.stderr);
+            assert!(run.stderr.contains("project.toml:"), "{command}: {}", run.stderr);
+            assert!(!run.stdout.contains("label"), "{command}: {}", run.stdout);
+        }
+    }
+}
+
 #[test]
 fn a_cycle_of_needs() {
     let project = Project::fresh();
