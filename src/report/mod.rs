@@ -32,7 +32,7 @@ pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
-pub use project::{checked, demo_written, initialised, note};
+pub use project::{checked, demo_written, initialised, note, pictures_drawn};
 pub use schema::{
     CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
     losses_schema, plan_schema,
