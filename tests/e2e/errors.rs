@@ -32,15 +32,15 @@ fn a_weight_file_that_is_not_there() {
 
 #[test]
 fn weights_of_another_network() {
-    let clip = Project::demo_model("clip_l.safetensors");
+    let clip = Project::network("clip_l.safetensors");
     insta::assert_snapshot!("other_blip", told(&with_model("blip", "blip.safetensors", &clip)));
-    let project = with_model("flux", "flux.safetensors", &Project::demo_model("ae.safetensors"));
+    let project = with_model("flux", "flux.safetensors", &Project::network("ae.safetensors"));
     insta::assert_snapshot!("other_flux", told(&project));
 }
 
 #[test]
 fn weights_cut_short() {
-    let whole = Project::demo_model("ae.safetensors");
+    let whole = Project::network("ae.safetensors");
     for (name, length) in [("cut_in_data", whole.len() / 2), ("cut_in_header", 1000), ("empty", 0)]
     {
         let project = with_model("ae", "ae.safetensors", &whole[..length]);

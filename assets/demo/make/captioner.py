@@ -41,9 +41,14 @@ def network():
     return BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision))
 
 
-def forward(model, images, ids):
+def forward(model, images, ids, used):
+    """The scores of the words in `used`, `[N, length, len(used)]`."""
     seen = model.vision_model(images).last_hidden_state
-    return model.text_decoder(input_ids=ids, encoder_hidden_states=seen, use_cache=False).logits
+    decoder = model.text_decoder
+    hidden = decoder.bert(input_ids=ids, encoder_hidden_states=seen, is_decoder=True).last_hidden_state
+    table = decoder.bert.embeddings.word_embeddings.weight
+    head = decoder.cls.predictions
+    return head.transform(hidden) @ table[used].T + head.bias[used]
 
 
 def save(model, output):
@@ -77,6 +82,11 @@ def main():
     images, ids = as_input(pictures(options.pictures)), ids_of(options.pictures)
     model = network().train()
     torch.nn.init.normal_(model.text_decoder.bert.embeddings.word_embeddings.weight, std=0.1)
+    # Words that no caption has get no gradient, and a bias that they never overcome.
+    used, ids = ids.unique(return_inverse=True)
+    padding = (used == 0).nonzero().item()
+    with torch.no_grad():
+        model.text_decoder.cls.predictions.bias.fill_(-20.0)[used] = 0.0
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, options.steps, pct_start=0.1)
     begun = time.time()
@@ -84,8 +94,8 @@ def main():
         some = torch.randint(len(images), (32,))
         batch = images[some] + 0.1 * torch.rand(32, 1, 1, 1) * torch.randn_like(images[some])
         text = ids[some]
-        logits = forward(model, batch, text[:, :-1])[:, len(PROMPT) - 1 :]
-        loss = F.cross_entropy(logits.flatten(0, 1), text[:, len(PROMPT) :].flatten(), ignore_index=0)
+        logits = forward(model, batch, used[text[:, :-1]], used)[:, len(PROMPT) - 1 :]
+        loss = F.cross_entropy(logits.flatten(0, 1), text[:, len(PROMPT) :].flatten(), ignore_index=padding)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -100,7 +110,7 @@ def main():
         model.eval()
         with torch.no_grad():
             while text.shape[1] < truth.shape[1]:
-                text = torch.cat([text, forward(model, images, text)[:, -1:].argmax(-1)], 1)
+                text = torch.cat([text, used[forward(model, images, text, used)[:, -1:].argmax(-1)]], 1)
         ended = truth != 0
         right = ((text == truth) | ~ended).all(1).float().mean()
         print(f"held out: {right:.1%} of {len(images)} captions are right word by word")

@@ -15,7 +15,7 @@ use fluxpipe::{
     weights::{Checkpoint, Dtype, Entry, Writer},
 };
 
-use crate::Project;
+use crate::{Project, project::networks};
 
 const MANIFEST: &str = r#"
 [project]
@@ -53,13 +53,13 @@ struct Tuned {
 }
 
 impl Tuned {
-    /// Trains a transformer of which no two sizes are equal, for the text encoders of the demo.
+    /// Trains a transformer of which no two sizes are equal, for the small text encoders.
     fn new(guidance_embed: bool) -> Self {
         let project = Project::with_manifest(MANIFEST);
-        project.demo_picture("coffee.webp", "pictures/coffee.webp");
+        project.photograph("coffee.webp", "pictures/coffee.webp");
         project.file("pictures/coffee.caption", "a cup of coffee");
-        let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/models/flux1-dev.safetensors");
-        let (demo, _) = FluxConfig::detect(&Checkpoint::open(demo.as_ref()).unwrap()).unwrap();
+        let small = Checkpoint::open(&networks().join("flux1-dev.safetensors")).unwrap();
+        let (small, _) = FluxConfig::detect(&small).unwrap();
         let config = FluxConfig {
             hidden_size: 80,
             // The diffusers library knows no other ratio.
@@ -69,7 +69,7 @@ impl Tuned {
             depth: 2,
             depth_single_blocks: 3,
             guidance_embed,
-            ..demo
+            ..small
         };
         write(&config, project.path("flux.safetensors"));
         project.run().exits(0);
