@@ -162,6 +162,10 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Memory(#[from] super::memory::PlanError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Sampling(#[from] super::sampling::SamplingError),
     /// The observer asked to stop.
     #[error("stopped after step {steps} of {total}")]
     #[diagnostic(code(fluxpipe::train::cancelled), help("run again to go on from there"))]
