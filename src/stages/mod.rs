@@ -13,6 +13,7 @@ mod label;
 pub mod losses;
 pub mod measure;
 mod merge;
+pub mod overview;
 mod sidecar;
 mod site;
 mod tag;

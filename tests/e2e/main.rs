@@ -15,6 +15,7 @@ mod label;
 mod losses;
 mod pictures;
 mod project;
+mod report;
 mod resume;
 mod tag;
 mod taggers;
