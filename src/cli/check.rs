@@ -11,8 +11,8 @@ use crate::{
         onnx::Graph,
         tagger::{Signature, TagTable, Tagger, TaggerError},
     },
-    pipeline::{self, RunOptions},
-    report,
+    pipeline::{self, Plan, RunError, RunOptions},
+    report, stages,
     weights::Checkpoint,
 };
 
@@ -36,6 +36,7 @@ impl Check {
         problems.extend(pictures(&manifest));
         problems.extend(metadata(&manifest));
         problems.extend(networks(&manifest, |_| true));
+        problems.extend(trainings(&manifest, |_| true));
         let device = device::choose(&manifest.project.device);
         if let Err(error) = &device {
             problems.push(Problem::behind(&manifest, "project.device", error.clone()));
@@ -43,7 +44,8 @@ impl Check {
         Problems::none(&manifest, problems)?;
         let device = device?;
         let project = Project::of(manifest, &self.manifest.set)?;
-        let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
+        let mut plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
+        add_notes(&mut plan, &project, false)?;
         super::print(&report::checked(&project.manifest, &plan, &device.name))?;
         Ok(Exit::Done)
     }
@@ -100,6 +102,40 @@ pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Vec
     });
     problems.collect()
 }
+
+/// What trainings for which `asked` holds ask of a transformer that is there, and that it cannot obey.
+pub(super) fn trainings(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Vec<Problem> {
+    let Some(flux) = &manifest.models.flux else { return Vec::new() };
+    let flux = manifest.resolve(flux);
+    let mut problems = Vec::new();
+    for stage in manifest.stages.iter().filter(|stage| asked(&stage.name)) {
+        let StageConfig::Finetune(config) = &stage.config else { continue };
+        for error in stages::refused(config, &flux) {
+            let field = error.setting().map_or_else(String::new, |name| format!(".{name}"));
+            let path = format!("stages.{}{field}", stage.name);
+            problems.push(Problem::behind(manifest, &path, error));
+        }
+    }
+    problems
+}
+
+/// The notes of the stages that have work, or of all. How much memory a training needs is known with its
+/// pictures; where the manifest allows it less, that is told at its line.
+pub(super) fn add_notes(plan: &mut Plan, project: &Project, all: bool) -> miette::Result<()> {
+    match pipeline::add_notes(plan, &project.graph, &project.store, all) {
+        Err(RunError::Stage { stage, error })
+            if error.code().is_some_and(|code| code.to_string() == TOO_LITTLE_MEMORY) =>
+        {
+            let path = format!("stages.{stage}.memory");
+            let problem = Problem::boxed(&project.manifest, &path, error);
+            Ok(Problems::none(&project.manifest, vec![problem])?)
+        }
+        added => Ok(added?),
+    }
+}
+
+/// What stages say where `memory` allows less than a step needs.
+const TOO_LITTLE_MEMORY: &str = "fluxpipe::train::memory_setting";
 
 fn uses(stage: &StageDecl, role: &str) -> bool {
     stage.config.kind().models().contains(&role)

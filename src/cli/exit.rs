@@ -75,6 +75,8 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::project", Exit::Usage),
     ("fluxpipe::blip", Exit::Usage),
     ("fluxpipe::train::setting", Exit::Usage),
+    ("fluxpipe::train::blocks_to_swap", Exit::Usage),
+    ("fluxpipe::train::memory_setting", Exit::Usage),
     ("fluxpipe::train::no_samples", Exit::Missing),
     ("fluxpipe::train::cancelled", Exit::Interrupted),
     ("fluxpipe::train::disk", Exit::Missing),

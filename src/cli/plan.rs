@@ -1,7 +1,7 @@
 //! `fluxpipe plan MANIFEST`: what a run would do, and why.
 
 use super::{
-    Exit, Outcome, Project,
+    Exit, Outcome, Problems, Project,
     project::{ManifestArgs, SelectionArgs},
 };
 use crate::{
@@ -60,7 +60,11 @@ pub(super) fn show(
     verbose: bool,
 ) -> miette::Result<bool> {
     let mut plan = pipeline::plan(&project.graph, &project.store, options)?;
-    pipeline::add_notes(&mut plan, &project.graph, &project.store, json || verbose)?;
+    let works =
+        |name: &str| plan.stages.iter().any(|stage| stage.name == name && stage.counts.run > 0);
+    let problems = super::check::trainings(&project.manifest, works);
+    Problems::none(&project.manifest, problems)?;
+    super::check::add_notes(&mut plan, project, json || verbose)?;
     plan.manifest = project.manifest.source.path.display().to_string();
     if json {
         super::print_json(&plan)?;

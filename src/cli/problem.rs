@@ -28,10 +28,15 @@ impl Problem {
         path: &str,
         found: impl Diagnostic + Send + Sync + 'static,
     ) -> Self {
+        Self::boxed(manifest, path, Box::new(found))
+    }
+
+    /// The same of one that a stage found.
+    pub(super) fn boxed(manifest: &Manifest, path: &str, found: Boxed) -> Self {
         let source = &manifest.source;
         let text = || NamedSource::new(source.path.display().to_string(), source.text.clone());
         let place = manifest.spans.get(path).map(|span| (text(), span));
-        Self { found: Box::new(found), place }
+        Self { found, place }
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     device,
+    manifest::{Memory, StageConfig, StageDecl},
     pipeline::{self, Event, RunError, RunOptions, StagePlan, StageSummary},
     report::{self, Gathered, Look, Progress},
 };
@@ -73,7 +74,18 @@ impl Run {
 /// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
 fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
     let problems = match pipeline::plan(&project.graph, &project.store, options) {
-        Ok(plan) => super::check::networks(&project.manifest, |name| is_busy(&plan, name)),
+        Ok(mut plan) => {
+            // Whether so much memory is enough is told by the notes.
+            let limited = |stage: &StageDecl| matches!(&stage.config, StageConfig::Finetune(it) if it.memory != Memory::AUTO);
+            let mut stages = project.manifest.stages.iter();
+            if stages.any(|stage| limited(stage) && is_busy(&plan, &stage.name)) {
+                super::check::add_notes(&mut plan, project, false)?;
+            }
+            let asked = |name: &str| is_busy(&plan, name);
+            let mut problems = super::check::networks(&project.manifest, asked);
+            problems.extend(super::check::trainings(&project.manifest, asked));
+            problems
+        }
         // A file of a network may be the reason, such as a tagger's list that is not there.
         Err(RunError::Stage { .. } | RunError::NotPlanned { .. }) => {
             super::check::networks(&project.manifest, |_| true)

@@ -11,6 +11,7 @@ mod buckets;
 mod caption;
 mod caption_rules;
 pub mod clean;
+pub mod drawn;
 mod encoded;
 mod error;
 mod format;

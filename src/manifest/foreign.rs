@@ -148,7 +148,11 @@ const HALF: &str = "FLUX.1 leaves the range of fp16: say \"bf16\" or \"f32\"";
 /// What to do about a word that another trainer knows.
 pub(super) fn known_value(key: &str, word: &str) -> Option<&'static str> {
     let known = VALUES.iter().find(|(of, value, _)| *of == key && value.eq_ignore_ascii_case(word));
-    known.map(|(.., help)| *help)
+    known.map(|(.., help)| *help).or(match key {
+        "memory" => Some("write a number of gigabytes, as in `memory = 24`, or \"auto\""),
+        "gradient_checkpointing" => Some("write true, false (both without quotes) or \"auto\""),
+        _ => None,
+    })
 }
 
 /// The same for keys that are here in other tables: `(key, what to do)` where a `[[dataset]]` has one.

@@ -74,6 +74,20 @@ pub(super) fn rewritten(node: &Node, schema: &Json, path: &str) -> String {
         (Content::Scalar(Json::String(_)), Some("array")) => {
             return format!("write `{key} = [{written}]`");
         }
+        (Content::List(items), Some("object")) => {
+            let pairs = items.iter().filter_map(|item| match &item.content {
+                Content::Scalar(Json::String(text)) => text.split_once('='),
+                _ => None,
+            });
+            // Python writes True and False.
+            let pairs = pairs.map(|(name, value)| {
+                format!("{} = {}", name.trim(), value.trim().to_ascii_lowercase())
+            });
+            let pairs = pairs.collect::<Vec<_>>();
+            if !pairs.is_empty() && pairs.len() == items.len() {
+                return format!("write `{key} = {{ {} }}`", pairs.join(", "));
+            }
+        }
         (Content::Table(_), Some("array")) => return format!("write `[[{key}]]`"),
         _ => {}
     }

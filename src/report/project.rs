@@ -52,6 +52,13 @@ pub fn demo_written(folder: &Path) -> String {
     )
 }
 
+/// After `demo make`.
+#[must_use]
+pub fn pictures_drawn(folder: &Path, count: u32) -> String {
+    let pictures = plural(count as usize, "picture");
+    format!("{} {pictures} into {}\n", theme::good("drew"), folder.display())
+}
+
 /// After a `check` that found nothing wrong.
 #[must_use]
 pub fn checked(manifest: &Manifest, plan: &Plan, device: &str) -> String {

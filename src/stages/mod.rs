@@ -14,10 +14,12 @@ pub mod losses;
 pub mod measure;
 mod merge;
 pub mod overview;
+pub mod seen;
 mod sidecar;
 mod site;
 mod tag;
 mod variants;
 
 pub use build::{build, site};
+pub use finetune::refused;
 pub use site::{ProjectError, Sample, Site};

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use miette::Diagnostic;
 
+use super::memory::PlanError;
+
 /// Why a fine-tuning run ends early.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum TrainError {
@@ -161,7 +163,11 @@ pub enum TrainError {
     /// The training does not fit into memory.
     #[error(transparent)]
     #[diagnostic(transparent)]
-    Memory(#[from] super::memory::PlanError),
+    Memory(#[from] PlanError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Sampling(#[from] super::sampling::SamplingError),
     /// The observer asked to stop.
     #[error("stopped after step {steps} of {total}")]
     #[diagnostic(code(fluxpipe::train::cancelled), help("run again to go on from there"))]
@@ -171,6 +177,19 @@ pub enum TrainError {
         /// Optimizer steps of the whole run.
         total: usize,
     },
+}
+
+impl TrainError {
+    /// The setting that it is about, by its name in the manifest.
+    #[must_use]
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::Setting { name, .. } => Some(name),
+            Self::Memory(PlanError::Blocks { .. }) => Some("blocks_to_swap"),
+            Self::Memory(PlanError::Setting { .. }) => Some("memory"),
+            _ => None,
+        }
+    }
 }
 
 /// `: cat.jpg at noise level 0.731, dog.jpg at noise level 0.120`

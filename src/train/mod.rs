@@ -11,6 +11,7 @@ pub mod flow;
 pub mod measure;
 pub mod memory;
 pub mod network;
+pub mod sampling;
 pub mod schedule;
 
 mod adafactor;
@@ -44,7 +45,7 @@ pub use error::TrainError;
 pub use finetune::{Observer, SampleLoss, StepMetrics, Summary, finetune};
 pub use keeper::Place;
 pub use optimizer::{Optimizer, OptimizerKind};
-pub use planning::plan;
+pub use planning::{plan, refused};
 pub use rounding::Rounding;
 pub use samples::{Role, Sample, Samples};
 pub use schedule::{LrSchedule, LrScheduler, Steps};

@@ -4,10 +4,12 @@ use burn::tensor::{Device, FloatDType};
 
 use super::{
     Ema, Member, Settings, TrainError, Trained,
-    memory::{Free, Plan, Step, Wishes},
+    memory::{Free, Plan, PlanError, Step, Wishes},
     optimizer::OptimizerKind,
+    prepare::DRAWS,
 };
 use crate::{
+    base::Stream,
     device::{is_cpu, memory},
     models::flux::FluxConfig,
 };
@@ -51,6 +53,7 @@ pub fn plan(
             OptimizerKind::Adafactor(_) => 0,
         },
         averages,
+        backward: true,
         trained: doubles.chain(singles).map(is_trained).collect(),
         has_memory: !on_cpu,
     };
@@ -61,4 +64,48 @@ pub fn plan(
     };
     let free = Free { device: memory::free_on(device).unwrap_or(host), host };
     Ok(Plan::choose(&step, wishes, free)?)
+}
+
+/// What of the settings a transformer of `config` cannot obey, whatever it is trained on.
+#[must_use]
+pub fn refused(config: &FluxConfig, settings: &Settings) -> Vec<TrainError> {
+    let blocks = config.depth + config.depth_single_blocks;
+    let swapped = settings.blocks_to_swap.filter(|&wanted| wanted > blocks);
+    let swapped = swapped.map(|wanted| TrainError::from(PlanError::Blocks { wanted, blocks }));
+    let parameters = config.parameters();
+    let names = parameters.iter().map(|(name, _)| name.as_str());
+    let trained = Trained::new(&settings.train_blocks, names).err();
+    let undrawn = (!is_drawn_from(settings)).then(|| settings.no_noise_level());
+    swapped.into_iter().chain(trained).chain(undrawn).collect()
+}
+
+/// Whether noise levels are drawn inside the range for some size of pictures. A tenth of the training's
+/// own draws must do, so that it does not fail at what was let through here.
+fn is_drawn_from(settings: &Settings) -> bool {
+    [16, 4096, 65_536].into_iter().any(|tokens| {
+        let mut stream = Stream::new(settings.seed, "sigma", None, &[]);
+        settings.noise_level(&mut stream, tokens, DRAWS / 10).is_some()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_transformer_cannot_obey_is_named() {
+        let named = |settings: Settings| {
+            let refused = refused(&FluxConfig::DEV, &settings);
+            refused.iter().filter_map(TrainError::setting).collect::<Vec<_>>()
+        };
+        let plain = Settings::default;
+        assert_eq!(named(plain()), [""; 0]);
+        assert_eq!(named(Settings { blocks_to_swap: Some(57), ..plain() }), [""; 0]);
+        assert_eq!(named(Settings { blocks_to_swap: Some(58), ..plain() }), ["blocks_to_swap"]);
+        let train_blocks = vec!["double_block.*".to_owned()];
+        assert_eq!(named(Settings { train_blocks, ..plain() }), ["train_blocks"]);
+        assert_eq!(named(Settings { max_timestep: 1, ..plain() }), ["max_timestep"]);
+        assert_eq!(named(Settings { min_timestep: 999, ..plain() }), ["min_timestep"]);
+        assert_eq!(named(Settings { min_timestep: 900, ..plain() }), [""; 0]);
+    }
 }

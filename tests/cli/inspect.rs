@@ -9,7 +9,7 @@ use crate::Project;
 #[test]
 fn networks_are_recognised_by_their_tensors() {
     let project = Project::new();
-    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/models");
+    fluxpipe::models::random::write_all(&project.path("networks"), 1).unwrap();
     let expected = [
         ("flux1-dev.safetensors", "FLUX.1 dev transformer"),
         ("ae.safetensors", "FLUX.1 autoencoder"),
@@ -19,7 +19,7 @@ fn networks_are_recognised_by_their_tensors() {
         ("tagger", "WD tagger, by the selected_tags.csv beside it"),
     ];
     for (file, network) in expected {
-        let path = format!("{models}/{file}");
+        let path = format!("networks/{file}");
         let found = project.run(&["inspect", &path, "--json"]).exits(0).json();
         assert_eq!(found["network"], network, "{file}");
         let text = project.run(&["inspect", &path]).exits(0).stdout;
@@ -181,8 +181,7 @@ fn inputs_that_are_not_those_of_the_graph_are_all_named() {
     assert!(!project.path("out.safetensors").exists());
     // One flag without the other, and a file that is no graph.
     project.run(&RUN[..4]).exits(2);
-    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo/models/ae.safetensors");
-    let ran = project.run(&[&["inspect", weights], &RUN[2..]].concat()).exits(2);
+    let ran = project.run(&[&["inspect", "in.safetensors"], &RUN[2..]].concat()).exits(2);
     assert!(ran.stderr.contains("no_graph"), "{}", ran.stderr);
 }
 

@@ -56,7 +56,7 @@ fn it_is_reported_and_left_out_and_the_others_go_on() {
     project.call(&["why", "project.toml", "tag", "nothing.png"]).exits(2);
 
     // Once it is mended it is a sample like any other.
-    project.demo_picture("horse.png", "pictures/broken.png");
+    project.photograph("horse.png", "pictures/broken.png");
     project.does(
         "label 1 of 6, tag.probabilities 1 of 6, tag 1 of 6, \
                   merge 1 of 6, cache 2 of 12, finetune 1 of 1",

@@ -33,7 +33,7 @@ max_train_epochs = 1
 fn project() -> Project {
     let project = Project::with_manifest(MANIFEST);
     for picture in PICTURES {
-        project.demo_picture(picture, &format!("pictures/{picture}"));
+        project.photograph(picture, &format!("pictures/{picture}"));
         let stem = picture.split('.').next().unwrap();
         project.file(&format!("pictures/{stem}.caption"), format!("a photograph of a {stem}\n"));
     }
@@ -93,7 +93,7 @@ fn sidecars_lie_beside_the_pictures_unless_the_manifest_says_otherwise() {
 #[test]
 fn what_is_no_picture_is_not_said_to_be_trained_on_an_empty_text() {
     let project = project();
-    project.demo_picture("horse.png", "pictures/horse.png");
+    project.photograph("horse.png", "pictures/horse.png");
     project.file("pictures/broken.png", "not a picture at all");
     let warned = |command: &str| {
         let told = project.call(&[command, "project.toml"]).exits(0);

@@ -19,7 +19,7 @@ fn different_pictures_of_two_datasets_do_not_share_a_sidecar() {
     for sidecars in ["words", "./words", "more/../words"] {
         let project =
             with(&format!("image_dir = \"more\"\nsidecars = \"{sidecars}\"\nresolution = 64"));
-        project.demo_picture("horse.png", "more/coffee.png");
+        project.photograph("horse.png", "more/coffee.png");
         project.replace("[stages.merge]\n", "[stages.merge]\nfull_path = true\n");
         for command in ["check", "plan", "run"] {
             let told = project.call(&[command, "project.toml"]).exits(2);
@@ -62,8 +62,8 @@ fn a_folder_called_like_the_names_of_another_dataset_loses_no_picture() {
     let project = with("image_dir = \"more\"\nsidecars = \"others\"\nresolution = 64");
     project.replace("sidecars = \"words\"\n", "sidecars = \"words\"\nrecursive = true\n");
     project.replace("[stages.merge]\n", "[stages.merge]\nfull_path = true\n");
-    project.demo_picture("horse.png", "pictures/1/horse.png");
-    project.demo_picture("chelsea.png", "more/horse.png");
+    project.photograph("horse.png", "pictures/1/horse.png");
+    project.photograph("chelsea.png", "more/horse.png");
     let made = project.run().exits(0).made();
     for name in ["1/horse.png", "1//horse.png"] {
         for stage in ["merge", "cache/latent", "cache/text"] {
@@ -85,7 +85,7 @@ fn a_folder_called_like_the_names_of_another_dataset_loses_no_picture() {
 fn a_folder_and_one_within_it_may_both_be_datasets() {
     let project = with("image_dir = \"pictures/sub\"\nresolution = 64");
     project.replace("sidecars = \"words\"\n", "recursive = true\n");
-    project.demo_picture("horse.png", "pictures/sub/horse.png");
+    project.photograph("horse.png", "pictures/sub/horse.png");
     project.call(&["check", "project.toml"]).exits(0);
     project.run().exits(0);
     project.is_idle();

@@ -69,7 +69,7 @@ fn a_removed_sidecar_is_written_again_and_nothing_runs() {
 fn a_replaced_picture_is_described_and_encoded_anew_and_no_other_is() {
     let project = Project::finished();
     let old = project.read("words/coffee.caption");
-    project.demo_picture("horse.png", "horse.png");
+    project.photograph("horse.png", "horse.png");
     let other = image::open(project.path("horse.png")).unwrap();
     other.save(project.path("pictures/coffee.webp")).unwrap();
 
@@ -99,7 +99,7 @@ fn a_replaced_picture_with_words_of_its_human_keeps_them() {
     project.file("words/coffee.caption", "a cup of coffee");
     project.file("words/coffee.txt", "cup, table");
     project.run().exits(0);
-    project.demo_picture("horse.png", "horse.png");
+    project.photograph("horse.png", "horse.png");
     let other = image::open(project.path("horse.png")).unwrap();
     other.save(project.path("pictures/coffee.webp")).unwrap();
     project.does(

@@ -32,15 +32,15 @@ fn a_weight_file_that_is_not_there() {
 
 #[test]
 fn weights_of_another_network() {
-    let clip = Project::demo_model("clip_l.safetensors");
+    let clip = Project::network("clip_l.safetensors");
     insta::assert_snapshot!("other_blip", told(&with_model("blip", "blip.safetensors", &clip)));
-    let project = with_model("flux", "flux.safetensors", &Project::demo_model("ae.safetensors"));
+    let project = with_model("flux", "flux.safetensors", &Project::network("ae.safetensors"));
     insta::assert_snapshot!("other_flux", told(&project));
 }
 
 #[test]
 fn weights_cut_short() {
-    let whole = Project::demo_model("ae.safetensors");
+    let whole = Project::network("ae.safetensors");
     for (name, length) in [("cut_in_data", whole.len() / 2), ("cut_in_header", 1000), ("empty", 0)]
     {
         let project = with_model("ae", "ae.safetensors", &whole[..length]);
@@ -81,6 +81,27 @@ fn pictures_that_are_none() {
         insta::with_settings!({ filters => vec![TIME] }, {
             insta::assert_snapshot!(name, run.seen());
         });
+    }
+}
+
+/// What the transformer cannot obey is told at its line, before the first stage runs.
+#[test]
+fn settings_that_the_transformer_cannot_obey() {
+    let project = Project::fresh();
+    let sound = project.read("project.toml");
+    for (key, value) in [
+        ("blocks_to_swap", "99"),
+        ("train_blocks", "['nothing.*']"),
+        ("max_timestep", "1"),
+        ("memory", "0.0001"),
+    ] {
+        project.file("project.toml", format!("{sound}{key} = {value}\n"));
+        for command in ["check", "plan", "run"] {
+            let run = project.call(&[command, "project.toml"]).exits(2);
+            assert!(run.stderr.contains(&format!("`{key}`")), "{command}: {}", run.stderr);
+            assert!(run.stderr.contains("project.toml:"), "{command}: {}", run.stderr);
+            assert!(!run.stdout.contains("label"), "{command}: {}", run.stdout);
+        }
     }
 }
 

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use fluxpipe::weights::{Checkpoint, Entry, Writer};
 
-use crate::{Project, project::PICTURES};
+use crate::{
+    Project,
+    project::{PICTURES, networks},
+};
 
 const MANIFEST: &str = r#"
 [project]
@@ -29,7 +32,7 @@ max_length = 16
 fn project(options: &str) -> Project {
     let project = Project::with_manifest(&format!("{MANIFEST}{options}\n"));
     for picture in PICTURES.into_iter().chain(["camera.jpg", "chelsea.png", "horse.png"]) {
-        project.demo_picture(picture, &format!("pictures/{picture}"));
+        project.photograph(picture, &format!("pictures/{picture}"));
     }
     project
 }
@@ -90,7 +93,7 @@ fn drawn_captions_follow_seed_and_picture_and_nothing_else() {
     assert_ne!(captions("beam_search = false\ntop_k = 2"), drawn);
     // Alone, and under another name.
     let project = Project::with_manifest(&format!("{MANIFEST}beam_search = false\n"));
-    project.demo_picture("rocket.jpg", "pictures/a.jpg");
+    project.photograph("rocket.jpg", "pictures/a.jpg");
     assert_eq!(words(&project)["a"], drawn["rocket"]);
 }
 
@@ -200,10 +203,8 @@ fn a_file_of_transformers_is_a_captioner_too() {
     let project = project("");
     let expected = words(&project);
     project.file("transformers.safetensors", in_transformers());
-    project.replace(
-        &format!("{}/assets/demo/models/blip.safetensors", env!("CARGO_MANIFEST_DIR")),
-        "transformers.safetensors",
-    );
+    project
+        .replace(networks().join("blip.safetensors").to_str().unwrap(), "transformers.safetensors");
     project.call(&["check", "project.toml"]).exits(0);
     let seen = project.call(&["inspect", "transformers.safetensors"]).exits(0).stdout;
     assert!(seen.contains("BLIP captioner") && seen.contains("transformers"), "{seen}");
@@ -226,7 +227,7 @@ fn in_transformers() -> Vec<u8> {
     ];
     let renamed =
         |name: &str| NAMES.iter().fold(name.to_owned(), |name, (old, new)| name.replace(old, new));
-    let bytes = Project::demo_model("blip.safetensors");
+    let bytes = Project::network("blip.safetensors");
     let file = Checkpoint::from_bytes(Path::new("blip.safetensors"), bytes).unwrap();
     let entries = file.names().map(|name| {
         let info = file.info(name).unwrap().clone();
@@ -240,7 +241,7 @@ fn in_transformers() -> Vec<u8> {
 
 #[test]
 fn weights_may_be_a_folder_of_shards() {
-    let bytes = Project::demo_model("blip.safetensors");
+    let bytes = Project::network("blip.safetensors");
     let file = Checkpoint::from_bytes(Path::new("blip.safetensors"), bytes).unwrap();
     let project = project("");
     let names: Vec<_> = file.names().collect();

@@ -13,6 +13,7 @@ mod import;
 mod kill;
 mod label;
 mod losses;
+mod output;
 mod pictures;
 mod project;
 mod report;

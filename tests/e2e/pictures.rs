@@ -178,7 +178,7 @@ fn the_orientation_can_be_ignored() {
 fn pictures_that_would_share_a_sidecar_are_all_named() {
     let project = Project::fresh();
     for name in ["coffee.png", "rocket.webp", "rocket.PNG"] {
-        project.demo_picture("horse.png", &format!("pictures/{name}"));
+        project.photograph("horse.png", &format!("pictures/{name}"));
     }
     let check = project.call(&["check", "project.toml"]).exits(2);
     insta::assert_snapshot!("shared_sidecars", check.stderr);

@@ -5,13 +5,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::LazyLock,
 };
 
 use fluxpipe::base::Digest;
 use serde_json::Value;
 
-/// The folder of the demo's networks and pictures.
-const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/demo");
+/// The folder of the pictures.
+const PHOTOGRAPHS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/photographs");
 
 /// The pictures of a project, each of other proportions.
 pub const PICTURES: [&str; 5] =
@@ -62,6 +63,25 @@ save_every_n_epochs = 1
 seed = 42
 "#;
 
+/// The folder of small networks with random weights, in which the first test that asks writes them.
+pub fn networks() -> &'static Path {
+    static WRITTEN: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("networks");
+        fs::create_dir_all(folder.join("tagger")).unwrap();
+        // Other programs may be writing the same bytes: each file is whole at any time.
+        let new = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        fluxpipe::models::random::write_all(new.path(), 1).unwrap();
+        for file in walkdir::WalkDir::new(new.path()).into_iter().flatten() {
+            if file.file_type().is_file() {
+                let name = file.path().strip_prefix(new.path()).unwrap();
+                fs::rename(file.path(), folder.join(name)).unwrap();
+            }
+        }
+        folder
+    });
+    &WRITTEN
+}
+
 /// A folder that is gone when the test is over.
 pub struct Project {
     folder: tempfile::TempDir,
@@ -72,7 +92,7 @@ impl Project {
     pub fn fresh() -> Self {
         let project = Self::with_manifest(MANIFEST);
         for picture in PICTURES {
-            project.demo_picture(picture, &format!("pictures/{picture}"));
+            project.photograph(picture, &format!("pictures/{picture}"));
         }
         project
     }
@@ -93,7 +113,7 @@ impl Project {
 
     /// Replaces the manifest.
     pub fn manifest(&self, text: &str) {
-        self.file("project.toml", text.replace("MODELS", &format!("{DEMO}/models")));
+        self.file("project.toml", text.replace("MODELS", networks().to_str().unwrap()));
     }
 
     /// Replaces one piece of the manifest that stands there once.
@@ -123,13 +143,13 @@ impl Project {
     }
 
     /// Copies a picture of the demo.
-    pub fn demo_picture(&self, name: &str, to: &str) {
-        self.file(to, fs::read(Path::new(DEMO).join("pictures").join(name)).unwrap());
+    pub fn photograph(&self, name: &str, to: &str) {
+        self.file(to, fs::read(Path::new(PHOTOGRAPHS).join(name)).unwrap());
     }
 
     /// The bytes of a network of the demo.
-    pub fn demo_model(name: &str) -> Vec<u8> {
-        fs::read(Path::new(DEMO).join("models").join(name)).unwrap()
+    pub fn network(name: &str) -> Vec<u8> {
+        fs::read(networks().join(name)).unwrap()
     }
 
     /// Moves a file of the project.
@@ -169,7 +189,9 @@ impl Project {
         let folder = self.folder.path().display().to_string();
         let text = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(bytes);
-            text.replace(&folder, "[folder]").replace(DEMO, "[demo]")
+            text.replace(&folder, "[folder]")
+                .replace(networks().to_str().unwrap(), "[networks]")
+                .replace(PHOTOGRAPHS, "[photographs]")
         };
         Run {
             code: output.status.code(),

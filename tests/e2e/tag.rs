@@ -17,7 +17,7 @@ fn project(options: &str) -> Project {
     let project = Project::with_manifest("");
     set(&project, options);
     for picture in PICTURES {
-        project.demo_picture(picture, &format!("pictures/{picture}"));
+        project.photograph(picture, &format!("pictures/{picture}"));
     }
     let read = |file: &str| fs::read(Path::new(TAGGERS).join(file)).unwrap();
     project.file("tagger/model.onnx", read("vit/model.onnx"));

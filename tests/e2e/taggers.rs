@@ -33,18 +33,18 @@ order = "csv"
 fn project() -> Project {
     let project = Project::with_manifest(MANIFEST);
     for picture in PICTURES {
-        project.demo_picture(picture, &format!("pictures/{picture}"));
+        project.photograph(picture, &format!("pictures/{picture}"));
     }
     project.file("tagger/selected_tags.csv", list());
     project
 }
 
 fn list() -> Vec<u8> {
-    Project::demo_model("tagger/selected_tags.csv")
+    Project::network("tagger/selected_tags.csv")
 }
 
 fn graph() -> ModelProto {
-    ModelProto::parse_from_bytes(&Project::demo_model("tagger/model.onnx")).unwrap()
+    ModelProto::parse_from_bytes(&Project::network("tagger/model.onnx")).unwrap()
 }
 
 fn place(project: &Project, name: &str, graph: &ModelProto) {

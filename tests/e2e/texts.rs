@@ -117,7 +117,7 @@ fn all_in_one() -> Vec<u8> {
         ("text_encoders.t5xxl.transformer.", "t5xxl"),
     ]
     .map(|(prefix, name)| {
-        let bytes = Project::demo_model(&format!("{name}.safetensors"));
+        let bytes = Project::network(&format!("{name}.safetensors"));
         (prefix, Checkpoint::from_bytes(Path::new(name), bytes).unwrap())
     });
     let (mut entries, mut data) = (Vec::new(), Vec::new());

@@ -169,8 +169,8 @@ fn regularisation_pictures_are_weighed() {
     let more = "[[dataset]]\nimage_dir = \"more\"\nresolution = 64\nmin_bucket_reso = 32\n\
                 bucket_reso_steps = 16\nis_reg = true\n\n[stages.label]";
     project.replace("[stages.label]", more);
-    project.demo_picture("horse.png", "more/horse.png");
-    project.demo_picture("chelsea.png", "more/cup.png");
+    project.photograph("horse.png", "more/horse.png");
+    project.photograph("chelsea.png", "more/cup.png");
     let planned = notes_of(&project, "finetune");
     let counts = |notes: &Value| {
         ["appearances", "regularisation_appearances", "steps", "first_epoch_steps"]

@@ -576,6 +576,22 @@ fn parameters_of_the_optimizer() {
     );
 }
 
+/// The right way to write it is told, not only that it is wrong.
+#[test]
+fn values_of_a_training_that_are_nearly_right() {
+    case(
+        "finetune_nearly_right",
+        &[(
+            "1e-5",
+            "1e-5\nmemory = \"24GB\"\ngradient_checkpointing = \"yes\"\nlr_scheduler = \"warmup_stable_decay\"\n\
+             lr_warmup_steps = \"0.1\"\nlr_decay_steps = \"x\"\n\
+             optimizer_args = [\"relative_step=False\", \"weight_decay=0.01\"]",
+        )],
+        &["unknown_value", "unknown_value", "out_of_range", "out_of_range", "wrong_type"],
+    );
+    case("polynomial", &[("1e-5", "1e-7\nlr_scheduler = \"polynomial\"")], &["conflict"]);
+}
+
 #[test]
 fn keys_of_a_training_that_nothing_reads() {
     case(

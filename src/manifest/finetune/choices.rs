@@ -119,6 +119,11 @@ pub enum Memory {
     Gigabytes(#[schemars(extend("exclusiveMinimum" = 0))] f64),
 }
 
+impl Memory {
+    /// What is free.
+    pub const AUTO: Self = Self::Word(Auto::Auto);
+}
+
 /// Which blocks are computed a second time for the backward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]

@@ -216,7 +216,7 @@ impl Default for Finetune {
             metadata_tags: None,
             seed: 42,
             prior_loss_weight: 1.0,
-            memory: Memory::Word(choices::Auto::Auto),
+            memory: Memory::AUTO,
             blocks_to_swap: None,
             gradient_checkpointing: GradientCheckpointing::Word(choices::Auto::Auto),
             ema_decay: None,

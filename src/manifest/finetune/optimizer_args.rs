@@ -78,7 +78,13 @@ impl OptimizerArgs {
                 clip_threshold: Some(stated.clip_threshold.unwrap_or(1.0)),
                 decay_rate: Some(stated.decay_rate.unwrap_or(-0.8)),
                 beta1: stated.beta1,
-                eps: Some(stated.eps.unwrap_or(Eps::Two([1e-30, 1e-3]))),
+                eps: Some(match stated.eps {
+                    // The second one is read for `scale_parameter` alone.
+                    Some(Eps::Two([one, _])) if stated.scale_parameter != Some(true) => {
+                        Eps::Two([one, 1e-3])
+                    }
+                    eps => eps.unwrap_or(Eps::Two([1e-30, 1e-3])),
+                }),
                 weight_decay: Some(stated.weight_decay.unwrap_or(0.0)),
                 betas: None,
             },

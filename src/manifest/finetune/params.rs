@@ -30,7 +30,10 @@ impl Params for Finetune {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::OptimizerType, *};
+    use super::{
+        super::{Eps, OptimizerType},
+        *,
+    };
 
     #[test]
     fn a_share_and_a_stated_default_of_the_optimizer_are_the_same_key() {
@@ -53,5 +56,20 @@ mod tests {
             assert_eq!(stated(weight_decay).key_values(), plain.key_values());
             assert_ne!(stated(0.5).key_values(), plain.key_values());
         }
+    }
+
+    #[test]
+    fn the_least_size_of_a_tensor_is_in_the_key_where_it_is_read() {
+        let key = |scale_parameter, eps| {
+            let optimizer_args = OptimizerArgs {
+                scale_parameter: Some(scale_parameter),
+                eps: Some(Eps::Two(eps)),
+                ..OptimizerArgs::default()
+            };
+            Finetune { optimizer_args, ..Finetune::default() }.key_values()
+        };
+        assert_eq!(key(false, [1e-30, 0.5]), key(false, [1e-30, 1e-3]));
+        assert_ne!(key(true, [1e-30, 0.5]), key(true, [1e-30, 1e-3]));
+        assert_ne!(key(false, [1e-20, 1e-3]), key(false, [1e-30, 1e-3]));
     }
 }

@@ -12,7 +12,7 @@ pub enum Steps {
     /// This share of all steps, below 1.
     Share(#[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))] f64),
     /// The same in hundredths: `"10%"`.
-    Percent(#[schemars(length(min = 2))] String),
+    Percent(String),
 }
 
 impl Steps {

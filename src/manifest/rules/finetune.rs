@@ -84,9 +84,13 @@ impl Rules<'_> {
             ("lr_warmup_steps", &finetune.lr_warmup_steps),
             ("lr_decay_steps", &finetune.lr_decay_steps),
         ] {
-            if matches!(steps, Steps::Percent(_)) && steps.share().is_none() {
+            let Steps::Percent(text) = steps else { continue };
+            if text.trim().parse::<f64>().is_ok() {
+                let help = format!("write it without quotes: `{field} = {}`", text.trim());
+                self.out_of_range(field, "a number, or a share such as \"10%\"", &help);
+            } else if steps.share().is_none() {
                 let help = "a count is written 100, a share 0.1 or \"10%\"";
-                self.out_of_range(field, "a share above 0% and below 100%", help);
+                self.out_of_range(field, "a number, or a share above 0% and below 100%", help);
             }
         }
         let scheduler = finetune.lr_scheduler;
@@ -102,6 +106,17 @@ impl Rules<'_> {
         ] {
             let reason = format!("only \"{word}\" reads it");
             self.unread(field, scheduler == reader, "lr_scheduler", &reason);
+        }
+        if scheduler == LrScheduler::Polynomial
+            && finetune.learning_rate.is_some_and(|rate| rate <= 1e-7)
+        {
+            let mistake = Mistake::Conflict {
+                what: "\"polynomial\" falls to a learning rate of 1e-7, and would begin no higher"
+                    .to_owned(),
+                help: "raise `learning_rate`, or take \"linear\", which falls to 0".to_owned(),
+            };
+            let fields = ["learning_rate", "lr_scheduler"];
+            self.broken(&fields, &["from here", "down to 1e-7"], mistake);
         }
         if scheduler == LrScheduler::WarmupStableDecay && finetune.lr_decay_steps.is_none() {
             let mistake = Mistake::Conflict {

@@ -14,8 +14,13 @@ mod notes;
 mod samples;
 mod settings;
 mod states;
+mod warnings;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rayon::prelude::*;
 
@@ -31,7 +36,8 @@ use crate::{
     models::flux::FluxConfig,
     pipeline::{
         Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
-        Publication, Published, Recipe, Stage, StageError, Store, StoreError, Upstream, Work,
+        Publication, Published, Recipe, Seen, Stage, StageError, Store, StoreError, Upstream,
+        Warning, Work,
     },
     train::{self, Place, TrainError, network::Network},
     weights::Checkpoint,
@@ -123,6 +129,14 @@ impl Stage for Finetune {
         notes::notes(self, decisions, upstream, store)
     }
 
+    fn warnings(
+        &self,
+        _: &[Seen<'_>],
+        upstream: &Upstream<'_>,
+    ) -> Result<Vec<Warning>, StageError> {
+        warnings::warnings(self, upstream)
+    }
+
     fn started(
         &self,
         item: &ItemSpec,
@@ -205,6 +219,12 @@ pub(super) fn sample_names(site: &Site, upstream: &Upstream<'_>) -> HashMap<Stri
     let cached = samples::cached(site, upstream).into_iter();
     let named = cached.filter_map(|it| Some((it.content_digest()?.hex(), it.sample.id.clone())));
     named.collect()
+}
+
+/// Settings that the transformer of this file cannot obey; nothing of a file that holds none.
+pub fn refused(config: &manifest::Finetune, model: &Path) -> Vec<TrainError> {
+    let detected = Checkpoint::open(model).ok().and_then(|file| FluxConfig::detect(&file).ok());
+    detected.map_or_else(Vec::new, |(flux, _)| train::refused(&flux, &settings::of(config)))
 }
 
 /// What the names of checkpoints end in.

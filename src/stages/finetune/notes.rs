@@ -48,7 +48,7 @@ pub fn notes(
     notes.push(steps(stage, &listed));
     if decisions.iter().any(Decision::runs) {
         let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
-        notes.push(memory::note(stage, &members));
+        notes.push(memory::note(stage, &members)?);
     }
     notes.extend(held_out(&listed));
     Ok(notes)

@@ -140,7 +140,7 @@ fn lr_scheduler(config: &manifest::Finetune) -> train::LrScheduler {
     }
 }
 
-fn steps(written: &manifest::Steps) -> train::Steps {
+pub fn steps(written: &manifest::Steps) -> train::Steps {
     match (written, written.share()) {
         (_, Some(share)) => train::Steps::Share(share),
         (manifest::Steps::Count(count), _) => train::Steps::Count(*count as usize),

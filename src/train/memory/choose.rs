@@ -29,13 +29,24 @@ pub struct Free {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Diagnostic)]
 pub enum PlanError {
     /// The step is too large whatever is swapped or computed again.
-    #[error("a training step needs {} of device memory, {} can be had", bytes(*needed), bytes(*free))]
+    #[error("a training step needs {} of device memory, and only {} can be had", bytes(*needed), bytes(*free))]
     #[diagnostic(code(fluxpipe::train::memory), help("{help}"))]
     Device {
         /// What it needs at least, with what was set by hand.
         needed: u64,
         /// What can be had.
         free: u64,
+        /// What would fit, in words.
+        help: String,
+    },
+    /// It is larger than it may be.
+    #[error("`memory` allows {}, and a training step needs at least {}", bytes(*allowed), bytes(*needed))]
+    #[diagnostic(code(fluxpipe::train::memory_setting), help("{help}"))]
+    Setting {
+        /// What it needs at least, with what was set by hand.
+        needed: u64,
+        /// What it may take.
+        allowed: u64,
         /// What would fit, in words.
         help: String,
     },
@@ -81,10 +92,12 @@ impl Plan {
         let plan = smallest_that_fits(step, wishes, room, blocks);
         let Takes { device, host, .. } = plan.takes;
         if device > room {
-            return Err(PlanError::Device {
-                needed: device,
-                free: room,
-                help: help(step, wishes, room),
+            let help = help(step, wishes, room);
+            return Err(match wishes.memory {
+                Some(allowed) if allowed <= free.device => {
+                    PlanError::Setting { needed: device, allowed, help }
+                }
+                _ => PlanError::Device { needed: device, free: room, help },
             });
         }
         if host > free.host {
