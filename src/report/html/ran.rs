@@ -131,8 +131,9 @@ fn why(stage: &PastStage, now: Option<&StageNow>) -> String {
         lines.push("for the first time".to_owned());
     }
     let told = stage.chosen.iter().map(String::as_str);
-    let told =
-        told.chain(now.into_iter().flat_map(|now| &now.notes).map(|note| note.text.as_str()));
+    let notes = now.into_iter().flat_map(|now| &now.notes);
+    let notes = notes.filter(|note| !super::dataset::NOTES.contains(&note.name));
+    let told = told.chain(notes.map(|note| note.text.as_str()));
     lines.extend(told.map(|told| format!("<span class=\"faint\">{}</span>", text(told))));
     lines.join("<br>\n")
 }
