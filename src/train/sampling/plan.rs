@@ -45,6 +45,8 @@ pub fn plan(
     Plan::choose(&step, wishes, free).map_err(|error| match error {
         PlanError::Device { needed, free, .. } => SamplingError::Memory { needed, free },
         PlanError::Host { needed, free } => SamplingError::HostMemory { needed, free },
-        PlanError::Blocks { .. } => unreachable!("no number of blocks is wished for"),
+        PlanError::Blocks { .. } | PlanError::Setting { .. } => {
+            unreachable!("no number of blocks is wished for")
+        }
     })
 }
