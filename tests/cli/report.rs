@@ -11,9 +11,11 @@ const HOSTILE: &str =
     "\"'><script>document.title='taken'</script><img src=x onerror=alert(1)>&amp;";
 
 fn project() -> Project {
-    let name = serde_json::to_string(&format!("small {HOSTILE}")).unwrap();
+    // A name becomes one of files, so the manifest refuses slashes and colons in it.
+    let name = serde_json::to_string("small \"'><b onclick=alert(1)>&amp;").unwrap();
+    let note = serde_json::to_string(HOSTILE).unwrap();
     let project = Project::with_manifest(&format!(
-        "# {HOSTILE}\n[project]\nname = {name}\noutput = \"out\"\ndevice = \"cpu\"\nnote = {name}\n\n\
+        "# {HOSTILE}\n[project]\nname = {name}\noutput = \"out\"\ndevice = \"cpu\"\nnote = {note}\n\n\
          [[dataset]]\nimage_dir = \"pictures\"\nresolution = 64\nmin_bucket_reso = 32\n\
          bucket_reso_steps = 16\n\n[stages.merge]\nprepend_tags = [\"sks\"]\n"
     ));
