@@ -75,6 +75,10 @@ fn timeline(run: &PastRun) -> String {
     for stage in run.stages.iter().filter(|stage| stage.seconds > 0.0) {
         let (left, width) = (100.0 * begin / total, 100.0 * stage.seconds / total);
         begin += stage.seconds;
+        // What had nothing to do took no time worth a bar.
+        if stage.decided.run == 0 && stage.error.is_none() {
+            continue;
+        }
         let class = if stage.error.is_some() { " bad" } else { "" };
         rows += &format!(
             "<div class=\"row\"><span class=\"name\">{}</span><span class=\"track\">\
