@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod error;
 mod exit;
+mod generate;
 mod graph;
 mod init;
 mod inspect;
@@ -74,6 +75,7 @@ enum Command {
     Captions(captions::Captions),
     Run(run::Run),
     Losses(losses::Losses),
+    Generate(generate::Generate),
     Why(why::Why),
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
@@ -115,6 +117,7 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Captions(command) => command.run(),
             Self::Losses(command) => command.run(),
+            Self::Generate(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),
