@@ -6,6 +6,7 @@
 mod captions;
 mod diag;
 mod events;
+mod generating;
 mod graph;
 mod html;
 mod inspect;
@@ -26,6 +27,7 @@ mod words;
 pub use captions::captions;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
+pub use generating::{Generating, written};
 pub use graph::{Drawing, Node, Standing};
 pub use html::html;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
