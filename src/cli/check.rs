@@ -155,7 +155,7 @@ fn uses(stage: &StageDecl, role: &str) -> bool {
     stage.config.kind().models().contains(&role)
 }
 
-fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
+pub(super) fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
     if role == "tagger" {
         let graph = Graph::open(&Tagger::graph_path(path))?;
         let table = TagTable::read(&TagTable::beside(graph.path())).map_err(TaggerError::from)?;

@@ -31,13 +31,13 @@ pub fn note(note: &str) -> String {
 
 /// After the page `report.html` was written: where it is.
 #[must_use]
-pub fn written(page: &Path) -> String {
+pub fn page_written(page: &Path) -> String {
     format!("Report: {}\n", page.display())
 }
 
 /// After a run whose page could not be written.
 #[must_use]
-pub fn not_written(page: &Path, why: &str) -> String {
+pub fn page_not_written(page: &Path, why: &str) -> String {
     let line = format!("! {} is not written: {why}", page.display());
     format!("{}\n", theme::busy(line))
 }

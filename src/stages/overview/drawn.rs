@@ -9,8 +9,8 @@ use std::{
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{Few, Jpeg, captioned::evenly, png_text, thumbnails};
-use crate::{base::Digest, stages::Site};
+use super::{Few, Jpeg, captioned::evenly, thumbnails};
+use crate::{base::Digest, dataset::png_text, stages::Site};
 
 /// What a file says that says nothing.
 static NOTHING: Value = Value::Null;
@@ -120,8 +120,10 @@ fn groups(folder: &Path) -> Vec<(String, Vec<Told>)> {
 impl Told {
     fn read(path: PathBuf) -> Option<Self> {
         let bytes = std::fs::read(&path).ok()?;
-        let said = png_text::text(&bytes, "fluxpipe");
-        let said = said.and_then(|said| serde_json::from_str::<Value>(&said).ok());
+        // As a value, so that what other versions wrote is read as far as it goes.
+        let mut texts = png_text::texts(&bytes).into_iter();
+        let said = texts.find(|(keyword, _)| keyword == "fluxpipe");
+        let said = said.and_then(|(_, said)| serde_json::from_str::<Value>(&said).ok());
         let said = said.unwrap_or_default();
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let stem = stem.unwrap_or_default();
