@@ -86,7 +86,6 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::train::cancelled", Exit::Interrupted),
     ("fluxpipe::train::disk", Exit::Missing),
     ("fluxpipe::dataset::empty", Exit::Missing),
-    ("fluxpipe::dataset::not_text", Exit::Missing),
     ("fluxpipe::dataset::read", Exit::Missing),
     ("fluxpipe::dataset::bucket_settings", Exit::Usage),
     ("fluxpipe::dataset::placeholder", Exit::Usage),
