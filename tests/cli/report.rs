@@ -109,6 +109,25 @@ fn what_people_wrote_is_shown_and_never_obeyed() {
 }
 
 #[test]
+fn pictures_of_a_stage_stand_before_and_after() {
+    let project = project();
+    let told =
+        json!({"prompt": "a dog", "seed": 5, "steps": 4, "cfg": 2.0, "model": {"name": "x"}});
+    for ending in ["", "-before", "-compare"] {
+        drawn(&project, &format!("001-5-a-dog{ending}.png"), &told);
+    }
+    let told = json!({"prompt": "a cat", "seed": 6, "before": {"name": "x"}});
+    drawn(&project, "002-6-a-cat.png", &told);
+    project.run(&["report", "project.toml"]).exits(0);
+    let html = project.read("out/report.html");
+    // On top and in its row; the picture of both says nothing new.
+    for when in ["before", "after", "before and after"] {
+        assert_eq!(count(&html, &format!("<figcaption>{when}</figcaption>")), 2, "{when}");
+    }
+    assert!(html.contains("seed 5, 4 steps, cfg 2"));
+}
+
+#[test]
 fn the_page_is_written_anew_where_there_is_something_new() {
     let project = project();
     let before = project.run(&["report", "project.toml"]).exits(0);
