@@ -27,7 +27,7 @@ mod words;
 pub use captions::captions;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
-pub use generating::{Generating, written};
+pub use generating::{Generating, picture_written};
 pub use graph::{Drawing, Node, Standing};
 pub use html::html;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
