@@ -110,6 +110,6 @@ fn style() -> ProgressStyle {
 
 /// The line on stdout for a picture that was written.
 #[must_use]
-pub fn written(path: &Path) -> String {
+pub fn picture_written(path: &Path) -> String {
     format!("{}\n", path.display())
 }

@@ -270,7 +270,7 @@ impl Easel<'_> {
             let path = files.next(prompt.drawing.seed, &prompt.prompt);
             atomic::write(&path, &pictures::png(&picture, &parameters))
                 .map_err(|source| CliError::Write { path: path.clone(), source })?;
-            super::print(&report::written(&path))
+            super::print(&report::picture_written(&path))
         };
         self.draw_with(&models.flux, progress, keep)
     }
