@@ -34,6 +34,15 @@ pub enum CliError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file or folder that the command names cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    #[diagnostic(code(fluxpipe::cli::read), help("check its name, and that you may read it"))]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Stdout takes no more.
     #[error("cannot write to stdout: {0}")]
     #[diagnostic(
