@@ -1,6 +1,6 @@
 """Trains the demo's autoencoder: the one of FLUX.1 with few channels.
 
-    python autoencoder.py PICTURES ae.safetensors [--steps 3000]
+    python autoencoder.py PICTURES ae.safetensors [--steps 2500]
 
 It has the tensors and names of the published `ae.safetensors`. The encoder starts with 32 channels; the decoder
 has 64 everywhere: with 32, each of the 32 groups of a norm is one channel, and the norm before the last
@@ -152,8 +152,8 @@ def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("pictures", type=Path)
     arguments.add_argument("output", type=Path)
-    arguments.add_argument("--steps", type=int, default=3000)
-    arguments.add_argument("--batch", type=int, default=16)
+    arguments.add_argument("--steps", type=int, default=2500)
+    arguments.add_argument("--batch", type=int, default=8)
     options = arguments.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(2)

@@ -1,6 +1,6 @@
 """Trains the demo's captioner: a BLIP of 64 × 64 pictures, in the layout of transformers.
 
-    python captioner.py PICTURES bert-base-uncased blip.safetensors [--steps 4000]
+    python captioner.py PICTURES bert-base-uncased blip.safetensors [--steps 12000]
 
 The second argument is the folder of the tokenizer (`assets/tokenizers/bert-base-uncased`).
 """
@@ -68,7 +68,7 @@ def main():
     arguments.add_argument("tokenizer", type=Path)
     arguments.add_argument("output", type=Path)
     arguments.add_argument("--held-out", type=Path)
-    arguments.add_argument("--steps", type=int, default=4000)
+    arguments.add_argument("--steps", type=int, default=12000)
     options = arguments.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(1)

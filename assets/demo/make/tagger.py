@@ -1,6 +1,6 @@
 """Trains the demo's tagger and writes it as an ONNX file with its list of tags.
 
-    python tagger.py PICTURES tagger [--steps 3000]
+    python tagger.py PICTURES tagger [--steps 8000]
 
 Input and output are those of the published WD taggers: `[N, 64, 64, 3]`, blue first, 0 to 255; a probability per
 tag. It learns on blurred and noisy pictures too, so that it judges what a transformer draws and not only what
@@ -60,7 +60,13 @@ def write(model, names, folder):
     nodes, weights = [], []
 
     def constant(name, value):
-        weights.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
+        value = np.ascontiguousarray(value, np.float32)
+        if value.size < 1000:
+            weights.append(numpy_helper.from_array(value, name))
+            return name
+        # Large ones are stored in 16 bits: half the file.
+        weights.append(numpy_helper.from_array(value.astype(np.float16), f"{name}.half"))
+        nodes.append(helper.make_node("Cast", [f"{name}.half"], [name], name, to=TensorProto.FLOAT))
         return name
 
     def node(operator, inputs, **attributes):
@@ -104,7 +110,7 @@ def main():
     arguments.add_argument("pictures", type=Path)
     arguments.add_argument("output", type=Path)
     arguments.add_argument("--held-out", type=Path)
-    arguments.add_argument("--steps", type=int, default=3000)
+    arguments.add_argument("--steps", type=int, default=8000)
     options = arguments.parse_args()
     torch.manual_seed(1)
     torch.set_num_threads(1)

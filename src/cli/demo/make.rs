@@ -35,6 +35,10 @@ pub struct Make {
     #[arg(long, value_delimiter = ',')]
     with: Vec<String>,
 
+    /// What stands before the number in the names of files
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    name: String,
+
     /// Pixels of a side
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(16..=4096))]
     side: u32,
@@ -76,7 +80,7 @@ impl Make {
             picture
                 .write_to(&mut io::Cursor::new(&mut png), image::ImageFormat::Png)
                 .map_err(io::Error::other)?;
-            let path = |ending| self.dir.join(format!("{index:04}.{ending}"));
+            let path = |ending| self.dir.join(format!("{}{index:04}.{ending}", self.name));
             atomic::write(&path("png"), &png)?;
             if !self.pictures_only {
                 atomic::write(&path("caption"), format!("{}\n", scene.caption()).as_bytes())?;
