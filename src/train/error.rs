@@ -164,6 +164,10 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Memory(#[from] PlanError),
+    /// A picture cannot be drawn.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Sampling(#[from] super::sampling::SamplingError),
     /// The observer asked to stop.
     #[error("stopped after step {steps} of {total}")]
     #[diagnostic(code(fluxpipe::train::cancelled), help("run again to go on from there"))]

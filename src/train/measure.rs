@@ -117,6 +117,7 @@ impl Measurement {
             compute: if is_cpu(device) { FloatDType::F32 } else { self.stored },
             state: 0,
             averages: 0,
+            backward: true,
             trained: vec![true; self.config.depth + self.config.depth_single_blocks],
             has_memory: !is_cpu(device),
         };

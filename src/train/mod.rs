@@ -11,6 +11,7 @@ pub mod flow;
 pub mod measure;
 pub mod memory;
 pub mod network;
+pub mod sampling;
 pub mod schedule;
 
 mod adafactor;

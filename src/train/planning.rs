@@ -53,6 +53,7 @@ pub fn plan(
             OptimizerKind::Adafactor(_) => 0,
         },
         averages,
+        backward: true,
         trained: doubles.chain(singles).map(is_trained).collect(),
         has_memory: !on_cpu,
     };

@@ -153,7 +153,8 @@ impl Loaded {
         });
         let noisy = noisy_input(latents.clone(), noise.clone(), perturbation, &self.sigmas);
         let clip = join(&self.samples, |sample| &sample.clip);
-        let (txt, mask) = texts(&self.samples, config.context_in_dim, device);
+        let t5 = self.samples.iter().map(|sample| sample.t5.as_slice()).collect::<Vec<_>>();
+        let (txt, mask) = texts(&t5, config.context_in_dim, device);
         let input = FluxInput {
             img: noisy.clone(),
             ids: position_ids(txt.dims()[1], h, w),
@@ -168,20 +169,21 @@ impl Loaded {
     }
 }
 
-/// The texts, each with rows of zeros up to the longest, and which rows are real if not all are.
-fn texts(
-    samples: &[Sample],
+/// T5's hidden states of several texts, each with rows of zeros up to the longest, and which rows are real
+/// if not all are.
+pub(super) fn texts(
+    texts: &[&[f32]],
     context: usize,
     device: &Device,
 ) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
-    let size = samples.len();
-    let rows = samples.iter().map(|sample| sample.t5.len() / context).max().unwrap_or_default();
+    let size = texts.len();
+    let rows = texts.iter().map(|text| text.len() / context).max().unwrap_or_default();
     let mut values = Vec::with_capacity(size * rows * context);
     let mut real = Vec::with_capacity(size * rows);
-    for sample in samples {
-        values.extend(&sample.t5);
-        values.resize(values.len() + rows * context - sample.t5.len(), 0.0);
-        real.extend((0..rows).map(|row| row * context < sample.t5.len()));
+    for text in texts {
+        values.extend(*text);
+        values.resize(values.len() + rows * context - text.len(), 0.0);
+        real.extend((0..rows).map(|row| row * context < text.len()));
     }
     let mask = real
         .contains(&false)

@@ -27,6 +27,8 @@ pub struct Step {
     /// Bytes of the averages of the weights, which are the host's on every machine: 0 where there are none
     /// or where they lie in a file.
     pub averages: u64,
+    /// Whether it goes back, or only forwards, as where a picture is drawn.
+    pub backward: bool,
     /// Whether each block is trained.
     pub trained: Vec<bool>,
     /// Whether the device has memory of its own.
@@ -111,6 +113,9 @@ impl Step {
 
     /// What waits of a block from the forward pass for the backward pass.
     fn waiting(&self, index: usize, block: BlockPlan) -> u64 {
+        if !self.backward {
+            return 0;
+        }
         let each = match block.values {
             Values::Kept => self.kept(index),
             Values::Recomputed => self.inputs(),

@@ -19,6 +19,7 @@ fn dev() -> Step {
         compute: FloatDType::BF16,
         state: 0,
         averages: 0,
+        backward: true,
         trained: vec![true; 57],
         has_memory: true,
     }
