@@ -15,6 +15,20 @@ pub fn run_id() -> String {
     format!("{}-{}", now().strftime("%Y%m%dT%H%M%S.%6f"), std::process::id())
 }
 
+/// When the run of this id began; `None` where it is none that [`run_id`] made.
+#[must_use]
+pub fn run_began(id: &str) -> Option<jiff::Timestamp> {
+    let (time, _) = id.split_once('-')?;
+    let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%S.%f", time).ok()?;
+    Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+}
+
+/// A time as people here write it, with its zone: `2026-11-25 03:09 UTC`.
+#[must_use]
+pub fn local(time: jiff::Timestamp) -> String {
+    time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
 /// Nanoseconds since 1970 of a file's time; negative before, and at a bound of `i64` beyond the year 2262.
 #[must_use]
 pub fn nanoseconds(time: SystemTime) -> i64 {

@@ -54,7 +54,8 @@ impl Captions {
     pub(super) fn run(self) -> Outcome {
         let project = self.manifest.open()?;
         let plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
-        let asked = Asked { changed: self.changed, filter: self.filter, cut: self.cut };
+        let asked =
+            Asked { changed: self.changed, filter: self.filter, cut: self.cut, among: None };
         let found = captions::captions(&project.site, &plan, self.stage.as_deref(), &asked)?;
         let Some(mut found) = found else {
             return Err(CliError::NoMerge { stage: self.stage }.into());

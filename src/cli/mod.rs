@@ -17,6 +17,7 @@ mod losses;
 mod plan;
 mod problem;
 mod project;
+mod report;
 mod run;
 mod why;
 
@@ -32,7 +33,7 @@ pub use project::{Project, open};
 use crate::{
     manifest::ManifestErrors,
     pipeline::RunError,
-    report::{self, Look},
+    report::{self as screen, Look},
     stages::ProjectError,
 };
 
@@ -74,6 +75,7 @@ enum Command {
     Captions(captions::Captions),
     Run(run::Run),
     Losses(losses::Losses),
+    Report(report::Report),
     Why(why::Why),
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
@@ -85,9 +87,9 @@ enum Command {
 /// The whole program: from the arguments to the exit code. No panic leaves it.
 #[must_use]
 pub fn main() -> ExitCode {
-    report::panic::install();
+    screen::panic::install();
     let exit = catch_unwind(from_arguments).unwrap_or_else(|_| {
-        report::stderr(&report::panic::message());
+        screen::stderr(&screen::panic::message());
         Exit::Bug
     });
     exit.into()
@@ -116,6 +118,7 @@ impl Command {
             Self::Captions(command) => command.run(),
             Self::Losses(command) => command.run(),
             Self::Run(command) => command.run(),
+            Self::Report(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Inspect(command) => command.run(),
@@ -129,7 +132,7 @@ impl Command {
 /// Shows why the command failed.
 fn tell(failure: &miette::Report) -> Exit {
     let look = Look::stderr();
-    let all_of = |path: &Path| report::diagnostics(failure.as_ref(), path, look);
+    let all_of = |path: &Path| screen::diagnostics(failure.as_ref(), path, look);
     // A stage may find a mistake in the manifest too.
     let by_stage = match failure.downcast_ref::<ProjectError>() {
         Some(ProjectError::Manifest(errors)) => Some(errors),
@@ -139,11 +142,11 @@ fn tell(failure: &miette::Report) -> Exit {
     let text = match (mistakes, failure.downcast_ref::<Problems>()) {
         (Some(errors), _) => all_of(&errors.path),
         (_, Some(problems)) => all_of(&problems.path),
-        _ => report::diagnostic(failure.as_ref(), look),
+        _ => screen::diagnostic(failure.as_ref(), look),
     };
-    report::stderr(&text);
+    screen::stderr(&text);
     if failure.downcast_ref::<RunError>().is_some_and(is_bug) {
-        report::stderr(&report::panic::message());
+        screen::stderr(&screen::panic::message());
     }
     Exit::of(failure.as_ref())
 }
@@ -159,7 +162,7 @@ fn is_bug(error: &RunError) -> bool {
 
 /// Prints a result.
 fn print(text: &str) -> miette::Result<()> {
-    Ok(report::stdout(text).map_err(CliError::Stdout)?)
+    Ok(screen::stdout(text).map_err(CliError::Stdout)?)
 }
 
 /// Prints a result as one JSON object.

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     device,
     manifest::{Memory, StageConfig, StageDecl},
-    pipeline::{self, Event, RunError, RunOptions, StagePlan},
+    pipeline::{self, Event, RunError, RunOptions, StagePlan, StageSummary},
     report::{self, Gathered, Look, Progress},
 };
 
@@ -63,7 +63,10 @@ impl Run {
             return Ok(Exit::Done);
         }
         look_before(&project, &options)?;
-        if self.json { events(&project, &options) } else { watched(&project, &options) }
+        match self.json {
+            true => events(&project, &options),
+            false => watched(&project, &options),
+        }
     }
 }
 
@@ -110,13 +113,18 @@ fn is_busy(plan: &pipeline::Plan, name: &str) -> bool {
 fn watched(project: &Project, options: &RunOptions) -> Outcome {
     let mut progress = Progress::new(Look::stderr());
     let mut gathered = Gathered::default();
+    let mut worked = false;
     let ended = run(project, options, &mut |event| {
         progress.show(&event);
         gathered.note(&event);
+        worked |= tells_of_work(&event);
     });
     drop(progress);
     if gathered.finished() {
         super::print(&gathered.text())?;
+        if let Some(told) = page(project, worked) {
+            super::print(&told)?;
+        }
         if let Some(note) = &project.manifest.project.note {
             super::print(&report::note(note))?;
         }
@@ -127,17 +135,34 @@ fn watched(project: &Project, options: &RunOptions) -> Outcome {
 /// One line of JSON per event.
 fn events(project: &Project, options: &RunOptions) -> Outcome {
     let mut unwritten = None;
+    let mut worked = false;
     let ended = run(project, options, &mut |event| {
+        worked |= tells_of_work(&event);
         let written = report::json_line(&event)
             .map_err(io::Error::from)
             .and_then(|line| report::stdout(&line));
         // The work goes on: it is worth more than its log.
         unwritten = unwritten.take().or(written.err());
     });
+    page(project, worked);
     match (ended, unwritten) {
         (Ok(_), Some(error)) => Err(CliError::Stdout(error).into()),
         (ended, _) => ended,
     }
+}
+
+/// Writes `report.html` where there is something new to show, and returns what to print. What a run without
+/// work leaves as it is stays as it was told.
+fn page(project: &Project, worked: bool) -> Option<String> {
+    let due = worked || !super::report::usual_place(project).exists();
+    due.then(|| super::report::after_run(project))
+}
+
+/// Whether the last event of a run says that it did something, or tried to.
+fn tells_of_work(event: &Event) -> bool {
+    let Event::Finished { stages, published, stopped, .. } = event else { return false };
+    let busy = |stage: &StageSummary| stage.items.run > 0 || stage.error.is_some();
+    *published > 0 || stopped.is_some() || stages.iter().any(busy)
 }
 
 fn run(project: &Project, options: &RunOptions, tell: &mut dyn FnMut(Event)) -> Outcome {

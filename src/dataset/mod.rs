@@ -26,6 +26,7 @@ mod separable;
 mod sidecar;
 mod square;
 mod stored;
+mod thumbnail;
 
 pub use augment::ColourChange;
 pub use buckets::{Aspect, BucketSettings, Buckets, Fitted, Placement, place};
@@ -40,3 +41,4 @@ pub use resize::{Resampling, resize};
 pub use scan::{PictureFile, is_picture, refuse_shared_sidecars, scan};
 pub use sidecar::{decode_text, read_sidecar, sidecar_path};
 pub use square::{captioner_pixels, tagger_pixels, to_square_white};
+pub use thumbnail::thumbnail;

@@ -1,6 +1,6 @@
 //! What was decided for one item, and why.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{ItemSpec, Origin, Output};
 use crate::base::{Digest, Value};
@@ -70,7 +70,17 @@ impl Decision {
 
 /// Why an item runs, or where a difference comes from.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {

@@ -36,6 +36,10 @@ pub enum Event {
         kind: String,
         /// What is to become of its items.
         items: super::Counts,
+        /// Why items run: root causes first, followers last.
+        reasons: Vec<super::Reason>,
+        /// How many more reasons there are than are listed.
+        more_reasons: usize,
     },
     /// An item has its output from its human and stays as it is.
     Kept {
@@ -178,7 +182,7 @@ pub enum Event {
 }
 
 /// What became of the items of a stage: `total = reused + run + failed + kept + left`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tally {
     /// All items.
     pub total: usize,
@@ -195,7 +199,7 @@ pub struct Tally {
 }
 
 /// Why a run ended early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Stopped {
     /// A stage failed.

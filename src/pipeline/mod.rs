@@ -13,6 +13,7 @@ mod explain;
 #[doc(hidden)]
 pub mod fake;
 mod graph;
+mod history;
 mod key;
 mod ledger;
 mod output;
@@ -28,6 +29,7 @@ pub use decision::{Cause, Decision, Difference, ItemRef, ItemState};
 pub use error::{BoxedDiagnostic, RunError};
 pub use event::{Event, ItemFailure, Stopped, Tally};
 pub use graph::{Graph, GraphError, Node, Selection};
+pub use history::{PastReason, PastRun, PastStage};
 pub use key::{KeyPart, Origin, digest};
 pub use ledger::{Ledger, Whose};
 pub use output::{Blob, Content, Draft, INLINE_LIMIT, Output};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError, RunOptions, Selection,
@@ -67,7 +67,7 @@ pub struct StagePlan {
 }
 
 /// How many items do what: `total = reuse + run + kept + failed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// All items.
     pub total: usize,

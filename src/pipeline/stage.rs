@@ -6,7 +6,7 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Blob, Draft, KeyPart, Origin, Output, Store};
 use crate::base::Digest;
@@ -139,7 +139,7 @@ pub struct Note {
 }
 
 /// Something about a stage that is no mistake, and that its user should know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Warning {
     /// Stable code: `fluxpipe::merge::empty_text`.
     pub code: String,

@@ -98,7 +98,8 @@ fn facts(picture: &Captioned, captions: &Captions) -> Vec<String> {
     facts
 }
 
-fn source(said: &Said) -> Option<String> {
+/// Where words come from; `None` where there are none.
+pub(super) fn source(said: &Said) -> Option<String> {
     let from = match &said.from {
         Source::Model { stage, model } => {
             let model = model.as_ref().and_then(|model| model.file_name());

@@ -7,6 +7,7 @@ mod captions;
 mod diag;
 mod events;
 mod graph;
+mod html;
 mod inspect;
 mod losses;
 mod machine;
@@ -26,13 +27,14 @@ pub use captions::captions;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
 pub use graph::{Drawing, Node, Standing};
+pub use html::html;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
 pub use losses::losses;
 pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
-pub use project::{checked, demo_written, initialised, note, pictures_drawn};
+pub use project::{checked, demo_written, initialised, not_written, note, pictures_drawn, written};
 pub use schema::{
     CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
     losses_schema, plan_schema,

@@ -68,7 +68,7 @@ impl Progress {
                 let who = pid.map_or_else(String::new, |pid| format!(" (process {pid})"));
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
-            Event::StageStarted { stage, kind, items } => self.begin(stage, kind, items),
+            Event::StageStarted { stage, kind, items, .. } => self.begin(stage, kind, items),
             Event::Chosen { stage, text, .. } => above_bars(&format!("{stage}: {text}")),
             Event::Resumed { stage, done, total, .. } => {
                 above_bars(&format!("{stage}: goes on from step {done} of {total}"));

@@ -29,6 +29,19 @@ pub fn note(note: &str) -> String {
     format!("\nNote: {note}\n")
 }
 
+/// After the page `report.html` was written: where it is.
+#[must_use]
+pub fn written(page: &Path) -> String {
+    format!("Report: {}\n", page.display())
+}
+
+/// After a run whose page could not be written.
+#[must_use]
+pub fn not_written(page: &Path, why: &str) -> String {
+    let line = format!("! {} is not written: {why}", page.display());
+    format!("{}\n", theme::busy(line))
+}
+
 /// After `demo`: where the networks are.
 #[must_use]
 pub fn demo_written(folder: &Path) -> String {

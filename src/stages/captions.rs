@@ -136,6 +136,8 @@ pub struct Asked {
     pub filter: Option<String>,
     /// An encoder does not read all of one of their texts.
     pub cut: bool,
+    /// They are among these items; whoever shows a few of many does not wait for all.
+    pub among: Option<HashSet<String>>,
 }
 
 /// Lists the training texts of the pictures that are asked for, as the merge stage `stage` makes them
@@ -177,7 +179,11 @@ pub fn captions(
     };
     let ids = site.samples.iter().map(|sample| sample.id.as_str());
     let before = site.store.last_outputs(name, merge::RECIPE, ids)?;
-    let pictures = site.samples.par_iter().zip(before);
+    let is_among = |sample: &Sample| match &asked.among {
+        Some(among) => among.contains(&sample.id),
+        None => true,
+    };
+    let pictures = site.samples.par_iter().zip(before).filter(|(sample, _)| is_among(sample));
     let pictures = pictures.map(|(sample, before)| listing.picture(sample, before.as_ref()));
     let pictures = pictures.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
     Ok(Some(Captions {

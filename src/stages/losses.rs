@@ -75,6 +75,29 @@ pub fn losses(
     stage: Option<&str>,
     epoch: Option<usize>,
 ) -> Result<Found, StageError> {
+    let mut found = without_captions(site, plan, stage, epoch)?;
+    if let Found::Losses(losses) = &mut found {
+        let captions = captions::captions(site, plan, None, &captions::Asked::default())?;
+        let captions = captions.into_iter().flat_map(|all| all.pictures);
+        let captions = captions.filter_map(|picture| {
+            let text = picture.texts.into_iter().next()?.text;
+            Some((picture.item, text))
+        });
+        let captions = captions.collect::<HashMap<_, _>>();
+        for picture in &mut losses.pictures {
+            picture.caption = picture.item.as_ref().and_then(|item| captions.get(item).cloned());
+        }
+    }
+    Ok(found)
+}
+
+/// The same without captions, for whoever has them.
+pub(super) fn without_captions(
+    site: &Site,
+    plan: &Plan,
+    stage: Option<&str>,
+    epoch: Option<usize>,
+) -> Result<Found, StageError> {
     let stages = site.manifest.stages.iter();
     let mut trainings = stages
         .filter(|stage| matches!(stage.config, StageConfig::Finetune(_)))
@@ -90,21 +113,13 @@ pub fn losses(
     let lines = lines.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     let lines = lines.filter(|line| epoch.is_none_or(|epoch| epoch == line.epoch));
     let lines = lines.collect::<Vec<_>>();
-    let names = sample_names(site, &plan.upstream(name));
-    let captions = captions::captions(site, plan, None, &captions::Asked::default())?;
-    let captions = captions.into_iter().flat_map(|all| all.pictures);
-    let captions = captions.filter_map(|picture| {
-        let text = picture.texts.into_iter().next()?.text;
-        Some((picture.item, text))
-    });
-    let captions = captions.collect::<HashMap<_, _>>();
     let mut epochs = lines.iter().map(|line| line.epoch).collect::<Vec<_>>();
     epochs.sort_unstable();
     epochs.dedup();
+    let names = sample_names(site, &plan.upstream(name));
     let pictures = by_sample(&lines).into_iter().map(|picture| {
         let item = names.get(&picture.sample).cloned();
-        let caption = item.as_ref().and_then(|item| captions.get(item).cloned());
-        Hard { item, caption, ..picture }
+        Hard { item, ..picture }
     });
     let pictures = pictures.collect::<Vec<_>>();
     Ok(Found::Losses(Losses {

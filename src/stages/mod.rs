@@ -13,6 +13,7 @@ mod label;
 pub mod losses;
 pub mod measure;
 mod merge;
+pub mod overview;
 pub mod seen;
 mod sidecar;
 mod site;

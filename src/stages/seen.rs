@@ -35,9 +35,8 @@ pub fn seen(tagger: &Path, pictures: &[PathBuf], device: &Device) -> Result<Seen
     let batch = tagger.batch().unwrap_or(BATCH);
     let mut tags = Vec::with_capacity(pictures.len());
     for some in pictures.chunks(batch) {
-        let prepare = |path: &PathBuf| {
-            Ok(tagger_pixels(Encoded::read(path)?.decode(true)?, tagger.size()))
-        };
+        let prepare =
+            |path: &PathBuf| Ok(tagger_pixels(Encoded::read(path)?.decode(true)?, tagger.size()));
         let pixels = some.iter().map(prepare).collect::<Result<Vec<_>, StageError>>()?;
         for values in tagger.probabilities(&pixels)? {
             let seen = known.iter().zip(values).filter(|(_, value)| *value >= SEEN);

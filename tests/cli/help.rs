@@ -2,9 +2,9 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 12] = [
-    "init", "check", "plan", "captions", "run", "losses", "why", "graph", "inspect", "doctor",
-    "demo", "bench",
+const COMMANDS: [&str; 13] = [
+    "init", "check", "plan", "captions", "run", "losses", "report", "why", "graph", "inspect",
+    "doctor", "demo", "bench",
 ];
 
 #[test]

@@ -8,6 +8,7 @@ mod init;
 mod inspect;
 mod outputs;
 mod project;
+mod report;
 mod schema;
 
 pub use project::Project;

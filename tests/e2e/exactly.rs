@@ -336,7 +336,7 @@ fn project() -> Project {
         }
     }
     project.file("words.json", "{}");
-    project.call(&["demo", "other", "--seed", "2"]).exits(0);
+    project.call(&["demo", "networks", "other", "--seed", "2"]).exits(0);
     project.run().exits(0);
     project
 }

@@ -16,6 +16,7 @@ mod losses;
 mod output;
 mod pictures;
 mod project;
+mod report;
 mod resume;
 mod tag;
 mod taggers;

@@ -241,6 +241,8 @@ impl Project {
                 match path.is_dir() {
                     // Logs hold times.
                     true if name == "out/store" || name == "out/logs" => {}
+                    // So does the page about the runs.
+                    false if name == "out/report.html" => {}
                     true => folders.push(path),
                     false => drop(files.insert(name, Digest::of(&fs::read(path).unwrap()))),
                 }

@@ -21,6 +21,7 @@ use super::{
     decide::{Decided, decide},
     plan::{Scope, upstream},
     publish,
+    reason::reasons,
     store::{Head, StoredRecipe},
 };
 pub use options::{RunOptions, StageSummary, Summary};
@@ -234,7 +235,15 @@ impl Run<'_> {
     fn tell_start(&mut self, node: &Node, decided: &Decided) -> Result<(), RunError> {
         let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
         let items = Counts::of(&decided.decisions);
-        self.teller.tell(Event::StageStarted { stage: stage.clone(), kind, items });
+        let (reasons, more_reasons) = reasons(&decided.decisions);
+        let stage_name = stage.clone();
+        self.teller.tell(Event::StageStarted {
+            stage: stage_name,
+            kind,
+            items,
+            reasons,
+            more_reasons,
+        });
         for decision in &decided.decisions {
             let item = decision.spec.id.clone();
             if let Some(given) = &decision.spec.given {

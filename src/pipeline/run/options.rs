@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::pipeline::{Decision, ItemFailure, ItemState, Tally};
 
@@ -25,7 +25,7 @@ pub struct RunOptions {
 }
 
 /// What became of a stage.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StageSummary {
     /// Its name.
     pub name: String,

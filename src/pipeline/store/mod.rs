@@ -8,6 +8,7 @@
 //! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
 //! v1/files.log              remembered digests of the user's files, and the texts of sidecars
 //! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
+//! v1/derived/SORT/DIGEST what can be made again from contents, such as thumbnails
 //! v1/ledger/sidecars.log    what was written beside pictures
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
@@ -160,6 +161,25 @@ impl Store {
     /// The store cannot be written.
     pub fn save_facts(&self) -> Result<(), StoreError> {
         self.facts.save()
+    }
+
+    /// Bytes of the sort `sort` that follow from the content `digest`: as kept, or as `make` makes them.
+    /// They are no output: nothing reads them but what would else make them anew, so that what cannot be
+    /// kept costs time and nothing else. `None` where `make` makes none.
+    pub fn derived(
+        &self,
+        sort: &str,
+        digest: &Digest,
+        make: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
+        let folder = self.root.join("derived").join(sort);
+        let path = folder.join(digest.hex());
+        if let Ok(bytes) = std::fs::read(&path) {
+            return Some(bytes);
+        }
+        let bytes = make()?;
+        let _ = fs_err::create_dir_all(&folder).and_then(|()| atomic::replace(&path, &bytes));
+        Some(bytes)
     }
 
     /// Who wrote the sidecars.
