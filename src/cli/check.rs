@@ -45,6 +45,9 @@ impl Check {
         let device = device?;
         let project = Project::of(manifest, &self.manifest.set)?;
         let mut plan = pipeline::plan(&project.graph, &project.store, &RunOptions::default())?;
+        let unusable = plan.stages.iter().flat_map(|stage| &stage.decisions);
+        let unusable = unusable.filter_map(|decision| decision.spec.unusable.clone());
+        Problems::none(&project.manifest, unusable.map(Problem::new).collect())?;
         add_notes(&mut plan, &project, false)?;
         super::print(&report::checked(&project.manifest, &plan, &device.name))?;
         Ok(Exit::Done)
@@ -103,6 +106,17 @@ pub(super) fn networks(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Vec
     problems.collect()
 }
 
+/// The device of the manifest, where a stage for which `asked` holds runs a network on it.
+pub(super) fn device(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Option<Problem> {
+    let uses_it = |stage: &StageDecl| !stage.config.kind().models().is_empty();
+    let mut stages = manifest.stages.iter().filter(|stage| uses_it(stage));
+    if !stages.any(|stage| asked(&stage.name)) {
+        return None;
+    }
+    let error = device::choose(&manifest.project.device).err()?;
+    Some(Problem::behind(manifest, "project.device", error))
+}
+
 /// What trainings for which `asked` holds ask of a transformer that is there, and that it cannot obey.
 pub(super) fn trainings(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Vec<Problem> {
     let Some(flux) = &manifest.models.flux else { return Vec::new() };
@@ -141,7 +155,7 @@ fn uses(stage: &StageDecl, role: &str) -> bool {
     stage.config.kind().models().contains(&role)
 }
 
-fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
+pub(super) fn network(role: &'static str, path: &Path) -> Result<(), CliError> {
     if role == "tagger" {
         let graph = Graph::open(&Tagger::graph_path(path))?;
         let table = TagTable::read(&TagTable::beside(graph.path())).map_err(TaggerError::from)?;

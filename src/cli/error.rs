@@ -34,6 +34,15 @@ pub enum CliError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file or folder that the command names cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    #[diagnostic(code(fluxpipe::cli::read), help("check its name, and that you may read it"))]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Stdout takes no more.
     #[error("cannot write to stdout: {0}")]
     #[diagnostic(
@@ -85,6 +94,51 @@ pub enum CliError {
         /// What it holds, in words.
         found: String,
     },
+    /// `generate` is not told where a network is.
+    #[error("no file is named for `{role}`")]
+    #[diagnostic(
+        code(fluxpipe::cli::no_model),
+        help("write `--{} FILE`, or name a manifest whose [models] has it", role.replace('_', "-"))
+    )]
+    NoModel {
+        /// Name in `[models]`.
+        role: &'static str,
+    },
+    /// A weight file of the command line holds another network.
+    #[error("{} is to be `{role}` and holds {found}", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::wrong_network),
+        help("name the file of the right network; `fluxpipe inspect {}` says more", path.display())
+    )]
+    WrongFile {
+        /// Name in `[models]`.
+        role: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it holds, in words.
+        found: String,
+    },
+    /// `generate` with a manifest whose training has published nothing.
+    #[error("there is no checkpoint in {} yet", folder.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::no_checkpoint),
+        help(
+            "`fluxpipe run` trains one; `--checkpoint FILE` draws with any other file, also the model of the manifest itself"
+        )
+    )]
+    NoCheckpoint {
+        /// The output folder.
+        folder: PathBuf,
+    },
+    /// `generate --compare` without a second model.
+    #[error("there is one model, so nothing can be compared")]
+    #[diagnostic(
+        code(fluxpipe::cli::no_comparison),
+        help(
+            "name the model before with `--flux` and the one after with `--checkpoint`, or name a manifest"
+        )
+    )]
+    NoComparison,
     /// A weight file cannot be used.
     #[error(transparent)]
     #[diagnostic(transparent)]

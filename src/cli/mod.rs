@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod error;
 mod exit;
+mod generate;
 mod graph;
 mod init;
 mod inspect;
@@ -76,6 +77,7 @@ enum Command {
     Run(run::Run),
     Losses(losses::Losses),
     Report(report::Report),
+    Generate(generate::Generate),
     Why(why::Why),
     Graph(graph::Graph),
     Inspect(inspect::Inspect),
@@ -117,6 +119,7 @@ impl Command {
             Self::Plan(command) => command.run(),
             Self::Captions(command) => command.run(),
             Self::Losses(command) => command.run(),
+            Self::Generate(command) => command.run(),
             Self::Run(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Why(command) => command.run(),

@@ -60,9 +60,9 @@ pub(super) fn show(
     verbose: bool,
 ) -> miette::Result<bool> {
     let mut plan = pipeline::plan(&project.graph, &project.store, options)?;
-    let works =
-        |name: &str| plan.stages.iter().any(|stage| stage.name == name && stage.counts.run > 0);
-    let problems = super::check::trainings(&project.manifest, works);
+    let busy = |name: &str| super::run::is_busy(&plan, name);
+    let mut problems = super::check::trainings(&project.manifest, busy);
+    problems.extend(super::check::device(&project.manifest, busy));
     Problems::none(&project.manifest, problems)?;
     super::check::add_notes(&mut plan, project, json || verbose)?;
     plan.manifest = project.manifest.source.path.display().to_string();

@@ -76,7 +76,7 @@ pub(super) struct ManifestArgs {
     pub set: Vec<(String, String)>,
 }
 
-fn path_and_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn path_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((path, value)) if !path.trim().is_empty() => {
             Ok((path.trim().to_owned(), value.trim().to_owned()))

@@ -40,7 +40,7 @@ impl Report {
         let project = self.manifest.open()?;
         let path = self.output.unwrap_or_else(|| usual_place(&project));
         write(&project, &path)?;
-        super::print(&report::written(&path))?;
+        super::print(&report::page_written(&path))?;
         Ok(Exit::Done)
     }
 }
@@ -56,9 +56,9 @@ pub(super) fn after_run(project: &Project) -> String {
     let path = usual_place(project);
     let written = catch_unwind(AssertUnwindSafe(|| write(project, &path)));
     match written {
-        Ok(Ok(())) => report::written(&path),
-        Ok(Err(error)) => report::not_written(&path, &ItemFailure::of(&error).message),
-        Err(_) => report::not_written(&path, "the program met a mistake of its own"),
+        Ok(Ok(())) => report::page_written(&path),
+        Ok(Err(error)) => report::page_not_written(&path, &ItemFailure::of(&error).message),
+        Err(_) => report::page_not_written(&path, "the program met a mistake of its own"),
     }
 }
 

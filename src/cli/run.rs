@@ -84,6 +84,7 @@ fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
             let asked = |name: &str| is_busy(&plan, name);
             let mut problems = super::check::networks(&project.manifest, asked);
             problems.extend(super::check::trainings(&project.manifest, asked));
+            problems.extend(super::check::device(&project.manifest, asked));
             problems
         }
         // A file of a network may be the reason, such as a tagger's list that is not there.
@@ -97,7 +98,7 @@ fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
 }
 
 /// Whether the networks of a stage have work. A stage that works in steps has them in these.
-fn is_busy(plan: &pipeline::Plan, name: &str) -> bool {
+pub(super) fn is_busy(plan: &pipeline::Plan, name: &str) -> bool {
     let is_step = |stage: &&StagePlan| {
         stage.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
     };

@@ -14,7 +14,7 @@ use image::{
     metadata::Orientation,
 };
 
-use super::{DatasetError, Picture, format, jpeg, palette, stored};
+use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored};
 
 /// Pictures with more pixels than this are refused.
 pub const PIXEL_LIMIT: usize = 200_000_000;
@@ -90,6 +90,12 @@ impl Encoded {
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// The texts in a PNG file, by their keywords.
+    #[must_use]
+    pub fn texts(&self) -> Vec<(String, String)> {
+        png_text::texts(&self.bytes)
     }
 
     /// Bytes that the file and its decoded picture take at most while it is decoded.

@@ -1,8 +1,8 @@
 //! Floor 2: pictures and the words that belong to them.
 //!
 //! Finds the pictures of a folder, decodes and resizes them as the published training scripts do,
-//! chooses buckets, reads sidecar captions, makes training captions of them, and reads and
-//! writes `meta_data.json`. Knows no network, no stage
+//! chooses buckets, reads sidecar captions, makes training captions of them, reads and
+//! writes `meta_data.json`, and the texts in PNG files. Knows no network, no stage
 //! and no manifest: settings come in as plain values.
 
 mod area;
@@ -20,6 +20,7 @@ mod jpeg;
 mod metadata;
 mod palette;
 mod picture;
+pub mod png_text;
 mod resize;
 mod scan;
 mod separable;

@@ -106,6 +106,9 @@ fn item_keys(
         if let Some(given) = &spec.given {
             return Ok((None, given.output.digest()));
         }
+        if let Some(failure) = &spec.unusable {
+            return Ok((None, Digest::of(failure.message.as_bytes())));
+        }
         let Some(recipe) = recipes.get(spec.recipe) else {
             let recipe = format!("recipe {}", spec.recipe);
             return Err(RunError::UnknownRecipe {
@@ -210,6 +213,8 @@ fn shared(
     for (spec, (key, expected)) in specs.into_iter().zip(keyed) {
         let (state, shares) = if spec.given.is_some() {
             (ItemState::Kept, None)
+        } else if let Some(failure) = &spec.unusable {
+            (ItemState::Failed(failure.clone()), None)
         } else {
             let leader = *leaders.entry(expected).or_insert(decisions.len());
             match decisions.get(leader) {

@@ -1,7 +1,7 @@
 //! What a run tells while it goes on. `run --json` prints these one per line, and the store keeps
 //! them (but for the steps) as the record of the run.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -224,6 +224,24 @@ impl From<&StageError> for ItemFailure {
     fn from(error: &StageError) -> Self {
         let diagnostic: &dyn miette::Diagnostic = error.as_ref();
         Self::of(diagnostic)
+    }
+}
+
+impl fmt::Display for ItemFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for ItemFailure {}
+
+impl miette::Diagnostic for ItemFailure {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.code))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.help.as_ref()?))
     }
 }
 

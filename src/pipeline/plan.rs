@@ -77,7 +77,8 @@ pub struct Counts {
     pub run: usize,
     /// Those whose output is given by a human.
     pub kept: usize,
-    /// Those that failed in an earlier run with the very same key, and are not tried again.
+    /// Those that failed in an earlier run with the very same key, and are not tried again; and those of
+    /// which a file cannot be used.
     pub failed: usize,
 }
 

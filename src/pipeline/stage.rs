@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Blob, Draft, KeyPart, Origin, Output, Store};
+use super::{Blob, Draft, ItemFailure, KeyPart, Origin, Output, Store};
 use crate::base::Digest;
 
 /// A stage of the pipeline. One value per `[stages.NAME]` of the manifest.
@@ -194,12 +194,15 @@ pub struct ItemSpec {
     /// Set where the output is given rather than made, such as a caption written by hand: nothing
     /// runs, and downstream reads it.
     pub given: Option<Given>,
+    /// Set where something that belongs to the item cannot be used, such as a sidecar that is no text:
+    /// nothing runs, and the item is left out like one that failed.
+    pub unusable: Option<ItemFailure>,
 }
 
 impl ItemSpec {
     /// An item that reads these and is made by a recipe.
     pub fn new(id: impl Into<String>, recipe: usize, parts: Vec<KeyPart>) -> Self {
-        Self { id: id.into(), recipe, parts, shared: None, given: None }
+        Self { id: id.into(), recipe, parts, shared: None, given: None, unusable: None }
     }
 
     /// The same item with parts that it has in common with others.
@@ -212,6 +215,11 @@ impl ItemSpec {
     #[must_use]
     pub fn given(self, given: Given) -> Self {
         Self { given: Some(given), ..self }
+    }
+
+    /// An item that is left out, and why.
+    pub fn unusable(id: impl Into<String>, recipe: usize, failure: ItemFailure) -> Self {
+        Self { unusable: Some(failure), ..Self::new(id, recipe, Vec::new()) }
     }
 
     /// All parts of the key, besides the recipe: its own first.

@@ -32,6 +32,7 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
         Some(true) if picture.made => theme::busy("  changed"),
         Some(true) => theme::faint("  not made yet"),
         Some(false) => String::new(),
+        None if is_left_out(picture) => theme::bad("  left out"),
         None => theme::faint("  not known yet"),
     };
     let mut text = format!("{}{state}\n", theme::strong(&picture.item));
@@ -100,6 +101,9 @@ fn facts(picture: &Captioned, captions: &Captions) -> Vec<String> {
 
 /// Where words come from; `None` where there are none.
 pub(super) fn source(said: &Said) -> Option<String> {
+    if let Some(problem) = &said.problem {
+        return Some(format!("left out: {problem}"));
+    }
     let from = match &said.from {
         Source::Model { stage, model } => {
             let model = model.as_ref().and_then(|model| model.file_name());
@@ -113,6 +117,10 @@ pub(super) fn source(said: &Said) -> Option<String> {
         Source::Nothing => return None,
     };
     Some(format!("{} {from}", said.name))
+}
+
+fn is_left_out(picture: &Captioned) -> bool {
+    picture.words.iter().any(|said| said.problem.is_some())
 }
 
 fn summary(captions: &Captions) -> String {
@@ -132,7 +140,8 @@ fn summary(captions: &Captions) -> String {
             count(|picture| picture.made && picture.changed == Some(true)),
             "changed since the last run",
         ),
-        (count(|picture| picture.changed.is_none()), "wait for a stage"),
+        (count(|picture| picture.changed.is_none() && !is_left_out(picture)), "wait for a stage"),
+        (count(is_left_out), "left out"),
         (with(&|text| text.text.is_empty()), "with an empty text"),
         (with(&|text| text.clip.tokens > captions.clip_limit), "longer than CLIP reads"),
         (with(&|text| text.t5.tokens > captions.t5_limit), "longer than T5 reads"),

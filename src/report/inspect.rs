@@ -170,6 +170,9 @@ pub struct PictureFile {
     pub orientation: u8,
     /// Width and height once it is turned upright.
     pub upright: (usize, usize),
+    /// Texts in the file, by their keywords: how it was drawn, where a program wrote that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<(String, String)>,
 }
 
 impl PictureFile {
@@ -181,7 +184,7 @@ impl PictureFile {
             1 => "1 (upright)".to_owned(),
             turned => format!("{turned} (turned to {width} × {height} pixels)"),
         };
-        format!(
+        let mut text = format!(
             "{}\n  picture    {}, {}\n  size       {} × {} pixels\n  colours    {}\n  \
              orientation {}\n",
             theme::strong(self.path.display()),
@@ -191,7 +194,12 @@ impl PictureFile {
             self.height,
             self.colours,
             orientation,
-        )
+        );
+        for (keyword, written) in &self.texts {
+            text += &format!("  {}\n", theme::strong(keyword));
+            written.lines().for_each(|line| text += &format!("    {}\n", shortened(line)));
+        }
+        text
     }
 }
 

@@ -6,6 +6,7 @@
 mod captions;
 mod diag;
 mod events;
+mod generating;
 mod graph;
 mod html;
 mod inspect;
@@ -26,6 +27,7 @@ mod words;
 pub use captions::captions;
 pub use diag::{diagnostic, diagnostics};
 pub use events::json_line;
+pub use generating::{Generating, picture_written};
 pub use graph::{Drawing, Node, Standing};
 pub use html::html;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
@@ -34,7 +36,9 @@ pub use machine::{Machine, machine};
 pub use places::Places;
 pub use plan::{has_work, plan};
 pub use progress::{Progress, above_bars};
-pub use project::{checked, demo_written, initialised, not_written, note, pictures_drawn, written};
+pub use project::{
+    checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
+};
 pub use schema::{
     CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
     losses_schema, plan_schema,

@@ -20,6 +20,11 @@ pub fn above_bars(text: &str) {
     BARS.suspend(|| screen::stderr(text));
 }
 
+/// Puts a bar below the others.
+pub(super) fn add(bar: ProgressBar) -> ProgressBar {
+    BARS.add(bar)
+}
+
 /// Between two plain lines about one stage, so that a log of a long run can still be read.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::theme;
-use crate::{base::plural, manifest::Manifest, pipeline::Plan};
+use crate::{base::plural, manifest::Manifest, pipeline::Plan, stages::seen::Shown};
 
 /// After `init`: what was written, and what to do next.
 #[must_use]
@@ -31,13 +31,13 @@ pub fn note(note: &str) -> String {
 
 /// After the page `report.html` was written: where it is.
 #[must_use]
-pub fn written(page: &Path) -> String {
+pub fn page_written(page: &Path) -> String {
     format!("Report: {}\n", page.display())
 }
 
 /// After a run whose page could not be written.
 #[must_use]
-pub fn not_written(page: &Path, why: &str) -> String {
+pub fn page_not_written(page: &Path, why: &str) -> String {
     let line = format!("! {} is not written: {why}", page.display());
     format!("{}\n", theme::busy(line))
 }
@@ -57,6 +57,18 @@ pub fn demo_written(folder: &Path) -> String {
 pub fn pictures_drawn(folder: &Path, count: u32) -> String {
     let pictures = plural(count as usize, "picture");
     format!("{} {pictures} into {}\n", theme::good("drew"), folder.display())
+}
+
+/// Of how many pictures of one model show what they should, and what the others lack.
+#[must_use]
+pub fn shown(which: &str, pictures: &[Shown]) -> String {
+    let right = pictures.iter().filter(|picture| picture.missing.is_empty()).count();
+    let mut text = format!("{which:<7} {right} of {} show it\n", plural(pictures.len(), "picture"));
+    for picture in pictures.iter().filter(|picture| !picture.missing.is_empty()) {
+        let name = picture.picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        text += &format!("        {name}: no {}\n", picture.missing.join(", "));
+    }
+    text
 }
 
 /// After a `check` that found nothing wrong.

@@ -163,9 +163,15 @@ impl Teller<'_> {
             blocks.push(format!("equal to {shared}: one output serves both"));
         }
         if let Some(failure) = &account.failure {
-            blocks.push(format!("it failed in an earlier run: {}", failure.message));
+            // What has no key was never tried.
+            let tried = account.key.is_some();
+            let begin = if tried { "it failed in an earlier run" } else { "it is left out" };
+            blocks.push(format!("{begin}: {}", failure.message));
             blocks.extend(failure.help.iter().map(|help| format!("help: {help}")));
-            blocks.push("it is tried again when what it reads changes, or with --force".to_owned());
+            if tried {
+                let again = "it is tried again when what it reads changes, or with --force";
+                blocks.push(again.to_owned());
+            }
         }
         blocks.extend(account.cause.and_then(|cause| self.cause(cause, group)));
         blocks.extend(account.started.clone());

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     manifest::{self, Params, StageConfig},
     models::tokenizer::{ClipTokenizer, T5Tokenizer, Tokens},
-    pipeline::{Output, Plan, StageError},
+    pipeline::{ItemState, Output, Plan, StageError},
 };
 
 /// The training texts of all pictures.
@@ -72,6 +72,8 @@ pub struct Said {
     pub from: Source,
     /// What they are; null where there are none, or where they have still to be made.
     pub text: Option<String>,
+    /// Why the picture is left out, such as a file that is no text; null where it is not.
+    pub problem: Option<String>,
 }
 
 /// Where words come from.
@@ -170,6 +172,7 @@ pub fn captions(
     let without = without.collect();
     let listing = Listing {
         site,
+        plan,
         merge,
         made: merge::made(&upstream),
         t5_limit: t5_limit(site),
@@ -217,6 +220,7 @@ fn changed_keys(config: &manifest::Merge) -> Vec<String> {
 
 struct Listing<'a> {
     site: &'a Arc<Site>,
+    plan: &'a Plan,
     merge: Merge,
     made: Made<'a>,
     t5_limit: usize,
@@ -238,9 +242,17 @@ impl Listing<'_> {
         let mut known = true;
         for word in words::WORDS {
             let found = self.merge.find(&self.made, sample, word)?;
-            known &= !found.is_pending();
-            let text = found.text(word, &self.site.store, sample)?;
-            said.push(Said { name: word.name, from: self.source(found, sample, word)?, text });
+            let problem = match found {
+                Found::LeftOut => self.problem(sample, word),
+                _ => found.failure().map(|failure| failure.message),
+            };
+            known &= !found.is_pending() && problem.is_none();
+            let text = match problem {
+                Some(_) => None,
+                None => found.text(word, &self.site.store, sample)?,
+            };
+            let from = self.source(found, sample, word)?;
+            said.push(Said { name: word.name, from, text, problem });
         }
         let mut texts = Vec::new();
         if known {
@@ -268,6 +280,18 @@ impl Listing<'_> {
             changed,
             made: before.is_some(),
         }))
+    }
+
+    /// Why a stage that makes these words leaves the sample out.
+    fn problem(&self, sample: &Sample, word: Word) -> Option<String> {
+        let stages = self.plan.stages.iter().filter(|stage| stage.kind == word.kind);
+        let mut decisions = stages.flat_map(|stage| &stage.decisions);
+        decisions.find_map(|decision| match &decision.state {
+            ItemState::Failed(failure) if decision.spec.id == sample.id => {
+                Some(failure.message.clone())
+            }
+            _ => None,
+        })
     }
 
     /// Keys without which these texts would be other ones.

@@ -14,12 +14,15 @@ pub mod losses;
 pub mod measure;
 mod merge;
 pub mod overview;
+pub mod pictures;
 pub mod seen;
 mod sidecar;
 mod site;
 mod tag;
+mod text_encoders;
 mod variants;
 
 pub use build::{build, site};
-pub use finetune::refused;
+pub use finetune::{PublishedCheckpoint, newest_checkpoint, refused};
 pub use site::{ProjectError, Sample, Site};
+pub use text_encoders::{EncodedText, TextEncoders, TextSettings, Tokens};

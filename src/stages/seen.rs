@@ -24,6 +24,17 @@ pub struct Seen {
     pub tags: Vec<Vec<String>>,
 }
 
+/// What one picture should show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Its file.
+    pub picture: PathBuf,
+    /// The tags that it should have.
+    pub asked: Vec<String>,
+    /// Those among them that the tagger does not see.
+    pub missing: Vec<String>,
+}
+
 /// Looks at each picture with the tagger of this folder.
 ///
 /// # Errors

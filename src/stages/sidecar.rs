@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     base::{Digest, Value},
-    dataset::{DatasetError, Picture},
+    dataset::{DatasetError, Picture, decode_text},
     manifest::Existing,
     pipeline::{
-        Blob, Draft, Finished, Given, ItemSpec, KeyPart, Origin, Output, Owner, Publication,
-        Published, StageError, Store, Whose, Words, Work,
+        Blob, Draft, Finished, Given, ItemFailure, ItemSpec, KeyPart, Origin, Output, Owner,
+        Publication, Published, StageError, Store, Whose, Words, Work,
     },
 };
 
@@ -40,6 +40,8 @@ pub enum Said {
     Kept(String),
     /// Words that the text is added to.
     AppendTo(String),
+    /// Something that is no text, so that the sample is left out.
+    NotText(ItemFailure),
 }
 
 impl Sidecars<'_> {
@@ -49,6 +51,7 @@ impl Sidecars<'_> {
         let item = |sample: &Sample| match self.said(site, sample)? {
             Said::Kept(text) => self.given(sample, text),
             Said::Nothing | Said::AppendTo(_) => Ok(of_picture(site, sample)),
+            Said::NotText(failure) => Ok(ItemSpec::unusable(&sample.id, 0, failure)),
         };
         site.samples.par_iter().map(item).collect()
     }
@@ -69,8 +72,11 @@ impl Sidecars<'_> {
         }
         Ok(match (self.existing, owner) {
             (Existing::Append, Whose::Appended(words)) => Said::AppendTo(words),
-            (Existing::Append, _) => Said::AppendTo(crate::dataset::decode_text(&bytes, &path)?),
-            _ => Said::Kept(crate::dataset::decode_text(&bytes, &path)?),
+            (existing, _) => match decode_text(&bytes, &path) {
+                Err(error) => Said::NotText(ItemFailure::of(&error)),
+                Ok(text) if existing == Existing::Append => Said::AppendTo(text),
+                Ok(text) => Said::Kept(text),
+            },
         })
     }
 

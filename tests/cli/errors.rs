@@ -137,8 +137,13 @@ fn a_device_that_cannot_be_used() {
     project.file("blip.safetensors", [7; 40]);
     let ran = project.run(&["check", "project.toml", "--set", "project.device=gpu"]);
     assert!(ran.exits(2).stderr.contains("cuda"));
-    let ran = project.run(&["check", "project.toml", "--set", "project.device=cuda:4096"]);
-    assert!(ran.exits(3).stderr.contains("doctor"));
+    let set = "project.device=cuda:4096";
+    for command in ["check", "plan", "run"] {
+        let ran = project.run(&[command, "project.toml", "--set", set]).exits(3);
+        assert!(ran.stderr.contains("doctor"), "{command}: {}", ran.stderr);
+        // Told before anything is done.
+        assert_eq!(ran.stdout, "", "{command}");
+    }
 }
 
 #[test]

@@ -2,9 +2,9 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 13] = [
-    "init", "check", "plan", "captions", "run", "losses", "report", "why", "graph", "inspect",
-    "doctor", "demo", "bench",
+const COMMANDS: [&str; 14] = [
+    "init", "check", "plan", "captions", "run", "losses", "report", "generate", "why", "graph",
+    "inspect", "doctor", "demo", "bench",
 ];
 
 #[test]

@@ -3,6 +3,7 @@
 mod bench;
 mod captions;
 mod errors;
+mod generate;
 mod help;
 mod init;
 mod inspect;

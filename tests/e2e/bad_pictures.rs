@@ -1,5 +1,7 @@
 //! One picture that is none, among good ones.
 
+use std::fs;
+
 use crate::{Project, project::TIME};
 
 fn project() -> Project {
@@ -86,4 +88,44 @@ fn a_picture_cut_short_is_no_picture() {
     assert!(run.counts().starts_with(
         "label 4 of 5 (1 failed), tag.probabilities 4 of 5 (1 failed), tag 4 of 4, merge 4 of 4"
     ));
+}
+
+/// A caption in another encoding is one bad sample, and named with its file.
+#[test]
+fn a_sidecar_that_is_no_text_leaves_its_picture_out() {
+    let project = Project::fresh();
+    project.file("words/coffee.caption", b"caf\xe9 au lait");
+    let listed = project.call(&["captions", "project.toml"]).exits(0);
+    let told = "left out: words/coffee.caption is not UTF-8 text";
+    assert!(listed.stdout.contains(told), "{}", listed.stdout);
+    assert!(listed.stdout.contains("rocket.jpg"), "{}", listed.stdout);
+    let checked = project.call(&["check", "project.toml"]).exits(1);
+    assert!(checked.stderr.contains("coffee.caption is not UTF-8"), "{}", checked.stderr);
+
+    let counts = "label 4 of 5 (1 failed), tag.probabilities 5 of 5, tag 5 of 5, merge 4 of 4, \
+                  cache 8 of 8, finetune 1 of 1";
+    let run = project.run().exits(0);
+    assert_eq!(run.counts(), counts);
+    let failed: Vec<_> = run.events().filter(|event| event["event"] == "item_failed").collect();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["code"], "fluxpipe::dataset::not_text");
+    let why = project.call(&["why", "project.toml", "label", "coffee.webp"]).exits(0).stdout;
+    assert!(why.contains("not UTF-8") && !why.contains("earlier run"), "{why}");
+    assert_eq!(fs::read(project.path("words/coffee.caption")).unwrap(), b"caf\xe9 au lait");
+
+    let set = ["run", "project.toml", "--set", "project.on_bad_image=\"fail\""];
+    assert!(project.call(&set).exits(1).stderr.contains("coffee.caption is not UTF-8"));
+
+    // Where no stage labels, the merge reads it.
+    let text = project.read("project.toml");
+    let (start, end) = (text.find("[stages.label]").unwrap(), text.find("[stages.tag]").unwrap());
+    project.file("project.toml", format!("{}{}", &text[..start], &text[end..]));
+    let listed = project.call(&["captions", "project.toml"]).exits(0);
+    assert!(listed.stdout.contains(told), "{}", listed.stdout);
+    assert!(project.plan().contains("merge 4 of 5 (1 failed)"), "{}", project.plan());
+
+    project.file("words/coffee.caption", "café au lait");
+    assert!(project.plan().contains("merge 5 of 5,"), "{}", project.plan());
+    project.run().exits(0);
+    project.is_idle();
 }

@@ -8,6 +8,7 @@ mod datasets;
 mod edits;
 mod errors;
 mod exactly;
+mod generate;
 mod idle;
 mod import;
 mod kill;

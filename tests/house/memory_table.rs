@@ -31,6 +31,7 @@ fn step(stored: FloatDType, side: usize) -> Step {
         // Adafactor's moments are factored.
         state: 0,
         averages: 0,
+        backward: true,
         trained: vec![true; 57],
         has_memory: true,
     }

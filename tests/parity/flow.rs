@@ -1,17 +1,21 @@
 //! Flow matching: noise levels, noisy inputs, weights, losses, schedules, packing.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use fluxpipe::{
-    models::flux::{pack, position_ids, unpack},
-    train::flow::{
-        HuberC, LossType, Objective, PredictionType, TimestepSampling, WeightingScheme,
-        inference_times, mu, noisy_input, sigma_table, time_shift,
+    models::flux::{pack as pack_, position_ids, unpack},
+    train::{
+        flow::{
+            HuberC, LossType, Objective, PredictionType, TimestepSampling, WeightingScheme,
+            inference_times, mu, noisy_input, sigma_table, time_shift,
+        },
+        network::Network,
+        sampling::{Conditioning, Drawing, Wanted, denoise_from},
     },
 };
 use serde_json::Value;
 
 use super::{
-    flux::{floats, relative, tensor},
+    flux::{floats, load, relative, tensor},
     pack::{Pack, assert_close, difference},
 };
 
@@ -171,11 +175,6 @@ fn losses() {
             }
         }
         assert!(checked > 0, "the pack has losses");
-        for (case, _) in pack.manifest["files"].as_object().unwrap() {
-            if case.starts_with("denoise") {
-                eprintln!("skipped: {case}: the denoise loop is not built yet");
-            }
-        }
     }
 }
 
@@ -222,13 +221,68 @@ fn tables() {
     }
 }
 
+/// Pictures from given noise: `latents` with guidance 3.5, `latents_cfg` with guidance 1 and a true CFG of 4.
+#[test]
+fn denoising() {
+    for pack in Pack::of_kind("flow") {
+        let files = pack.manifest["files"].as_object().unwrap().keys();
+        for (file, model) in files.filter_map(|file| Some((file, denoised_by(file)?))) {
+            let bound = pack.manifest["tolerance"]["denoise"]["max_abs"].as_f64().unwrap();
+            let beside = Pack::of_kind(model);
+            let beside = beside.iter().find(|it| it.lists("weights.safetensors"));
+            let Some(beside) = beside else {
+                panic!("{file} needs the weights of {model}");
+            };
+            let weights = beside.tensors("weights.safetensors");
+            let flux = load(&weights, &beside.manifest["config"], FloatDType::F32);
+            let mut network = Network::resident(flux);
+            let numbers = pack.tensors(file);
+            let text = |prefix: &str| Conditioning {
+                t5: numbers.f32(&format!("{prefix}txt")).unwrap(),
+                t5_masked: false,
+                clip: numbers.f32(&format!("{prefix}y")).unwrap(),
+            };
+            let (text, negative) = (text(""), text("neg_"));
+            let times = numbers.f32("timesteps").unwrap();
+            let (rows, columns) = packed(pack.manifest["files"][file]["doc"].as_str().unwrap());
+            let found = inference_times(times.len() - 1, rows * columns, network.takes_guidance());
+            assert_close(file, &found, &times, 1e-6, 0.0);
+            let noise = unpack(tensor(&numbers, "noise"), 2 * rows, 2 * columns);
+            for (known, guidance, cfg) in [("latents", 3.5, 1.0), ("latents_cfg", 1.0, 4.0)] {
+                let (width, height, steps) = (16 * columns, 16 * rows, times.len() - 1);
+                let drawing = Drawing { width, height, steps, guidance, cfg, seed: 0 };
+                let wanted = Wanted { drawing: &drawing, text: &text, negative: Some(&negative) };
+                let noise = vec![noise.clone()];
+                let latents = denoise_from(&mut network, &[wanted], noise, &mut |_, _| true);
+                let latent = latents.unwrap().unwrap().remove(0);
+                let (found, known_latent) = (floats(pack_(latent)), numbers.f32(known).unwrap());
+                let (largest, _) = difference(&found, &known_latent);
+                eprintln!("{file} {known}: differs by {largest:.1e}, may by {bound:.1e}");
+                assert!(largest <= bound, "{file} {known}: {largest}");
+            }
+        }
+    }
+}
+
+/// The pack whose weights denoise the latents of this file: `denoise_flux_tiny_dev.safetensors`.
+fn denoised_by(file: &str) -> Option<&str> {
+    file.strip_prefix("denoise_")?.strip_suffix(".safetensors")
+}
+
+/// `… packed 6x5; …`: rows and columns of tokens.
+fn packed(doc: &str) -> (usize, usize) {
+    let (_, sizes) = doc.split_once("packed ").unwrap();
+    let (rows, columns) = sizes[..sizes.find(';').unwrap()].split_once('x').unwrap();
+    (rows.parse().unwrap(), columns.parse().unwrap())
+}
+
 #[test]
 fn packing() {
-    for pack_ in Pack::of_kind("flow") {
-        let file = pack_.tensors("pack.safetensors");
+    for pack in Pack::of_kind("flow") {
+        let file = pack.tensors("pack.safetensors");
         let latents = tensor::<4>(&file, "latents");
         let [_, _, h, w] = latents.dims();
-        let tokens = pack(latents.clone());
+        let tokens = pack_(latents.clone());
         assert_eq!(floats(tokens.clone()), file.f32("packed").unwrap());
         assert_eq!(floats(unpack(tokens, h, w)), floats(latents));
         let ids = file.f32("img_ids").unwrap();

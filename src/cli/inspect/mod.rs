@@ -26,12 +26,14 @@ use crate::{
 /// Tells the network by its tensor names, its size, the element types, the biggest tensors and the
 /// texts of the header; of an ONNX graph its operators, those that are not supported, inputs and
 /// outputs. Reads .safetensors (a folder of shards too), .pth, .onnx and the files that fluxpipe keeps
-/// in its store. Of a picture it tells the format, the size, the colours and the EXIF orientation. With
+/// in its store. Of a picture it tells the format, the size, the colours, the EXIF orientation
+/// and, of a PNG, the texts in it, which say how `fluxpipe generate` drew it. With
 /// --run, an ONNX graph is computed on the inputs in a file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe inspect models/flux1-dev.safetensors
   fluxpipe inspect models/t5xxl_fp16.safetensors --json
+  fluxpipe inspect pictures/001-42-a-red-cup.png
   fluxpipe inspect model.onnx --run in.safetensors --out out.safetensors")]
 pub struct Inspect {
     /// The file, or a folder with the shards of one network

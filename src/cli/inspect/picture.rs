@@ -28,6 +28,7 @@ pub(super) fn inspect(path: &Path, json: bool) -> miette::Result<()> {
         colours: header.colours.clone(),
         orientation: header.orientation,
         upright: header.upright_size(),
+        texts: encoded.texts(),
     };
     if json { super::super::print_json(&picture) } else { super::super::print(&picture.text()) }
 }

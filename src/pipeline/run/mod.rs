@@ -250,14 +250,18 @@ impl Run<'_> {
                 let why = given.why.to_owned();
                 self.teller.tell(Event::Kept { stage: stage.clone(), item, why });
             } else if let ItemState::Failed(failure) = &decision.state {
+                if self.options.fail_fast && decision.spec.unusable.is_some() {
+                    let error = Box::new(failure.clone());
+                    return Err(RunError::Stage { stage, error });
+                }
                 if self.options.fail_fast {
                     let message = failure.message.clone();
                     return Err(RunError::BadItem { stage, item, message });
                 }
                 let failure = failure.clone();
                 self.summary.failures.push((stage.clone(), item.clone(), failure.clone()));
-                let stage = stage.clone();
-                self.teller.tell(Event::ItemFailed { stage, item, failure, remembered: true });
+                let (stage, remembered) = (stage.clone(), decision.spec.unusable.is_none());
+                self.teller.tell(Event::ItemFailed { stage, item, failure, remembered });
             }
         }
         Ok(())

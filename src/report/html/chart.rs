@@ -57,7 +57,9 @@ impl Chart<'_> {
         );
         frame.draw_axes(self, &mut svg);
         let clip = format!("{class}-{:x}", digest(self.title));
-        let (left, top, right, bottom) = (frame.left, frame.top, frame.right, frame.bottom);
+        let (top, bottom) = (frame.top, frame.bottom);
+        // Dots at the ends keep their halves.
+        let (left, right) = (frame.left - 4.0, frame.right + 4.0);
         let _ = write!(
             svg,
             "<clipPath id=\"{clip}\"><rect x=\"{left}\" y=\"{top}\" width=\"{:.1}\" \

@@ -11,6 +11,8 @@ use crate::{
     stages::overview::{Bucket, Captioned, Piece, WordOrigin},
 };
 
+/// Notes of stages that stand with the buckets.
+pub(super) const NOTES: [&str; 4] = ["buckets", "crops", "enlarged", "records"];
 /// Buckets that are shown.
 const BUCKETS: usize = 32;
 /// Texts of one picture that are shown.
@@ -38,7 +40,7 @@ impl Page<'_> {
             )
         });
         let notes = self.overview.stages.iter().flat_map(|stage| &stage.notes);
-        let notes = notes.filter(|note| ["crops", "enlarged", "records"].contains(&note.name));
+        let notes = notes.filter(|note| note.name != "buckets" && NOTES.contains(&note.name));
         let notes = notes.map(|note| format!("<li>{}</li>\n", text(&note.text)));
         format!(
             "<div class=\"buckets\">\n{}</div>\n{}<ul class=\"facts\">\n{}{}</ul>\n",

@@ -75,6 +75,10 @@ fn timeline(run: &PastRun) -> String {
     for stage in run.stages.iter().filter(|stage| stage.seconds > 0.0) {
         let (left, width) = (100.0 * begin / total, 100.0 * stage.seconds / total);
         begin += stage.seconds;
+        // What had nothing to do took no time worth a bar.
+        if stage.decided.run == 0 && stage.error.is_none() {
+            continue;
+        }
         let class = if stage.error.is_some() { " bad" } else { "" };
         rows += &format!(
             "<div class=\"row\"><span class=\"name\">{}</span><span class=\"track\">\
@@ -131,8 +135,9 @@ fn why(stage: &PastStage, now: Option<&StageNow>) -> String {
         lines.push("for the first time".to_owned());
     }
     let told = stage.chosen.iter().map(String::as_str);
-    let told =
-        told.chain(now.into_iter().flat_map(|now| &now.notes).map(|note| note.text.as_str()));
+    let notes = now.into_iter().flat_map(|now| &now.notes);
+    let notes = notes.filter(|note| !super::dataset::NOTES.contains(&note.name));
+    let told = told.chain(notes.map(|note| note.text.as_str()));
     lines.extend(told.map(|told| format!("<span class=\"faint\">{}</span>", text(told))));
     lines.join("<br>\n")
 }

@@ -233,7 +233,9 @@ impl Stage for Cache {
         let (texts, refused) = import::take_texts(self, work, texts)?;
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
-            texts::encode(self, work, &texts, &refused)?;
+            let captions = texts::captions(work, &texts)?;
+            let texts = texts.into_iter().zip(captions).collect();
+            texts::encode(self, work, texts, &refused)?;
         }
         if !latents.is_empty() && !work.cancelled() {
             latents::encode(self, work, &latents)?;

@@ -10,11 +10,14 @@ mod journal;
 mod live;
 pub(super) mod losses;
 mod memory;
+mod newest;
 mod notes;
 mod samples;
 mod settings;
 mod states;
 mod warnings;
+
+pub use newest::{Published as PublishedCheckpoint, newest as newest_checkpoint};
 
 use std::{
     collections::HashMap,

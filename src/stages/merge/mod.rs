@@ -278,9 +278,11 @@ impl Stage for Merge {
         let item = |sample: &Sample| {
             let mut parts = Vec::with_capacity(words::WORDS.len());
             for word in words::WORDS {
-                let Some(part) = self.find(&made, sample, word)?.part(word) else {
-                    return Ok(None);
-                };
+                let found = self.find(&made, sample, word)?;
+                if let Some(failure) = found.failure() {
+                    return Ok(Some(ItemSpec::unusable(&sample.id, 0, failure)));
+                }
+                let Some(part) = found.part(word) else { return Ok(None) };
                 parts.push(part);
             }
             let item = ItemSpec::new(&sample.id, 0, parts);
@@ -365,6 +367,7 @@ impl Stage for Merge {
                 let Some(&sample) = by_id.get(item.spec.id.as_str()) else { return Ok(None) };
                 let words = match item.output {
                     Some(_) => return Ok(Some(sample)),
+                    None if item.spec.unusable.is_some() => return Ok(None),
                     None => self.words(&made, sample, &self.site.store)?,
                 };
                 let is_empty = words.is_some_and(|[caption, tags]| {

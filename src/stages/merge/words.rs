@@ -11,7 +11,7 @@ use crate::{
     base::{Digest, Stream, Value},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
     manifest::{self, Dataset},
-    pipeline::{Draft, KeyPart, Origin, StageError, Store, UpstreamItem},
+    pipeline::{Draft, ItemFailure, KeyPart, Origin, StageError, Store, UpstreamItem},
 };
 
 /// A sort of words that goes into the training text.
@@ -59,6 +59,12 @@ impl Found<'_> {
             Self::LeftOut => true,
             _ => false,
         }
+    }
+
+    /// Why a sidecar is not used: it is no text.
+    pub fn failure(&self) -> Option<ItemFailure> {
+        let Self::Hand { path, bytes } = self else { return None };
+        dataset::decode_text(bytes, path).err().map(|error| ItemFailure::of(&error))
     }
 
     /// The key part for it; `None` where the sample is left out.

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn said(name: &'static str, from: Source, text: &str) -> Said {
-        Said { name, from, text: Some(text.to_owned()) }
+        Said { name, from, text: Some(text.to_owned()), problem: None }
     }
 
     #[test]

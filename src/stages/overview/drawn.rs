@@ -9,8 +9,8 @@ use std::{
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::{Few, Jpeg, captioned::evenly, png_text, thumbnails};
-use crate::{base::Digest, stages::Site};
+use super::{Few, Jpeg, captioned::evenly, thumbnails};
+use crate::{base::Digest, dataset::png_text, stages::Site};
 
 /// What a file says that says nothing.
 static NOTHING: Value = Value::Null;
@@ -75,6 +75,7 @@ pub fn drawn(site: &Site) -> Few<Drawn> {
     let mut room = SHOWN;
     for (stage, folder) in folders(&site.output().join("samples")) {
         for (_, mut group) in groups(&folder) {
+            without_twice(&mut group);
             group.sort_by_key(|told| (told.sort, told.place()));
             total += group.len();
             let most = MOMENTS.min(room);
@@ -85,6 +86,14 @@ pub fn drawn(site: &Site) -> Few<Drawn> {
         }
     }
     Few { shown: all, total }
+}
+
+/// Takes out pictures side by side, where each of the two is there too.
+fn without_twice(group: &mut Vec<Told>) {
+    let has = |sort: Sort| group.iter().any(|told| told.sort == sort);
+    if has(Sort::Before) && (has(Sort::After) || has(Sort::During)) {
+        group.retain(|told| told.sort != Sort::SideBySide);
+    }
 }
 
 fn folders(samples: &Path) -> Vec<(String, PathBuf)> {
@@ -120,8 +129,10 @@ fn groups(folder: &Path) -> Vec<(String, Vec<Told>)> {
 impl Told {
     fn read(path: PathBuf) -> Option<Self> {
         let bytes = std::fs::read(&path).ok()?;
-        let said = png_text::text(&bytes, "fluxpipe");
-        let said = said.and_then(|said| serde_json::from_str::<Value>(&said).ok());
+        // As a value, so that what other versions wrote is read as far as it goes.
+        let mut texts = png_text::texts(&bytes).into_iter();
+        let said = texts.find(|(keyword, _)| keyword == "fluxpipe");
+        let said = said.and_then(|(_, said)| serde_json::from_str::<Value>(&said).ok());
         let said = said.unwrap_or_default();
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         let stem = stem.unwrap_or_default();
@@ -180,8 +191,13 @@ fn of_group(site: &Site, stage: &str, group: &[Told], most: usize) -> Drawn {
     let said = group.first().map_or(&NOTHING, |told| &told.said);
     let text = |name: &str| said[name].as_str().map(ToOwned::to_owned);
     let shown = first_to_last(group.len(), most).map(|at| &group[at]).collect::<Vec<_>>();
+    let has_before = group.iter().any(|told| told.sort == Sort::Before);
+    let when = |told: &Told| match told.when() {
+        none if none.is_empty() && has_before => "after".to_owned(),
+        when => when,
+    };
     let moment = |told: &&Told| Moment {
-        when: told.when(),
+        when: when(told),
         is_pair: told.sort == Sort::SideBySide,
         thumbnail: thumbnails::thumbnail(
             &site.store,

@@ -7,7 +7,6 @@
 mod captioned;
 mod drawn;
 mod models;
-mod png_text;
 mod thumbnails;
 mod training;
 

@@ -23,7 +23,7 @@ pub fn models(site: &Site) -> Vec<Model> {
     let kinds = site.manifest.stages.iter().map(|stage| stage.config.kind());
     let used = kinds.flat_map(|kind| kind.models()).collect::<Vec<_>>();
     let all = site.manifest.models.all().into_iter();
-    let all = all.filter(|(name, _)| used.iter().any(|used| *used == name));
+    let all = all.filter(|(name, _)| used.contains(&name));
     let model = |(name, path): (&'static str, Option<&PathBuf>)| {
         let path = path?;
         let mut file = site.resolve(path);

@@ -173,7 +173,9 @@ fn training(
             caption: None,
             thumbnail: None,
         };
-        training.hardest = found.pictures.into_iter().take(HARDEST).map(hard).collect();
+        // The others are easier than their like.
+        let hardest = found.pictures.into_iter().take_while(|hard| hard.relative > 1.0);
+        training.hardest = hardest.take(HARDEST).map(hard).collect();
     }
     Ok(training)
 }

@@ -188,6 +188,9 @@ impl Stage for Tag {
                 Said::Kept(text) => return sidecars.given(sample, text).map(Some),
                 Said::AppendTo(words) => Some(sidecars.append_part(sample, &words)?),
                 Said::Nothing => None,
+                Said::NotText(failure) => {
+                    return Ok(Some(ItemSpec::unusable(&sample.id, 0, failure)));
+                }
             };
             let Some(found) = found.get(sample.id.as_str()) else { return Ok(None) };
             let stored = found.part(probabilities::BLOB, probabilities::BLOB);

@@ -77,10 +77,11 @@ impl Stage for Probabilities {
         Ok(vec![Recipe { name: BLOB, parts }])
     }
 
-    /// One item per sample, but for those whose tags are their human's.
+    /// One item per sample, but for those whose tags are their human's or no text.
     fn items(&self, _upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {
         let items = super::sidecars(&self.config).items(&self.site)?;
-        Ok(items.into_iter().filter(|item| item.given.is_none()).collect())
+        let is_made = |item: &ItemSpec| item.given.is_none() && item.unusable.is_none();
+        Ok(items.into_iter().filter(is_made).collect())
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

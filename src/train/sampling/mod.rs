@@ -136,9 +136,29 @@ pub fn denoise_together(
     let start = |picture: &Wanted<'_>| {
         let noise = noise(picture.drawing.seed, channels * h * w);
         let noise = TensorData::new(noise, [1, channels, h, w]);
-        pack(Tensor::from_data(noise, (network.device(), DType::F32)))
+        Tensor::from_data(noise, (network.device(), DType::F32))
     };
-    let mut latents = pictures.iter().map(start).collect::<Vec<_>>();
+    let noise = pictures.iter().map(start).collect();
+    denoise_from(network, pictures, noise, step)
+}
+
+/// [`denoise_together`] from noise that is given, `[1, 16, h/8, w/8]` for each picture; seeds are not
+/// looked at.
+///
+/// # Errors
+/// As [`denoise_together`].
+pub fn denoise_from(
+    network: &mut Network,
+    pictures: &[Wanted<'_>],
+    noise: Vec<Tensor<4>>,
+    step: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Option<Vec<Tensor<4>>>, SamplingError> {
+    let Some(first) = pictures.first().map(|picture| picture.drawing) else {
+        return Ok(Some(Vec::new()));
+    };
+    first.check()?;
+    let (h, w) = first.latent();
+    let mut latents = noise.into_iter().map(pack).collect::<Vec<_>>();
     let mut input = input(network, pictures)?;
     let times = inference_times(first.steps, first.tokens(), network.takes_guidance());
     for (index, pair) in times.windows(2).enumerate() {

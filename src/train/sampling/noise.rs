@@ -98,6 +98,7 @@ mod tests {
 
     /// The first and the last four numbers of `torch.randn(count)` after `torch.manual_seed(seed)`,
     /// torch 2.8.0.
+    #[expect(clippy::excessive_precision, reason = "nine digits, as torch prints them")]
     const TORCH: [(u64, usize, [f32; 4], [f32; 4]); 4] = [
         (
             0,

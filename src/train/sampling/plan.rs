@@ -11,21 +11,22 @@ use crate::{
 
 /// The quickest plan with which `rows` pictures like `drawing`, whose texts have up to `text_tokens`
 /// tokens, can be drawn at once on `device`: so many blocks are swapped as must be. A picture with a
-/// negative prompt counts as two.
+/// negative prompt counts as two. `beside` bytes of the device are left to others.
 ///
 /// # Errors
 /// Nothing fits.
 pub fn plan(
     config: &FluxConfig,
     drawing: &Drawing,
-    rows: usize,
-    text_tokens: usize,
+    (rows, text_tokens): (usize, usize),
     stored: FloatDType,
     device: &Device,
+    beside: u64,
 ) -> Result<Plan, SamplingError> {
     let on_cpu = is_cpu(device);
     let host = memory::free();
-    let free = Free { device: memory::free_on(device).unwrap_or(host), host };
+    let free = memory::free_on(device).unwrap_or(host).saturating_sub(beside);
+    let free = Free { device: free, host };
     let step = Step {
         config: config.clone(),
         batch: rows,
@@ -45,6 +46,8 @@ pub fn plan(
     Plan::choose(&step, wishes, free).map_err(|error| match error {
         PlanError::Device { needed, free, .. } => SamplingError::Memory { needed, free },
         PlanError::Host { needed, free } => SamplingError::HostMemory { needed, free },
-        PlanError::Blocks { .. } => unreachable!("no number of blocks is wished for"),
+        PlanError::Blocks { .. } | PlanError::Setting { .. } => {
+            unreachable!("no number of blocks is wished for")
+        }
     })
 }

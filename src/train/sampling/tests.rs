@@ -157,9 +157,9 @@ fn what_cannot_be_drawn_is_said() {
 fn a_small_device_swaps_and_a_tiny_one_is_refused() {
     let drawing = Drawing { width: 1024, height: 1024, ..DRAWING };
     let config = config(true);
-    let fits = plan(&config, &drawing, 1, 512, FloatDType::F32, &Device::flex()).unwrap();
+    let fits = plan(&config, &drawing, (1, 512), FloatDType::F32, &Device::flex(), 0).unwrap();
     assert_eq!(fits.swapped(), 0);
     let huge = Drawing { width: 160_000, height: 160_000, ..DRAWING };
-    let refused = plan(&config, &huge, 64, 512, FloatDType::F32, &Device::flex());
+    let refused = plan(&config, &huge, (64, 512), FloatDType::F32, &Device::flex(), 0);
     assert!(matches!(refused, Err(SamplingError::Memory { .. })));
 }
