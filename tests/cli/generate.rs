@@ -63,7 +63,7 @@ fn a_project_without_a_checkpoint_says_so() {
         "[project]\nname = \"cups\"\n\n[models]\nae = \"networks/ae.safetensors\"\n\
          clip_l = \"networks/clip_l.safetensors\"\nt5xxl = \"networks/t5xxl.safetensors\"\n\
          flux = \"networks/flux1-dev.safetensors\"\n\n[[dataset]]\nimage_dir = \"pictures\"\n\
-         resolution = 512\n\n[stages.cache]\n\n[stages.finetune]\nlearning_rate = 1e-4\n\
+         resolution = 512\n\n[stages.merge]\n\n[stages.cache]\n\n[stages.finetune]\nlearning_rate = 1e-4\n\
          max_train_epochs = 1\n",
     );
     let ran = project.run(&["generate", "project.toml", "--prompt", "a cup"]).exits(3);
