@@ -11,11 +11,12 @@ pub mod memory;
 pub mod rates;
 mod report;
 
+pub use burn::tensor::Device;
 pub use choice::{Chosen, DeviceError, choose};
 pub use cuda::Toolkit;
 pub use report::{CudaDevice, DeviceReport, disk_free, name, report};
 
-use burn::tensor::{Device, DeviceType};
+use burn::tensor::DeviceType;
 
 /// The CPU: Burn's Flex backend.
 #[must_use]

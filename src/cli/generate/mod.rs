@@ -226,7 +226,7 @@ struct Easel<'a> {
     models: &'a Models,
     prompts: Vec<Prompt>,
     texts: Encoded,
-    device: &'a burn::tensor::Device,
+    device: &'a device::Device,
     stop: &'a AtomicBool,
     together: usize,
 }
