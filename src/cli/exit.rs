@@ -74,6 +74,8 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::tagger", Exit::Missing),
     ("fluxpipe::tags", Exit::Missing),
     ("fluxpipe::project", Exit::Usage),
+    ("fluxpipe::prompts::broken", Exit::Usage),
+    ("fluxpipe::prompts::read", Exit::Missing),
     ("fluxpipe::blip", Exit::Usage),
     ("fluxpipe::sampling::size", Exit::Usage),
     ("fluxpipe::sampling::steps", Exit::Usage),

@@ -43,7 +43,7 @@ type Outcome = miette::Result<Exit>;
 
 /// Turn a folder of pictures into a fine-tuned FLUX.1 model
 ///
-/// One manifest (a TOML file) names the stages: label, tag, merge, cache, finetune. fluxpipe runs
+/// One manifest (a TOML file) names the stages: label, tag, merge, cache, finetune, sample. fluxpipe runs
 /// them in order and keeps what they make. When you edit a caption, a picture or a setting and run
 /// again, only what the edit touches is made again.
 #[derive(Debug, Parser)]

@@ -236,7 +236,7 @@ pub enum Mistake {
     #[diagnostic(
         code(fluxpipe::manifest::no_stages),
         help(
-            "add one, such as `[stages.label]`; the kinds are label, tag, merge, cache, finetune"
+            "add one, such as `[stages.label]`; the kinds are label, tag, merge, cache, finetune, sample"
         )
     )]
     NoStages,

@@ -33,6 +33,13 @@ impl Manifest {
                 errors.push(self.missing(&format!("models.{name}"), &file, help));
             }
         }
+        for (path, file) in self.prompts_files() {
+            let file = self.resolve(file);
+            if !file.is_file() {
+                let help = "name where the file of prompts is, as seen from the manifest";
+                errors.push(self.missing(&path, &file, help));
+            }
+        }
         for stage in &self.stages {
             let StageConfig::Merge(merge) = &stage.config else { continue };
             let Some(file) = merge.in_json.as_ref().map(|file| self.resolve(file)) else {
@@ -56,6 +63,20 @@ impl Manifest {
             return Ok(());
         }
         Err(ManifestErrors::in_order(&self.source, errors))
+    }
+
+    /// Every file of prompts with the path of its value.
+    fn prompts_files(&self) -> impl Iterator<Item = (String, &Path)> {
+        self.stages.iter().filter_map(|stage| {
+            let (table, file) = match &stage.config {
+                StageConfig::Sample(sample) => ("", sample.prompts_file.as_deref()),
+                StageConfig::Finetune(finetune) => {
+                    (".samples", finetune.samples.as_ref()?.prompts_file.as_deref())
+                }
+                _ => return None,
+            };
+            Some((format!("stages.{}{table}.prompts_file", stage.name), file?))
+        })
     }
 
     fn missing(&self, path: &str, file: &Path, otherwise: &str) -> ManifestError {

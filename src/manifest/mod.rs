@@ -16,8 +16,10 @@ mod merge;
 mod needs;
 mod params;
 mod project;
+pub mod prompts;
 mod read;
 mod rules;
+mod sample;
 mod schema;
 mod set;
 mod source;
@@ -39,12 +41,15 @@ pub use dataset::{Aspect, Dataset, ResizeInterpolation, Resolution};
 pub use error::{ManifestError, ManifestErrors, Mistake};
 pub use finetune::{
     Eps, Finetune, GradientCheckpointing, HuberSchedule, LossType, LrScheduler, Memory,
-    ModelPredictionType, OptimizerArgs, OptimizerType, Steps, TimestepSampling, WeightingScheme,
+    ModelPredictionType, OptimizerArgs, OptimizerType, Samples, Steps, TimestepSampling,
+    WeightingScheme,
 };
 pub use label::{Existing, Label};
 pub use merge::Merge;
 pub use params::{Params, without};
 pub use project::{Models, OnBadImage, Project};
+pub use prompts::Asked;
+pub use sample::Sample;
 pub use schema::schema;
 pub use source::{Source, Spans};
 pub use stage::{Kind, StageConfig, StageDecl};

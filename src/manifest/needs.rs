@@ -149,10 +149,10 @@ fn reads(kind: Kind, source: &Declared) -> bool {
     source.kind.is_some_and(|source| kind.reads().contains(&source))
 }
 
-/// `cache` and `finetune` read exactly one stage. `merge` reads all captions and tags that stages make,
+/// `cache`, `finetune` and `sample` read exactly one stage. `merge` reads all captions and tags that stages make,
 /// and where none does, those that people wrote.
 fn reads_one(kind: Kind) -> bool {
-    matches!(kind, Kind::Cache | Kind::Finetune)
+    matches!(kind, Kind::Cache | Kind::Finetune | Kind::Sample)
 }
 
 fn kinds_read(kind: Kind) -> String {

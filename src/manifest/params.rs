@@ -61,7 +61,7 @@ pub fn without<T: Serialize + DeserializeOwned>(table: &T, field: &str) -> T {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cache, Dataset, Finetune, Label, Merge, Tag};
+    use super::super::{Cache, Dataset, Finetune, Label, Merge, Sample, Tag};
     use super::*;
 
     fn names<P: Params + Default>() -> Vec<String> {
@@ -91,6 +91,7 @@ mod tests {
         exceptions_are_fields::<Merge>();
         exceptions_are_fields::<Cache>();
         exceptions_are_fields::<Finetune>();
+        exceptions_are_fields::<Sample>();
         exceptions_are_fields::<Dataset>();
     }
 

@@ -5,7 +5,8 @@ use std::{path::Path, sync::Arc};
 use miette::NamedSource;
 
 use super::{
-    Cache, Dataset, Finetune, Kind, Label, Manifest, Merge, Source, StageConfig, StageDecl, Tag,
+    Cache, Dataset, Finetune, Kind, Label, Manifest, Merge, Sample, Source, StageConfig, StageDecl,
+    Tag,
     check::{Check, Table},
     error::{ManifestError, ManifestErrors, Mistake},
     needs::{self, Declared, Stated},
@@ -286,6 +287,7 @@ fn config(check: &mut Check, kind: Kind, table: &Table<'_>) -> StageConfig {
         Kind::Merge => StageConfig::Merge(check.table::<Merge>(table, &OF_ALL_STAGES)),
         Kind::Cache => StageConfig::Cache(check.table::<Cache>(table, &OF_ALL_STAGES)),
         Kind::Finetune => StageConfig::Finetune(check.table::<Finetune>(table, &OF_ALL_STAGES)),
+        Kind::Sample => StageConfig::Sample(check.table::<Sample>(table, &OF_ALL_STAGES)),
     }
 }
 

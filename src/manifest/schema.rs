@@ -5,7 +5,7 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Tag};
+use super::{Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Sample, Samples, Tag};
 
 /// The schema of a manifest, draft-07, as in `schemas/manifest.schema.json`.
 #[must_use]
@@ -85,6 +85,7 @@ pub(super) fn config(kind: Kind) -> Json {
         Kind::Merge => table::<Merge>(),
         Kind::Cache => table::<Cache>(),
         Kind::Finetune => table::<Finetune>(),
+        Kind::Sample => table::<Sample>(),
     }
 }
 
@@ -96,7 +97,8 @@ pub(super) fn tables() -> Vec<(String, Json)> {
         ("[[dataset]]".to_owned(), table::<Dataset>()),
     ];
     let stages = Kind::ALL.map(|kind| (format!("[stages.{kind}]"), config(kind)));
-    fixed.into_iter().chain(stages).collect()
+    let inner = [("[stages.finetune.samples]".to_owned(), table::<Samples>())];
+    fixed.into_iter().chain(stages).chain(inner).collect()
 }
 
 /// The schema of one table, self-contained.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Cache, Finetune, Label, Merge, Params, Tag};
+use super::{Cache, Finetune, Label, Merge, Params, Sample, Tag};
 use crate::base::Value;
 
 /// A stage as the manifest declares it.
@@ -32,11 +32,14 @@ pub enum Kind {
     Cache,
     /// Full fine-tuning of FLUX.1.
     Finetune,
+    /// Pictures by the trained model.
+    Sample,
 }
 
 impl Kind {
     /// Every kind, in the order in which a pipeline uses them.
-    pub const ALL: [Self; 5] = [Self::Label, Self::Tag, Self::Merge, Self::Cache, Self::Finetune];
+    pub const ALL: [Self; 6] =
+        [Self::Label, Self::Tag, Self::Merge, Self::Cache, Self::Finetune, Self::Sample];
 
     /// The kind as it stands in the manifest.
     #[must_use]
@@ -47,6 +50,7 @@ impl Kind {
             Self::Merge => "merge",
             Self::Cache => "cache",
             Self::Finetune => "finetune",
+            Self::Sample => "sample",
         }
     }
 
@@ -64,6 +68,7 @@ impl Kind {
             Self::Merge => &[Self::Label, Self::Tag],
             Self::Cache => &[Self::Merge],
             Self::Finetune => &[Self::Cache],
+            Self::Sample => &[Self::Finetune],
         }
     }
 
@@ -76,6 +81,7 @@ impl Kind {
             Self::Merge => &[],
             Self::Cache => &["ae", "clip_l", "t5xxl"],
             Self::Finetune => &["flux"],
+            Self::Sample => &["flux", "ae", "clip_l", "t5xxl"],
         }
     }
 }
@@ -101,6 +107,8 @@ pub enum StageConfig {
     Cache(Cache),
     /// Full fine-tuning of FLUX.1.
     Finetune(Finetune),
+    /// Pictures by the trained model.
+    Sample(Sample),
 }
 
 impl StageConfig {
@@ -113,6 +121,7 @@ impl StageConfig {
             Self::Merge(_) => Kind::Merge,
             Self::Cache(_) => Kind::Cache,
             Self::Finetune(_) => Kind::Finetune,
+            Self::Sample(_) => Kind::Sample,
         }
     }
 
@@ -125,6 +134,7 @@ impl StageConfig {
             Self::Merge(config) => config.key_values(),
             Self::Cache(config) => config.key_values(),
             Self::Finetune(config) => config.key_values(),
+            Self::Sample(config) => config.key_values(),
         }
     }
 
@@ -137,6 +147,7 @@ impl StageConfig {
             Self::Merge(_) => Merge::STANDS_FOR,
             Self::Cache(_) => Cache::STANDS_FOR,
             Self::Finetune(_) => Finetune::STANDS_FOR,
+            Self::Sample(_) => Sample::STANDS_FOR,
         }
     }
 }

@@ -8,6 +8,7 @@ use toml::Value;
 pub fn template(name: &str, image_dir: &str) -> String {
     include_str!("template.toml")
         .replace("\"{{name}}\"", &quoted(&file_name(name)))
+        .replace("\"a picture of {{name}}\"", &quoted(&format!("a picture of {}", name.trim())))
         .replace("\"{{image_dir}}\"", &quoted(image_dir))
 }
 
@@ -29,9 +30,12 @@ mod tests {
 
     use super::{super::*, *};
 
-    /// With every commented key switched on.
+    /// With every commented key and table switched on.
     fn with_all_keys() -> String {
         let is_key = |line: &&str| {
+            if line.starts_with("# [") {
+                return true;
+            }
             let word = line.trim_start_matches("# ").split(' ').next().unwrap_or_default();
             line.starts_with("# ") && line.contains(&format!("# {word} = "))
         };
@@ -73,8 +77,9 @@ mod tests {
         ];
         let stages = all["stages"].as_table().unwrap().iter();
         let stages = stages.map(|(name, table)| (name.as_str(), table));
+        let samples = [("finetune.samples", &all["stages"]["finetune"]["samples"])];
         for ((name, table), (words, schema)) in
-            places.into_iter().chain(stages).map(|(name, table)| {
+            places.into_iter().chain(stages).chain(samples).map(|(name, table)| {
                 let found = schema::tables()
                     .into_iter()
                     .find(|(words, _)| words.trim_matches(['[', ']']).ends_with(name));
@@ -84,7 +89,8 @@ mod tests {
             for (key, field) in schema["properties"].as_object().unwrap() {
                 let shown = table.get(key).unwrap_or_else(|| panic!("{words} lacks {key}"));
                 let default: &Json = &field["default"];
-                if !default.is_null() {
+                // Somebody who draws says what, so the template has an example.
+                if !default.is_null() && key != "prompts" {
                     let shown = serde_json::to_value(shown).unwrap();
                     assert_eq!(&shown, default, "{key} of {name}");
                 }
@@ -121,6 +127,9 @@ mod tests {
             "stages.finetune.huber_c",
             "stages.finetune.huber_scale",
             "stages.finetune.prior_loss_weight",
+            // Prompts are either in the manifest or in a file.
+            "there are prompts here and in a file",
+            "there are prompts here and in a file",
         ];
         assert_eq!(errors.errors.len(), without_effect.len(), "{}", show(&errors));
         for (error, key) in errors.errors.iter().zip(without_effect) {

@@ -238,7 +238,8 @@ fn pace(done: usize, run: usize, since_first: Duration, noun: &str) -> String {
 /// What an item of a stage of this kind is.
 fn noun(kind: &str) -> &'static str {
     match kind {
-        "label" | "tag" | "tag.probabilities" => "picture",
+        "label" | "tag" | "tag.probabilities" | "sample" | "sample.before" => "picture",
+        "prompts" => "text",
         "finetune" => "step",
         _ => "item",
     }

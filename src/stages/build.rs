@@ -13,11 +13,13 @@ use super::{
     finetune::Finetune,
     label::Label,
     merge::Merge,
+    prompts::{self, Encode, Prompts},
+    sample::{Sample as Drawn, Side},
     tag::{Tag, probabilities::Probabilities},
 };
 use crate::{
     dataset::{self, DatasetError, PictureFile},
-    manifest::{Dataset, Manifest, StageConfig},
+    manifest::{Asked, Dataset, Manifest, Samples, StageConfig, StageDecl},
     pipeline::{Graph, Node, Stage, Store},
 };
 
@@ -64,11 +66,50 @@ pub fn build(site: &Arc<Site>) -> Result<Graph, ProjectError> {
             StageConfig::Tag(config) => Box::new(Tag::new(site, &name, config)?),
             StageConfig::Merge(config) => Box::new(Merge::new(site, &name, config)),
             StageConfig::Cache(config) => Box::new(Cache::new(site, &name, config)?),
-            StageConfig::Finetune(config) => Box::new(Finetune::new(site, &name, config)?),
+            StageConfig::Finetune(config) => {
+                let samples = config.samples.as_ref().map(Samples::asked);
+                let prompts = samples.map(|asked| {
+                    let table = format!("stages.{name}.samples");
+                    encoded(site, stage, &table, &asked, &mut needs, &mut nodes)
+                });
+                Box::new(Finetune::new(site, &name, config, prompts.transpose()?)?)
+            }
+            StageConfig::Sample(config) => {
+                let table = format!("stages.{name}");
+                let prompts =
+                    encoded(site, stage, &table, &config.asked(), &mut needs, &mut nodes)?;
+                if config.compare {
+                    let step = Box::new(Drawn::new(site, &name, &prompts, Side::Before)?);
+                    let of = vec![Encode::name(&name)];
+                    let name = Drawn::before(&name);
+                    nodes.push(Node { name: name.clone(), needs: of, stage: step });
+                    needs.push(name);
+                }
+                Box::new(Drawn::new(site, &name, &prompts, Side::After)?)
+            }
         };
         nodes.push(Node { name, needs, stage: built });
     }
     Ok(Graph::new(nodes)?)
+}
+
+/// The prompts of a table of `stage`, whose texts are encoded in a step that the stage needs.
+fn encoded(
+    site: &Arc<Site>,
+    stage: &StageDecl,
+    table: &str,
+    asked: &Asked<'_>,
+    needs: &mut Vec<String>,
+    nodes: &mut Vec<Node>,
+) -> Result<Prompts, ProjectError> {
+    let prompts = Prompts::of(site, table, asked)?;
+    if let Some(cache) = prompts::cache_of(site, stage)? {
+        let name = Encode::name(&stage.name);
+        let step = Box::new(Encode::new(site, cache, prompts.clone()));
+        nodes.push(Node { name: name.clone(), needs: Vec::new(), stage: step });
+        needs.push(name);
+    }
+    Ok(prompts)
 }
 
 fn scanned(dataset: &Dataset, folder: &Path) -> Result<Vec<PictureFile>, DatasetError> {

@@ -15,6 +15,8 @@ pub mod measure;
 mod merge;
 pub mod overview;
 pub mod pictures;
+mod prompts;
+mod sample;
 pub mod seen;
 mod sidecar;
 mod site;

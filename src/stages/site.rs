@@ -160,6 +160,10 @@ pub enum ProjectError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Store(#[from] crate::pipeline::StoreError),
+    /// A file of prompts.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Prompts(#[from] super::prompts::PromptsError),
     /// The stages do not form a graph.
     #[error(transparent)]
     #[diagnostic(transparent)]

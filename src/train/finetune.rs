@@ -70,6 +70,13 @@ pub trait Observer {
         Ok(())
     }
 
+    /// A moment of the training, with the weights as they are then, which may be used and not changed: the
+    /// start, each step, and where a run goes on. Says whether all that it wants to do is done; where it
+    /// is not, the run ends here, and another goes on from this moment.
+    fn moment(&mut self, _network: &mut Network, _moment: Moment) -> bool {
+        true
+    }
+
     /// A state lies complete on the disk: a killed run goes on from this position.
     fn saved(&mut self, _position: Position) {}
 
@@ -77,6 +84,15 @@ pub trait Observer {
     fn cancelled(&self) -> bool {
         false
     }
+}
+
+/// Where a training is between two steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Steps taken.
+    pub steps: usize,
+    /// The epoch that the last of them was the end of, counted from 1.
+    pub epoch: Option<usize>,
 }
 
 /// What is known of an optimizer step.
@@ -289,6 +305,7 @@ impl Trainer<'_> {
             self.keeper.tidy(observer).map_err(|source| unwritten(&self.keeper, source))?;
             self.keep(Keep::Due, observer)?;
         }
+        self.moment(observer)?;
         for epoch in self.position.epoch..=self.settings.max_train_epochs {
             self.epoch(epoch, &batches.epoch(epoch), ahead, observer)?;
             let held_out = batches.held_out();
@@ -337,8 +354,20 @@ impl Trainer<'_> {
                 operations,
             });
             self.keep(Keep::Due, observer)?;
+            self.moment(observer)?;
         }
         Ok(())
+    }
+
+    /// Lets the observer use the network.
+    fn moment(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+        let steps = self.position.steps;
+        let moment = Moment { steps, epoch: self.keeper.ended(steps) };
+        if observer.moment(&mut self.network, moment) {
+            return Ok(());
+        }
+        self.keep(Keep::State, observer)?;
+        Err(TrainError::Cancelled { steps, total: self.keeper.total() })
     }
 
     /// Writes checkpoints and the state.

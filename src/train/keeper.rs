@@ -86,6 +86,12 @@ impl<'a> Keeper<'a> {
         self.training.total
     }
 
+    /// The epoch that ended with this step, counted from 1.
+    pub fn ended(&self, steps: usize) -> Option<usize> {
+        let ended = self.epoch_ends.iter().rposition(|&end| end == steps && steps > 0);
+        ended.map(|index| index + 1)
+    }
+
     pub fn folder(&self) -> &StateFolder {
         &self.folder
     }

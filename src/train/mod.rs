@@ -42,7 +42,7 @@ pub use batches::{Appearance, Batch, Batches, Member};
 pub use checkpoint::Form;
 pub use ema::Ema;
 pub use error::TrainError;
-pub use finetune::{Observer, SampleLoss, StepMetrics, Summary, finetune};
+pub use finetune::{Moment, Observer, SampleLoss, StepMetrics, Summary, finetune};
 pub use keeper::Place;
 pub use optimizer::{Optimizer, OptimizerKind};
 pub use planning::{plan, refused};

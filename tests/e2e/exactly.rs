@@ -247,6 +247,7 @@ const TRAINING: &[Training] = &[
     ("", "save_state_every_n_minutes", "1", NOTHING),
     ("", "keep_state", "false", NOTHING),
     ("", "output_name", "'other'", NOTHING),
+    ("", "samples", "{ prompts = ['a cup'], at_first = true }", NOTHING),
     // Headers are part of files.
     ("", "metadata_title", "'A title'", MODEL),
     ("", "metadata_author", "'An author'", MODEL),

@@ -19,6 +19,7 @@ mod pictures;
 mod project;
 mod report;
 mod resume;
+mod samples;
 mod tag;
 mod taggers;
 mod texts;

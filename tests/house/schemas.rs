@@ -29,11 +29,25 @@ fn every_key_of_a_training_is_in_its_docs() {
     let args = finetune["optimizer_args"]["properties"].as_object().unwrap();
     let rows = docs.lines().filter(|line| line.starts_with("| `"));
     let named: Vec<&str> = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`')).collect();
+    let samples = finetune["samples"]["properties"].as_object().unwrap();
     let own = finetune.keys().filter(|key| !["kind", "needs"].contains(&key.as_str()));
-    for key in own.chain(args.keys()) {
+    for key in own.chain(args.keys()).chain(samples.keys()) {
         assert!(named.contains(&key.as_str()), "{key} has no row");
     }
     for pitfall in 35..=53 {
         assert!(docs.contains(&format!("P{pitfall}")), "P{pitfall} is not told");
+    }
+}
+
+/// The same for pictures.
+#[test]
+fn every_key_of_pictures_is_in_its_docs() {
+    let docs = fs::read_to_string("docs/stages/sample.md").unwrap();
+    let schema = fluxpipe::manifest::schema();
+    let rows = docs.lines().filter(|line| line.starts_with("| `"));
+    let named: Vec<&str> = rows.flat_map(|row| row.split('|').nth(1).unwrap().split('`')).collect();
+    let keys = schema["definitions"]["sample"]["properties"].as_object().unwrap().keys();
+    for key in keys.filter(|key| !["kind", "needs"].contains(&key.as_str())) {
+        assert!(named.contains(&key.as_str()), "{key} has no row");
     }
 }

@@ -3,6 +3,7 @@
 mod choices;
 mod optimizer_args;
 mod params;
+mod samples;
 mod steps;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ pub use choices::{
     OptimizerType, TimestepSampling, WeightingScheme,
 };
 pub use optimizer_args::{Eps, OptimizerArgs};
+pub use samples::Samples;
 pub use steps::Steps;
 
 use super::Dtype;
@@ -165,6 +167,8 @@ pub struct Finetune {
     /// there is none.
     #[schemars(inner(length(min = 1)))]
     pub train_blocks: Vec<String>,
+    /// Pictures that are drawn while it trains.
+    pub samples: Option<Samples>,
 }
 
 impl Default for Finetune {
@@ -221,6 +225,7 @@ impl Default for Finetune {
             gradient_checkpointing: GradientCheckpointing::Word(choices::Auto::Auto),
             ema_decay: None,
             train_blocks: Vec::new(),
+            samples: None,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{super::Params, Finetune, OptimizerArgs, Steps};
 
 /// A name is no part of a model. What is kept or computed twice, what waits in main memory and how often
 /// the state is kept change no number. `prior_loss_weight` is in the key with each regularisation picture.
+/// Pictures drawn while it trains look at the weights and leave them as they are (ADR 17).
 /// The models between and the headers of files are outputs too.
 impl Params for Finetune {
     const NOT_IN_KEY: &'static [&'static str] = &[
@@ -15,6 +16,7 @@ impl Params for Finetune {
         "save_state_every_n_steps",
         "save_state_every_n_minutes",
         "keep_state",
+        "samples",
     ];
 
     fn resolved(&self) -> Self {

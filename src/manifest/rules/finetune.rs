@@ -19,6 +19,7 @@ impl Rules<'_> {
         self.loss(finetune);
         self.saving(finetune);
         self.memory(finetune);
+        self.samples(finetune);
     }
 
     /// A key that is stated although nothing reads it, because of another one.

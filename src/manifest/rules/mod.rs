@@ -4,6 +4,7 @@
 mod across;
 mod dataset;
 mod finetune;
+mod prompts;
 mod stages;
 
 use std::path::Path;
@@ -91,6 +92,7 @@ impl Rules<'_> {
             StageConfig::Merge(merge) => self.merge(merge),
             StageConfig::Cache(cache) => self.cache(cache),
             StageConfig::Finetune(finetune) => self.finetune(finetune),
+            StageConfig::Sample(sample) => self.prompts("", &sample.asked()),
         }
     }
 

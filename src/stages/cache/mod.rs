@@ -6,12 +6,12 @@
 //! captions are dropped, the empty one is an item too, one for all pictures.
 
 pub(super) mod header;
-mod import;
+pub(super) mod import;
 mod latents;
 pub(super) mod notes;
 mod posterior;
 pub(super) mod record;
-mod texts;
+pub(super) mod texts;
 pub(super) mod views;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
@@ -88,6 +88,20 @@ impl Cache {
         Ok(if config.guidance_embed { 512 } else { 256 })
     }
 
+    /// What is the same for all texts that are encoded, captions and prompts.
+    pub(super) fn text_recipe(&self) -> Result<Recipe, StageError> {
+        let mut parts = self.parameters(manifest::Cache::TEXT);
+        let length = Value::Int(self.t5_length()? as i64);
+        parts
+            .iter_mut()
+            .filter(|part| part.name == "t5xxl_max_token_length")
+            .for_each(|part| part.value = Some(length.clone()));
+        parts.push(Site::algorithm(TEXT_ALGORITHM.0, TEXT_ALGORITHM.1));
+        parts.push(self.site.model("clip_l", &self.clip_l)?);
+        parts.push(self.site.model("t5xxl", &self.t5xxl)?);
+        Ok(Recipe { name: "text", parts })
+    }
+
     /// By dataset: what decides the size of a picture's latent, the bucket settings. A rule that changes
     /// nothing of what was so before it came is no part.
     fn bucket_parts(&self) -> Vec<Arc<[KeyPart]>> {
@@ -153,15 +167,7 @@ impl Stage for Cache {
         latent.retain(|part| part.name != unused);
         latent.push(Site::algorithm(LATENT_ALGORITHM.0, LATENT_ALGORITHM.1));
         latent.push(self.site.model("ae", &self.ae)?);
-        let mut text = self.parameters(manifest::Cache::TEXT);
-        let length = Value::Int(self.t5_length()? as i64);
-        text.iter_mut()
-            .filter(|part| part.name == "t5xxl_max_token_length")
-            .for_each(|part| part.value = Some(length.clone()));
-        text.push(Site::algorithm(TEXT_ALGORITHM.0, TEXT_ALGORITHM.1));
-        text.push(self.site.model("clip_l", &self.clip_l)?);
-        text.push(self.site.model("t5xxl", &self.t5xxl)?);
-        Ok(vec![Recipe { name: "latent", parts: latent }, Recipe { name: "text", parts: text }])
+        Ok(vec![Recipe { name: "latent", parts: latent }, self.text_recipe()?])
     }
 
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError> {

@@ -10,13 +10,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    drawings::Drawings,
     live::{Live, Place},
     losses::{Losses, Remembered},
 };
 use crate::{
     base::plural,
     pipeline::{StageError, Warning, Work},
-    train::{Observer, Position, StepMetrics},
+    train::{Moment, Observer, Position, StepMetrics, network::Network},
 };
 
 /// Watches the trainer: progress for the screen, one line of metrics per step, checkpoints in the output
@@ -27,6 +28,7 @@ pub struct Journal<'a> {
     published: Box<dyn Fn(&str) -> PathBuf + 'a>,
     metrics: String,
     losses: Losses,
+    drawings: Option<Drawings>,
     live: Live,
     live_failed: bool,
     begun: Option<(Instant, u64)>,
@@ -41,6 +43,7 @@ impl<'a> Journal<'a> {
         work: &'a mut dyn Work,
         total: usize,
         live: Place,
+        drawings: Option<Drawings>,
         published: impl Fn(&str) -> PathBuf + 'a,
     ) -> Self {
         Self {
@@ -48,6 +51,7 @@ impl<'a> Journal<'a> {
             published: Box::new(published),
             metrics: String::new(),
             losses: Losses::default(),
+            drawings,
             live: Live::new(live),
             live_failed: false,
             begun: None,
@@ -125,6 +129,11 @@ impl Observer for Journal<'_> {
         self.tell_once(written);
         self.validation_loss = Some(loss);
         self.work.step(0, step, total, &format!("epoch {epoch}: validation loss {loss:.4}"));
+    }
+
+    fn moment(&mut self, network: &mut Network, moment: Moment) -> bool {
+        let Some(drawings) = &mut self.drawings else { return true };
+        drawings.draw(network, moment, self.progress.1, self.work)
     }
 
     fn remember(&self) -> Vec<u8> {

@@ -4,7 +4,9 @@
 //! with them), the model and the parameters, not where pictures lie or what they are called.
 
 mod appearances;
+mod decoder;
 mod differences;
+mod drawings;
 mod events;
 mod journal;
 mod live;
@@ -28,11 +30,12 @@ use std::{
 use rayon::prelude::*;
 
 use self::{
+    drawings::Drawings,
     journal::Journal,
     samples::{Cached, Records},
     states::{Line, Start},
 };
-use super::{ProjectError, Site, site::needed};
+use super::{ProjectError, Site, prompts::Prompts, site::needed};
 use crate::{
     base::{Value, atomic},
     device, manifest,
@@ -59,6 +62,8 @@ pub struct Finetune {
     name: String,
     config: manifest::Finetune,
     model: PathBuf,
+    /// Of the pictures that are drawn while it trains.
+    prompts: Option<Prompts>,
 }
 
 impl Finetune {
@@ -66,9 +71,11 @@ impl Finetune {
         site: &Arc<Site>,
         name: &str,
         config: &manifest::Finetune,
+        prompts: Option<Prompts>,
     ) -> Result<Self, ProjectError> {
         let model = needed(site, name, "flux", site.manifest.models.flux.as_ref())?;
-        Ok(Self { site: site.clone(), name: name.to_owned(), config: config.clone(), model })
+        let (site, name) = (site.clone(), name.to_owned());
+        Ok(Self { site, name, config: config.clone(), model, prompts })
     }
 }
 
@@ -181,7 +188,12 @@ impl Stage for Finetune {
             device: chosen.device.clone(),
             weights: settings.weights,
         };
-        let mut journal = Journal::new(work, line.total(), live, |name| self.published(name));
+        let drawings = Drawings::of(self, work, &place, config.guidance_embed)?;
+        if let (Some(drawings), true) = (&drawings, work.forced(0)) {
+            drawings.forget()?;
+        }
+        let published = |name: &str| self.published(name);
+        let mut journal = Journal::new(work, line.total(), live, drawings, published);
         let outcome = train::finetune(network, &settings, &records, place, &mut journal);
         let (metrics, losses) = journal.finish();
         match outcome {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::{
-    Finetune, memory,
+    Finetune, drawings, memory,
     samples::{Cached, cached},
     states,
 };
@@ -51,6 +51,13 @@ pub fn notes(
         notes.push(memory::note(stage, &members)?);
     }
     notes.extend(held_out(&listed));
+    if let (Some(config), Some(prompts)) = (&stage.config.samples, &stage.prompts) {
+        let settings = super::settings::of(&stage.config);
+        let members = listed.iter().map(|(_, member)| *member).collect::<Vec<_>>();
+        let batches = Batches::of(&members, settings.train_batch_size, settings.seed);
+        let (epochs, together) = (settings.max_train_epochs, settings.gradient_accumulation_steps);
+        notes.push(drawings::note(config, prompts, &batches.epoch_ends(epochs, together)));
+    }
     Ok(notes)
 }
 

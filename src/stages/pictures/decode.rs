@@ -52,7 +52,10 @@ impl Decoder {
 }
 
 /// Memory that decoding takes beside the transformer, in bytes; counted from the header of the file.
-pub(super) fn takes(ae: &Path, pixels: usize) -> Result<u64, StageError> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn takes(ae: &Path, pixels: usize) -> Result<u64, StageError> {
     let file = Checkpoint::open(ae)?;
     let sizes = file.names().filter_map(|name| file.info(name)).map(|info| info.elements() as u64);
     Ok(sizes.sum::<u64>() * size_of::<f32>() as u64 + pixels as u64 * BYTES_PER_PIXEL)

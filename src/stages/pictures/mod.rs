@@ -10,7 +10,7 @@ mod model;
 mod parameters;
 mod texts;
 
-pub use decode::{Decoder, picture, side_by_side};
+pub use decode::{Decoder, picture, side_by_side, takes};
 pub use draw::{Drawn, Painter};
 pub use error::PictureError;
 pub use model::Model;

@@ -20,6 +20,12 @@ impl Encoded {
     }
 }
 
+impl FromIterator<(String, Conditioning)> for Encoded {
+    fn from_iter<I: IntoIterator<Item = (String, Conditioning)>>(texts: I) -> Self {
+        Self(texts.into_iter().collect())
+    }
+}
+
 /// Encodes prompts and negative prompts; the networks are gone when it returns. `step` is told after each
 /// layer of T5 which of how many it was, and says whether to go on; where not, there is no result.
 ///

@@ -87,6 +87,8 @@ struct Watch {
     stop_after: Option<usize>,
     /// Panics in place of a kill, after this step.
     dies_after: Option<usize>,
+    /// Is not done with the moment after so many steps.
+    refuses: Option<usize>,
 }
 
 impl Observer for Watch {
@@ -106,6 +108,12 @@ impl Observer for Watch {
         assert!(path.is_file(), "{name}");
         self.shown.remove(name);
         Ok(())
+    }
+
+    fn moment(&mut self, network: &mut Network, moment: Moment) -> bool {
+        assert_eq!(moment.epoch, moment.epoch.filter(|_| moment.steps > 0));
+        assert!(network.blocks() > 0);
+        self.refuses != Some(moment.steps)
     }
 
     fn saved(&mut self, position: Position) {

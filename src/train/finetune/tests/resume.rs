@@ -265,3 +265,20 @@ fn a_damaged_state_is_noticed() {
     std::fs::write(&state, text).unwrap();
     assert!(matches!(folder.find(), Found::State(again) if again == found));
 }
+
+/// A moment that its watcher is not done with ends the run, and the next begins with it.
+#[test]
+fn a_training_goes_on_from_a_moment_that_was_refused() {
+    let settings = eventful();
+    let (expected, lines, _) = Run::new(&settings).go(Watch::default()).unwrap();
+    for steps in [0, 1, 3, 6] {
+        let mut run = Run::new(&settings);
+        let refusing = || Watch { refuses: Some(steps), ..Watch::default() };
+        // The second begins with the same moment, and ends with it.
+        assert!(run.go(refusing()).is_none(), "step {steps}");
+        assert!(run.go(refusing()).is_none(), "step {steps}");
+        let (found, found_lines, taken) = run.go(Watch::default()).unwrap();
+        assert!(found == expected, "step {steps}");
+        assert_eq!((found_lines, taken), (lines.clone(), 6 - steps), "step {steps}");
+    }
+}
