@@ -5,6 +5,7 @@ mod bad_pictures;
 mod by_hand;
 mod captions;
 mod datasets;
+mod demo;
 mod edits;
 mod errors;
 mod exactly;
