@@ -13,7 +13,7 @@ const PICTURES: usize = 60;
 fn captions_and_tags_name_shape_and_colour_of_most_pictures() {
     let project = Project::with_manifest(&format!(
         "[project]\nname = \"shapes\"\ndevice = \"cpu\"\n\n[models]\nblip = '{MODELS}/blip.safetensors'\n\
-         tagger = '{MODELS}/tagger'\n\n[[dataset]]\nimage_dir = \"pictures\"\nsidecars = \"words\"\n\n\
+         tagger = '{MODELS}/tagger'\n\n[[dataset]]\nimage_dir = \"pictures\"\nresolution = 128\nmin_bucket_reso = 64\nsidecars = \"words\"\n\n\
          [stages.label]\nnum_beams = 3\nmax_length = 24\n\n[stages.tag]\nthresh = 0.5\n"
     ));
     let count = PICTURES.to_string();
