@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use super::{
     Cause, Decision, Difference, ItemRef, ItemSpec, ItemState, KeyPart, Node, Origin, Recipe,
-    RunError, StageError, Store, Upstream, digest, explain::Explainer,
+    RunError, StageError, Store, Upstream, digest,
+    explain::Explainer,
     store::{Outcome, recipe_key},
 };
 use crate::base::{Digest, Value};

@@ -4,6 +4,7 @@
 mod bad_pictures;
 mod by_hand;
 mod captions;
+mod damage;
 mod datasets;
 mod demo;
 mod edits;

@@ -366,7 +366,8 @@ impl Run<'_> {
     /// Stores the recipes by which items are made, or were.
     fn put_recipes(&self, node: &Node, decided: &Decided) -> Result<(), StoreError> {
         for (recipe, key) in decided.keys.iter().enumerate() {
-            let keyed = |decision: &Decision| decision.spec.recipe == recipe && decision.key.is_some();
+            let keyed =
+                |decision: &Decision| decision.spec.recipe == recipe && decision.key.is_some();
             if decided.decisions.iter().any(keyed) {
                 let stored = StoredRecipe {
                     kind: node.stage.kind().to_owned(),

@@ -38,8 +38,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use error::StoreError;
-pub use health::Lost;
 pub(super) use heads::{Head, Heads};
+pub use health::Lost;
 pub(super) use log::{bodies, read as read_log, write_line};
 pub(super) use record::{Outcome, Record, Records};
 
