@@ -6,6 +6,7 @@ pub mod atomic;
 mod canon;
 pub mod clock;
 mod digest;
+mod disk;
 mod element_bits;
 mod lock;
 mod random;
@@ -13,6 +14,7 @@ mod text;
 
 pub use canon::{Value, digest_named};
 pub use digest::{Digest, NotADigest};
+pub use disk::disk_free;
 pub use element_bits::ElementBits;
 pub use lock::Lock;
 pub use random::Stream;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Outcome};
 use crate::{
-    device,
+    base, device,
     report::{self, Machine},
 };
 
@@ -62,6 +62,6 @@ fn look_around(disk: &Path) -> Machine {
         memory_total: found.memory_total,
         memory_free: found.memory_free,
         disk: disk.to_owned(),
-        disk_free: device::disk_free(disk),
+        disk_free: base::disk_free(disk),
     }
 }
