@@ -27,9 +27,7 @@ mod stage;
 mod store;
 mod why;
 
-pub use cost::{
-    Amount, Cost, NoRoom, REST, Range, Smaller, StageCost, Total, add_costs, one_each,
-};
+pub use cost::{Amount, Cost, NoRoom, REST, Range, Smaller, StageCost, Total, add_costs, one_each};
 pub use decision::{Cause, Decision, Difference, ItemRef, ItemState};
 pub use error::{BoxedDiagnostic, RunError};
 pub use event::{Event, ItemFailure, Stopped, Tally};

@@ -257,9 +257,9 @@ fn total(plan: &Plan) -> String {
     };
     let mut said = Vec::new();
     let most = if total.at_most { "at most " } else { "" };
-    let free = total.disk_free.map_or_else(String::new, |free| {
-        format!(" of {} that are free", words::bytes(free))
-    });
+    let free = total
+        .disk_free
+        .map_or_else(String::new, |free| format!(" of {} that are free", words::bytes(free)));
     let meanwhile = match total.peak_bytes > total.bytes + total.bytes / 10 {
         true => format!(" (and {} meanwhile)", words::bytes(total.peak_bytes)),
         false => String::new(),

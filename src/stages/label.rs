@@ -14,8 +14,8 @@ use crate::{
         Blip, BlipConfig, GenerateSettings, Sampling, caption_text, normalise, prompt_ids,
     },
     pipeline::{
-        Cost, Decision, Draft, Finished, ItemSpec, Preflight, Publication, Recipe, Stage, StageError, Store,
-        Upstream, Work,
+        Cost, Decision, Draft, Finished, ItemSpec, Preflight, Publication, Recipe, Stage,
+        StageError, Store, Upstream, Work,
     },
     weights::{Checkpoint, Loader},
 };

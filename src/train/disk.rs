@@ -113,11 +113,8 @@ impl Need {
 /// What an optimizer remembers of a tensor, as it writes it.
 fn remembered(optimizer: &OptimizerKind, entry: &Entry) -> Vec<Entry> {
     let elements = entry.shape.iter().product::<usize>();
-    let of = |state: &str, dtype, shape| Entry {
-        name: format!("{state}:{}", entry.name),
-        dtype,
-        shape,
-    };
+    let of =
+        |state: &str, dtype, shape| Entry { name: format!("{state}:{}", entry.name), dtype, shape };
     let flat = |state: &str| of(state, Dtype::F32, vec![elements]);
     let mut all = vec![of("step", Dtype::I64, vec![1])];
     match optimizer {
@@ -200,7 +197,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_with_numbers() {
         let folder = StateFolder::new(std::env::temp_dir().join("states").join("none"));
-        let need = Need { checkpoints: 2, checkpoint: 1 << 60, state: 1 << 50, peak: 1 << 62, stays: 0 };
+        let need =
+            Need { checkpoints: 2, checkpoint: 1 << 60, state: 1 << 50, peak: 1 << 62, stays: 0 };
         let error = need.check(&folder, 0).unwrap_err().to_string();
         assert!(error.contains("2 checkpoints of 1152921504.6 GB"), "{error}");
         assert!(error.contains("needs 4611686018.4 GB"), "{error}");

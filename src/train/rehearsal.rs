@@ -10,7 +10,8 @@ use burn::tensor::Device;
 
 use super::{
     Appearance, Form, Found, LrScheduler, Observer, Place, Role, Sample, Samples, Settings,
-    StateFolder, StepMetrics, Steps, TrainError, finetune, memory::Plan,
+    StateFolder, StepMetrics, Steps, TrainError, finetune,
+    memory::Plan,
     network::{Network, NetworkError},
 };
 use crate::{

@@ -59,8 +59,7 @@ pub fn run(
     let teller = Teller::new(sink, store.run_log(&id)?);
     let summary = Summary { run: id.clone(), ..Summary::default() };
     let (estimate, done) = (None, Vec::new());
-    let mut run =
-        Run { graph, store, options, scope, cancel, teller, summary, estimate, done };
+    let mut run = Run { graph, store, options, scope, cancel, teller, summary, estimate, done };
 
     let names = graph.nodes().iter().zip(&run.scope.selected).filter(|(_, selected)| **selected);
     let stages = names.map(|(node, _)| node.name.clone()).collect();

@@ -76,15 +76,14 @@ fn wanted(
     upstream: &Upstream<'_>,
     store: &Store,
 ) -> Result<Wanted, StageError> {
-    let of = |recipe: usize| {
-        decisions.iter().filter(move |one| one.runs() && one.spec.recipe == recipe)
-    };
+    let of =
+        |recipe: usize| decisions.iter().filter(move |one| one.runs() && one.spec.recipe == recipe);
     let views = cache.views();
     let pictures = of(LATENT).filter_map(|one| views.get(&one.spec.id).map(|(sample, _)| *sample));
     let pictures = pictures.collect::<Vec<&Sample>>();
-    let latents = placed(&cache.site, &pictures, store)?.into_iter().map(|placed| {
-        (placed.placement.bucket, cache.site.dataset(placed.sample).alpha_mask)
-    });
+    let latents = placed(&cache.site, &pictures, store)?
+        .into_iter()
+        .map(|placed| (placed.placement.bucket, cache.site.dataset(placed.sample).alpha_mask));
     let length = cache.t5_length()?;
     let texts = known(&of(TEXT).collect::<Vec<_>>(), upstream, store)?;
     let settings = TextSettings::of(&cache.config, length);
@@ -126,12 +125,7 @@ impl Wanted {
     }
 }
 
-fn latent_size(
-    widths: &Widths,
-    form: Form,
-    (width, height): (usize, usize),
-    mask: bool,
-) -> u64 {
+fn latent_size(widths: &Widths, form: Form, (width, height): (usize, usize), mask: bool) -> u64 {
     let sides = [height / REDUCTION, width / REDUCTION];
     let shape = [widths.channels as usize, sides[0], sides[1]];
     let names: &[&str] =

@@ -10,8 +10,8 @@ pub(super) mod header;
 pub(super) mod import;
 mod latents;
 pub(super) mod notes;
-mod preflight;
 mod posterior;
+mod preflight;
 pub(super) mod record;
 pub(super) mod texts;
 pub(super) mod views;
@@ -32,8 +32,8 @@ use crate::{
     manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Cost, Decision, ItemSpec, KeyPart, Note, Preflight, Recipe, Seen, Stage, StageError, Store, Upstream,
-        UpstreamItem, Warning, Work,
+        Cost, Decision, ItemSpec, KeyPart, Note, Preflight, Recipe, Seen, Stage, StageError, Store,
+        Upstream, UpstreamItem, Warning, Work,
     },
     weights::Checkpoint,
 };

@@ -22,9 +22,8 @@ pub fn preflight(
     store: &Store,
     look: &mut dyn Preflight,
 ) -> Result<(), StageError> {
-    let of = |recipe: usize| {
-        decisions.iter().filter(move |one| one.runs() && one.spec.recipe == recipe)
-    };
+    let of =
+        |recipe: usize| decisions.iter().filter(move |one| one.runs() && one.spec.recipe == recipe);
     let views = cache.views();
     let samples = of(LATENT).filter_map(|one| views.get(&one.spec.id).map(|(sample, _)| *sample));
     pictures(&cache.site, &samples.collect::<Vec<&Sample>>(), look)?;
@@ -81,7 +80,8 @@ pub fn cut_offs(texts: &[(&str, &str)], length: usize) -> Option<Warning> {
             cut.len(),
         ),
         help: Some(match by_t5 {
-            0 => "T5 sees all of them; `fluxpipe captions --cut` shows what CLIP-L does not".to_owned(),
+            0 => "T5 sees all of them; `fluxpipe captions --cut` shows what CLIP-L does not"
+                .to_owned(),
             _ => format!(
                 "`fluxpipe captions --cut` shows what of {} is not seen; shorten it, or raise \
                  `t5xxl_max_token_length`",

@@ -27,11 +27,7 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, StageError>
 }
 
 /// Bytes of what [`write`] makes of tensors of these shapes.
-pub fn size(
-    tensors: &[(&str, &[usize])],
-    notes: &BTreeMap<String, String>,
-    f32: bool,
-) -> u64 {
+pub fn size(tensors: &[(&str, &[usize])], notes: &BTreeMap<String, String>, f32: bool) -> u64 {
     let entries = tensors.iter().map(|(name, shape)| entry(name, shape, f32));
     file_size(&entries.collect::<Vec<_>>(), notes)
 }

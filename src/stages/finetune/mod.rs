@@ -43,9 +43,9 @@ use crate::{
     device, manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Amount, Blob, Cost, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner, Preflight,
-        Publication, Published, Recipe, Seen, Stage, StageError, Store, StoreError, Upstream,
-        Warning, Work,
+        Amount, Blob, Cost, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin,
+        Owner, Preflight, Publication, Published, Recipe, Seen, Stage, StageError, Store,
+        StoreError, Upstream, Warning, Work,
     },
     train::{self, Place, TrainError, network::Network},
     weights::Checkpoint,

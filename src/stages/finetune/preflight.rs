@@ -100,7 +100,9 @@ fn rehearse(
         cancelled: &|| look.cancelled(),
     };
     match rehearsal.run(&stage.site.store.state_folder(key)) {
-        Err(RehearsalError::Training(TrainError::Cancelled { .. })) => return Err(Failed::Cancelled),
+        Err(RehearsalError::Training(TrainError::Cancelled { .. })) => {
+            return Err(Failed::Cancelled);
+        }
         outcome => outcome?,
     }
     device::memory::give_back();

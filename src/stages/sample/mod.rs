@@ -13,8 +13,8 @@ use crate::{
     base::{Digest, Value},
     models::flux::FluxConfig,
     pipeline::{
-        Blob, Cost, Decision, Finished, ItemSpec, Owner, Publication, Published, Recipe, Stage, StageError, Store,
-        Upstream, UpstreamItem, Work,
+        Blob, Cost, Decision, Finished, ItemSpec, Owner, Publication, Published, Recipe, Stage,
+        StageError, Store, Upstream, UpstreamItem, Work,
     },
     weights::Checkpoint,
 };
@@ -152,9 +152,8 @@ impl Stage for Sample {
         let pictures = self.prompts.pictures.iter();
         let pictures = pictures.filter(|wanted| due.contains(&Prompts::file_name(wanted).as_str()));
         // Two of them, where both models' stand side by side beside the one.
-        let compared = self.side == Side::After && decisions.iter().any(|one| {
-            one.spec.parts.iter().any(|part| part.name == "before")
-        });
+        let compared = self.side == Side::After
+            && decisions.iter().any(|one| one.spec.parts.iter().any(|part| part.name == "before"));
         let copies = if compared { 3 } else { 1 };
         let bytes = pictures.map(|wanted| copies * largest_png(wanted.width, wanted.height)).sum();
         Ok(Cost { bytes, at_most: true, ..Cost::default() })

@@ -14,8 +14,8 @@ use crate::{
         tagger::{TagTable, Tagger},
     },
     pipeline::{
-        Cost, Decision, Draft, ItemSpec, KeyPart, Origin, Preflight, Recipe, Stage, StageError, Store,
-        Upstream, Work,
+        Cost, Decision, Draft, ItemSpec, KeyPart, Origin, Preflight, Recipe, Stage, StageError,
+        Store, Upstream, Work,
     },
 };
 

@@ -43,9 +43,8 @@ impl Step {
     fn moments(&self, index: usize, again: bool) -> Vec<Moment> {
         let (hidden, mlp) = (self.config.hidden_size, self.config.mlp_size);
         let all = |width: usize| self.values(width);
-        let of = |tokens: usize, width: usize| {
-            (self.batch * tokens * width) as u64 * size(self.compute)
-        };
+        let of =
+            |tokens: usize, width: usize| (self.batch * tokens * width) as u64 * size(self.compute);
         let trained = self.trained.get(index) != Some(&false) && self.backward;
         // A sum over micro-batches is there from the first to the last of them.
         let part = |weights: u64| {
@@ -66,9 +65,8 @@ impl Step {
             }
             if self.backward {
                 // Picture's MLP: streams, q k v in both forms; of the text what it hands on.
-                let values = all(7 * hidden)
-                    + of(text, 2 * hidden)
-                    + of(picture, 4 * hidden + 3 * mlp);
+                let values =
+                    all(7 * hidden) + of(text, 2 * hidden) + of(picture, 4 * hidden + 3 * mlp);
                 let behind = part(square + 3 * product(hidden, mlp));
                 moments.push(moment(values, behind));
                 // Attention: gradients of q, k, v beside themselves.
@@ -114,8 +112,8 @@ impl Step {
     /// Samples of the micro-batches, which are f32 until they enter.
     fn samples(&self) -> u64 {
         let config = &self.config;
-        let each = self.picture_tokens * 2 * config.in_channels
-            + self.text_tokens * config.context_in_dim;
+        let each =
+            self.picture_tokens * 2 * config.in_channels + self.text_tokens * config.context_in_dim;
         4 * (self.accumulated * self.batch * each) as u64
     }
 }
