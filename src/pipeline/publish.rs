@@ -15,7 +15,7 @@ use super::{
     Finished, Frequency, Node, Owner, Publication, Published, RunError, Seen, Store, StoreError,
     Upstream, Warning, Whose, Words, decide::Decided, ledger::Entry,
 };
-use crate::base::{Digest, atomic};
+use crate::base::{Digest, atomic, disk};
 
 /// From this size on a blob is linked rather than copied: a checkpoint of 24 GB is not there twice.
 /// A linked file is read-only, like the object that it is.
@@ -111,15 +111,12 @@ pub fn show(from: &Path, to: &Path) -> Result<bool, StoreError> {
     }
     let place = || {
         if let Some(folder) = to.parent() {
-            fs_err::create_dir_all(folder)?;
+            disk::create_folder(folder)?;
         }
-        let metadata = fs_err::metadata(from)?;
-        if metadata.len() < LINK_FROM {
+        if std::fs::metadata(from)?.len() < LINK_FROM {
             return atomic::copy(from, to);
         }
-        let mut permissions = metadata.permissions();
-        permissions.set_readonly(true);
-        fs_err::set_permissions(from, permissions)?;
+        disk::protect(from)?;
         atomic::link(from, to)
     };
     place().map_err(|error| StoreError::write(to, error))?;
@@ -129,7 +126,7 @@ pub fn show(from: &Path, to: &Path) -> Result<bool, StoreError> {
 /// Removes `to` where it shows `from`; a file that somebody else put there stays.
 pub fn take_back(from: &Path, to: &Path) -> Result<(), StoreError> {
     if is_shown(from, to)? {
-        fs_err::remove_file(to).map_err(|error| StoreError::write(to, error))?;
+        disk::remove(to).map_err(|error| StoreError::write(to, error))?;
     }
     Ok(())
 }
@@ -201,7 +198,7 @@ fn entry(publication: &Publication) -> Option<Entry> {
 fn place(publication: &Publication, store: &Store) -> Result<(), StoreError> {
     let path = &publication.path;
     if let Some(folder) = path.parent() {
-        fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+        disk::create_folder(folder).map_err(|error| StoreError::write(folder, error))?;
     }
     let placed = match &publication.content {
         Published::Bytes(bytes) => atomic::replace(path, bytes),

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::StoreError;
+use crate::base::disk;
 
 // `{"sum":"0123456789abcdef","body":` BODY `}`: fixed places, so that a reader need not parse a line
 // to check it.
@@ -76,7 +77,7 @@ pub fn each<T: Send>(
     mut take: impl FnMut(T),
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::read(path, error);
-    let mut file = match std::fs::File::open(path) {
+    let mut file = match disk::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -118,7 +119,7 @@ pub fn each<T: Send>(
 /// # Errors
 /// It is there and cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
-    match fs_err::read(path) {
+    match disk::read(path) {
         Ok(bytes) => Ok(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(StoreError::read(path, error)),

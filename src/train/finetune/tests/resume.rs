@@ -8,7 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
-    base::atomic,
+    base::disk,
     train::{AdamW, LrScheduler, OptimizerKind, memory::Plan},
 };
 
@@ -19,13 +19,13 @@ thread_local! {
 
 /// Arms the writes of this thread; other tests of the process are not touched.
 fn die_at_change(change: usize) {
-    atomic::watch(|_, path| {
+    disk::watch(|_, path| {
         let left = CHANGES_LEFT.get();
         if left != usize::MAX {
             CHANGES_LEFT.set(left.saturating_sub(1));
             assert!(left > 0, "killed at {}", path.display());
         }
-        Ok(())
+        None
     });
     CHANGES_LEFT.set(change);
 }
