@@ -179,8 +179,9 @@ impl StateFolder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
             Err(error) => return Found::Damaged(format!("{}: {error}", path.display())),
         };
-        let Some(mut state) = parse(&bytes) else {
-            return Found::Damaged(format!("{} is damaged", path.display()));
+        let mut state = match parse(&bytes) {
+            Ok(state) => state,
+            Err(what) => return Found::Damaged(format!("{} {what}", path.display())),
         };
         if let Some(part) = state.parts().find(|part| !part.is_there(&self.path)) {
             let path = self.file(part);
@@ -359,9 +360,24 @@ fn text(state: &State) -> io::Result<Vec<u8>> {
     Ok(format!("{}{}{}{body}}}\n", HEAD.0, sum(&body), HEAD.1).into_bytes())
 }
 
-fn parse(bytes: &[u8]) -> Option<State> {
+/// The state in these bytes, or what is wrong with them.
+fn parse(bytes: &[u8]) -> Result<State, &'static str> {
+    /// What every version has.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let body = whole_body(bytes).ok_or("is damaged")?;
+    match serde_json::from_str::<Versioned>(body) {
+        Ok(found) if found.version == VERSION => {
+            serde_json::from_str(body).map_err(|_| "is damaged")
+        }
+        _ => Err("was written by another version of fluxpipe"),
+    }
+}
+
+fn whole_body(bytes: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(bytes).ok()?.strip_prefix(HEAD.0)?.strip_suffix("}\n")?;
     let (found, rest) = line.split_at_checked(SUM)?;
-    let body = rest.strip_prefix(HEAD.1).filter(|body| sum(body) == found)?;
-    serde_json::from_str::<State>(body).ok().filter(|state| state.version == VERSION)
+    rest.strip_prefix(HEAD.1).filter(|body| sum(body) == found)
 }

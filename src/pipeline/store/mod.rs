@@ -26,6 +26,7 @@ mod heads;
 mod log;
 mod object;
 mod record;
+mod version;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,13 +67,14 @@ impl Store {
     /// Opens the store in the folder `path`. Nothing is made before something is stored.
     ///
     /// # Errors
-    /// `path` is there and is not a folder.
+    /// `path` is there and is not a folder, or holds a store of another version only.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path).map_err(|error| StoreError::read(path, error))?;
         if path.exists() && !path.is_dir() {
             return Err(StoreError::read(path, std::io::ErrorKind::NotADirectory.into()));
         }
-        let root = path.join("v1");
+        version::check(&path)?;
+        let root = path.join(version::LAYOUT);
         let files = files::Files::new(root.join("files.log"));
         let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
