@@ -321,6 +321,7 @@ mod tests {
         assert_eq!(fs_err::read_to_string(&new().path).unwrap(), "a human's");
         let ours = Digest::of(&[5; LINK_FROM as usize]);
         let whose = store.ledger().owner(&paths[1], &Digest::of(b"p"), &ours).unwrap();
-        assert_eq!(whose, Whose::Ours, "what was to be written is known as ours");
+        let appended = Whose::Appended("changed".to_owned());
+        assert_eq!(whose, appended, "what was to be written is known, with its human's words");
     }
 }

@@ -131,9 +131,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
 /// some line would be left as it was.
 fn ours(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.len() > 1);
-    let known = |line: &[u8]| line.starts_with(HEAD.as_bytes()) || !line.ends_with(b"\n");
+    let known = |line: &[u8]| line.starts_with(HEAD.as_bytes());
     match whole.next() {
-        Some(first) if !known(first) && !whole.any(known) => {
+        // A first line without an end may be the beginning of one of ours.
+        Some(first) if first.ends_with(b"\n") && !known(first) && !whole.any(known) => {
             Err(StoreError::Version { path: path.to_owned() })
         }
         _ => Ok(()),
