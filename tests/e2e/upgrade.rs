@@ -23,12 +23,12 @@ output = "out"
 device = "cpu"
 
 [models]
-blip = "MODELS/blip.safetensors"
-tagger = "MODELS/tagger"
-ae = "MODELS/ae.safetensors"
-clip_l = "MODELS/clip_l.safetensors"
-t5xxl = "MODELS/t5xxl.safetensors"
-flux = "MODELS/flux1-dev.safetensors"
+blip = "models/blip.safetensors"
+tagger = "models/tagger"
+ae = "models/ae.safetensors"
+clip_l = "models/clip_l.safetensors"
+t5xxl = "models/t5xxl.safetensors"
+flux = "models/flux1-dev.safetensors"
 
 [[dataset]]
 image_dir = "pictures"
@@ -61,6 +61,16 @@ height = 32
 steps = 1
 "#;
 
+const NETWORKS: [&str; 7] = [
+    "blip.safetensors",
+    "ae.safetensors",
+    "clip_l.safetensors",
+    "t5xxl.safetensors",
+    "flux1-dev.safetensors",
+    "tagger/model.onnx",
+    "tagger/selected_tags.csv",
+];
+
 /// The first version whose store is kept.
 const FIRST: &str = "0.1.0";
 
@@ -76,10 +86,16 @@ fn fresh() -> Project {
         project.photograph(picture, &format!("pictures/{picture}"));
     }
     project.file("words/brick.caption", "a wall\n");
+    // Under paths that are the same everywhere, since they stand in recipes.
+    for name in NETWORKS {
+        let (from, to) = (networks().join(name), project.path("models").join(name));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(drop)).unwrap();
+    }
     project
 }
 
-/// Files above this size are kept as their size: a plan reads none of them.
+/// Files that are no text, above this size, are kept as their size: a plan reads none of them.
 const WHOLE_UP_TO: usize = 2048;
 
 fn pack_of(version: &str) -> PathBuf {
@@ -92,13 +108,15 @@ fn left_by(version: &str) -> Project {
     let packed = fs::read_to_string(pack_of(version)).unwrap();
     let mut lines = packed.lines();
     while let Some(head) = lines.next() {
-        // A head says what follows: `text N` lines, `size N` with nothing, or `hex` with one line.
+        // A head says what follows: `text N` lines, a `line` without an end, `hex` digits of N bytes on a line, or
+        // nothing where only the size is kept.
         let [form, number, path] = head.splitn(3, ' ').collect::<Vec<_>>()[..] else {
             panic!("{head}")
         };
         let number: usize = number.parse().unwrap();
         let bytes = match form {
             "size" => vec![0; number],
+            "line" => lines.next().unwrap().as_bytes().to_vec(),
             "hex" => {
                 let digits = lines.next().unwrap().as_bytes().chunks(2);
                 let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
@@ -134,6 +152,9 @@ fn keep_the_store_of_this_version() {
         match str::from_utf8(&bytes) {
             Ok(text) if text.ends_with('\n') => {
                 packed += &format!("text {} {name}\n{text}", text.lines().count());
+            }
+            Ok(text) if !text.contains('\n') && !name.contains("/objects/") => {
+                packed += &format!("line {} {name}\n{text}\n", text.len());
             }
             _ if bytes.len() <= WHOLE_UP_TO => {
                 let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -182,15 +203,10 @@ fn counts(stage: &Value) -> (String, [u64; 4]) {
 /// The networks are part of every key: the fixture stands on these.
 #[test]
 fn the_networks_are_those_of_the_fixture() {
-    let names = ["blip", "ae", "clip_l", "t5xxl", "flux1-dev"];
-    let digest = |path: PathBuf| Digest::of(&fs::read(path).unwrap()).hex();
-    let mut all: Vec<_> =
-        names.iter().map(|name| digest(networks().join(format!("{name}.safetensors")))).collect();
-    all.push(digest(networks().join("tagger/model.onnx")));
-    let recipes = fs::read_dir(left_by(FIRST).path("out/store/v1/recipes")).unwrap();
-    let recipes: String =
-        recipes.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
-    let missing: Vec<_> = all.iter().filter(|digest| !recipes.contains(*digest)).collect();
+    let digest = |name: &&str| Digest::of(&fs::read(networks().join(name)).unwrap()).hex();
+    let all: Vec<_> = NETWORKS.iter().map(digest).collect();
+    let packed = fs::read_to_string(pack_of(FIRST)).unwrap();
+    let missing: Vec<_> = all.iter().filter(|digest| !packed.contains(*digest)).collect();
     assert!(missing.is_empty(), "networks of `models::random` became others: {missing:?}; {MEANS}");
 }
 
