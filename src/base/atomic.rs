@@ -86,20 +86,29 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
     if disk::is_same(from, to) {
         return Ok(());
     }
-    // Who holds the temporary file also owns this name.
-    let temporary = Temporary::beside(to)?;
-    let linked = temporary.path.with_added_extension("link");
-    match disk::remove(&linked) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    loop {
+        // Who holds the temporary file also owns this name.
+        let temporary = Temporary::beside(to)?;
+        let linked = temporary.path.with_added_extension("link");
+        match disk::remove(&linked) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if disk::link(from, &linked).is_err() {
+            drop(temporary);
+            return copy(from, to);
+        }
+        // It goes first: once `to` is there nobody comes to take up what a kill left beside it.
+        match temporary.give_up().and_then(|()| disk::rename(&linked, to)) {
+            Ok(()) => return flush_folder_of(to),
+            // Another process that links the same came in between and took it for left.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {}
+            Err(error) => {
+                let _ = disk::remove(&linked);
+                return Err(error);
+            }
+        }
     }
-    if disk::link(from, &linked).is_err() {
-        drop(temporary);
-        return copy(from, to);
-    }
-    disk::rename(&linked, to).inspect_err(|_| drop(disk::remove(&linked)))?;
-    drop(temporary);
-    flush_folder_of(to)
 }
 
 /// Replaces `to` by a copy of the file `from`, which its owner may write.
@@ -203,6 +212,12 @@ impl Temporary {
         Ok(self)
     }
 
+    /// Removes it, which must not fail.
+    fn give_up(mut self) -> io::Result<()> {
+        self.done = true;
+        disk::remove(&self.path)
+    }
+
     fn rename_to(mut self, path: &Path) -> io::Result<()> {
         disk::rename(&self.path, path)?;
         self.done = true;
@@ -265,6 +280,22 @@ mod tests {
         let found = fs::read(&path).unwrap();
         assert_eq!(found, [found[0]; 999]);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_that_link_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("to");
+        std::thread::scope(|scope| {
+            for linker in 0..6 {
+                let (from, to) = (folder.path().join(format!("from{linker}")), &to);
+                fs::write(&from, [linker; 9]).unwrap();
+                scope.spawn(move || (0..50).for_each(|_| link(&from, to).unwrap()));
+            }
+        });
+        let found = fs::read(&to).unwrap();
+        assert_eq!(found, [found[0]; 9]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
     }
 
     #[test]
