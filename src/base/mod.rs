@@ -1,4 +1,4 @@
-//! Floor 0: digests, canonical encoding, atomic files, locks, units, clock, random streams.
+//! Floor 0: digests, canonical encoding, the disk, atomic files, locks, units, clock, random streams.
 //!
 //! Knows nothing of pictures, networks or pipelines.
 
@@ -6,6 +6,7 @@ pub mod atomic;
 mod canon;
 pub mod clock;
 mod digest;
+pub mod disk;
 mod element_bits;
 mod lock;
 mod random;
