@@ -99,6 +99,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::dataset::shared_stem", Exit::Usage),
     ("fluxpipe::dataset::file_name", Exit::Usage),
     ("fluxpipe::store::read", Exit::Missing),
+    ("fluxpipe::store::version", Exit::Missing),
     ("fluxpipe::store::disk_full", Exit::Missing),
     ("fluxpipe::pipeline::cancelled", Exit::Interrupted),
     ("fluxpipe::pipeline::unknown_stage", Exit::Usage),

@@ -28,7 +28,7 @@ pub struct Project {
 }
 
 /// The folder of the store inside the output folder.
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 
 /// What a manifest is called where only its folder is named.
 pub(super) const USUAL_NAME: &str = "project.toml";

@@ -15,7 +15,7 @@ use super::{
     network::{Network, NetworkError},
 };
 use crate::{
-    base::{Digest, Stream},
+    base::{Digest, Stream, disk},
     models::flux::FluxConfig,
     weights::Checkpoint,
 };
@@ -71,7 +71,7 @@ impl Rehearsal<'_> {
     fn inside(&self, folder: &StateFolder) -> Result<(), RehearsalError> {
         let path = folder.path();
         let failed = |source| TrainError::State { path: path.to_owned(), source };
-        fs_err::create_dir_all(path).map_err(failed)?;
+        disk::create_folder(path).map_err(failed)?;
         let settings = Settings {
             max_train_epochs: 1,
             save_every_n_epochs: None,

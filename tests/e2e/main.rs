@@ -8,8 +8,10 @@ mod captions;
 mod datasets;
 mod demo;
 mod edits;
+mod elsewhere;
 mod errors;
 mod exactly;
+mod faults;
 mod generate;
 mod idle;
 mod import;
@@ -26,6 +28,7 @@ mod tag;
 mod taggers;
 mod texts;
 mod together;
+mod upgrade;
 mod views;
 
 pub use project::{Project, Run};

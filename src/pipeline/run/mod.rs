@@ -228,7 +228,7 @@ impl Run<'_> {
         if self.cancelled() {
             return Ok(());
         }
-        let due = publish::due(node, decided, self.store)?;
+        let due = publish::look(node, decided, self.store)?;
         let (teller, published) = (&mut self.teller, &mut self.summary.published);
         publish::write(&due, self.store, &mut |path| {
             published.push(path.to_owned());

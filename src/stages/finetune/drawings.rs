@@ -14,7 +14,7 @@ use crate::stages::{
     prompts::{Drawable, Prompts},
 };
 use crate::{
-    base::{Digest, Value, atomic, plural},
+    base::{Digest, Value, atomic, disk, plural},
     manifest,
     pipeline::{
         ItemFailure, KeyPart, Note, Origin, StageError, Store, StoreError, Warning, Work, digest,
@@ -93,7 +93,7 @@ impl Drawings {
     /// # Errors
     /// It cannot be removed.
     pub fn forget(&self) -> Result<(), StoreError> {
-        match fs_err::remove_dir_all(&self.folder) {
+        match disk::remove_folder(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::write(&self.folder, error))
             }
@@ -139,8 +139,8 @@ impl Drawings {
                 let Some(bytes) = self.picture(network, index, (moment, total), work)? else {
                     return Ok(false);
                 };
-                let written = fs_err::create_dir_all(&self.folder)
-                    .and_then(|()| atomic::write(&path, &bytes));
+                let written =
+                    disk::create_folder(&self.folder).and_then(|()| atomic::write(&path, &bytes));
                 written.map_err(|error| StoreError::write(&path, error))?;
             }
             work.show(&path, &self.output.join(format!("{name}-{:02}.png", index + 1)))?;

@@ -79,7 +79,7 @@ fn rehearse(
     let form = cost::expected_form(stage, settings);
     let saved = Need::of_training(&config, settings, &form, &[1])?;
     let files = Checkpoint::files(&stage.model)?.into_iter();
-    let loaded = files.filter_map(|file| fs_err::metadata(file).ok()).map(|file| file.len());
+    let loaded = files.filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len());
     look.tell(&format!(
         "one training step at {}×{}: loads {}, saves {} and reads that again, once for this model, \
          size and device (`--no-preflight` or `preflight = false` leave it out)",

@@ -45,7 +45,7 @@ impl Probabilities {
     /// Files in which the graph keeps its weights, if not in itself. Such graphs are small; one that is
     /// not holds its weights, and reading all of it for each plan would take half a second.
     fn data_files(&self) -> Result<BTreeSet<PathBuf>, StageError> {
-        let size = fs_err::metadata(&self.graph).map_or(0, |metadata| metadata.len());
+        let size = std::fs::metadata(&self.graph).map_or(0, |metadata| metadata.len());
         match size <= SMALL_GRAPH {
             true => Ok(Graph::read(&self.graph).and_then(|graph| graph.data_files())?),
             false => Ok(BTreeSet::new()),
