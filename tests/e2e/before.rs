@@ -79,7 +79,7 @@ fn bytes_of_a_training_are_told() {
         "",
         "keep_state = false",
         "save_precision = \"f32\"\nema_decay = 0.9",
-        "optimizer_type = \"AdamW\"\nsave_every_n_steps = 3",
+        "optimizer_type = \"adamw\"\nsave_every_n_steps = 3",
     ] {
         let project = Project::fresh();
         project.replace("seed = 42", &format!("seed = 42\n{changed}"));
@@ -206,7 +206,7 @@ fn a_training_that_cannot_step_is_found_before_the_first_stage() {
     let failed = refused.events().find(|event| event["event"] == "stage_failed").unwrap();
     assert_eq!(
         (&failed["stage"], &failed["code"]),
-        (&"finetune".into(), &"fluxpipe::train::diverged".into())
+        (&"finetune".into(), &"fluxpipe::train::not_finite".into())
     );
     let states = project.path("out/store/v1/states");
     let left = fs::read_dir(states).map_or(0, Iterator::count);

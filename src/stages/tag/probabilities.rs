@@ -97,7 +97,7 @@ impl Stage for Probabilities {
         let tags = TagTable::read(&TagTable::beside(&self.graph))?.tags.len() as u64;
         let cost = Cost { bytes: 4 * tags * pictures, ..Cost::default() };
         let files = self.data_files()?.into_iter().chain([self.graph.clone()]);
-        let sizes = files.map(|file| fs_err::metadata(file).map(|file| file.len()));
+        let sizes = files.map(|file| std::fs::metadata(file).map(|file| file.len()));
         Ok(self.site.with_memory(cost, sizes.sum::<std::io::Result<u64>>().ok()))
     }
 
