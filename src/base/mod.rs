@@ -10,6 +10,7 @@ pub mod disk;
 mod element_bits;
 mod lock;
 mod random;
+mod room;
 mod text;
 
 pub use canon::{Value, digest_named};
@@ -17,4 +18,5 @@ pub use digest::{Digest, NotADigest};
 pub use element_bits::ElementBits;
 pub use lock::Lock;
 pub use random::Stream;
+pub use room::disk_free;
 pub use text::{bytes, did_you_mean, nearest, plural};

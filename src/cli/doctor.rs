@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, Outcome, project};
 use crate::{
-    device,
+    base, device,
     pipeline::Store,
     report::{self, Machine},
 };
@@ -76,6 +76,6 @@ fn look_around(disk: &Path) -> Machine {
         memory_free: found.memory_free,
         store: None,
         disk: disk.to_owned(),
-        disk_free: device::disk_free(disk),
+        disk_free: base::disk_free(disk),
     }
 }

@@ -75,7 +75,7 @@ impl Manifest {
         text: &str,
         overrides: &[(String, String)],
     ) -> Result<Self, ManifestErrors> {
-        let source = Source { path: path.to_owned(), text: Arc::from(text) };
+        let source = Source { path: path.to_owned(), text: Arc::from(text), in_place_of: None };
         let file: Text =
             Arc::new(NamedSource::new(path.to_string_lossy(), Arc::clone(&source.text)));
         let Parsed { mut root, mut errors, unsure } = syntax::parse(&file);

@@ -271,7 +271,10 @@ impl StateFolder {
     }
 
     /// Bytes of all files.
-    pub(super) fn size(&self) -> io::Result<u64> {
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn size(&self) -> io::Result<u64> {
         let files = self.files(&self.path)?.into_iter().chain(self.checkpoints()?);
         files.map(|path| Ok(std::fs::metadata(path)?.len())).sum()
     }

@@ -2,6 +2,7 @@
 //! on the small networks of the demo, and every item that a plan announces and a run makes is counted.
 
 mod bad_pictures;
+mod before;
 mod by_hand;
 mod captions;
 mod datasets;

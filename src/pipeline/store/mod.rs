@@ -10,6 +10,7 @@
 //! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
 //! v1/derived/SORT/DIGEST what can be made again from contents, such as thumbnails
 //! v1/ledger/sidecars.log    what was written beside pictures
+//! v1/rates.log              how long work took, for estimates
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
 //! v1/states/LINE/           from where a long item goes on
@@ -317,6 +318,11 @@ impl Store {
     /// Keeps the keys of the items of a stage's run.
     pub(super) fn put_heads(&self, stage: &str, heads: &Heads) -> Result<(), StoreError> {
         write_json(&self.folder("heads")?.join(format!("{}.json", file_name(stage))), heads)
+    }
+
+    /// The log of how long work took.
+    pub(super) fn rates_log(&self) -> PathBuf {
+        self.root.join("rates.log")
     }
 
     /// The log of a run.

@@ -203,13 +203,18 @@ fn cannot(error: &StageError) -> Warning {
     }
 }
 
-/// What a plan tells of the pictures of a training whose epochs end after so many steps.
-pub fn note(config: &manifest::Samples, prompts: &Prompts, epoch_ends: &[usize]) -> Note {
+/// How often is drawn in a training whose epochs end after so many steps.
+pub fn times(config: &manifest::Samples, epoch_ends: &[usize]) -> usize {
     let last = epoch_ends.last().copied().unwrap_or_default();
     let ended = epoch_ends.iter().enumerate().map(|(index, &end)| (end, index + 1));
     let ended = ended.collect::<BTreeMap<_, _>>();
     let moment = |steps| Moment { steps, epoch: ended.get(&steps).copied() };
-    let times = (0..=last).filter(|&steps| due(config, moment(steps)).is_some()).count();
+    (0..=last).filter(|&steps| due(config, moment(steps)).is_some()).count()
+}
+
+/// What a plan tells of the pictures of a training whose epochs end after so many steps.
+pub fn note(config: &manifest::Samples, prompts: &Prompts, epoch_ends: &[usize]) -> Note {
+    let times = times(config, epoch_ends);
     let each = prompts.pictures.len();
     let text = format!(
         "draws {} {}",

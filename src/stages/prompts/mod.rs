@@ -147,6 +147,10 @@ impl Stage for Encode {
         Ok(self.texts().into_iter().map(item).collect())
     }
 
+    fn class(&self, _item: &ItemSpec) -> String {
+        self.cache.text_class()
+    }
+
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let text = |item: &&ItemSpec| match item.id == EMPTY {
             true => String::new(),
