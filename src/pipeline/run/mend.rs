@@ -2,7 +2,7 @@
 //! training comes upon: the run tells of them, decides again from the stage that made them, and goes on. Only
 //! what is lost is made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Run;
 use crate::pipeline::{
@@ -29,13 +29,15 @@ impl Run<'_> {
 
         let mut first = index;
         let mut once = true;
-        let mut by_stage: BTreeMap<usize, (Vec<&Lost>, Vec<String>)> = BTreeMap::new();
+        let mut by_stage: BTreeMap<usize, (Vec<&Lost>, BTreeSet<(usize, String)>)> =
+            BTreeMap::new();
         for one in &lost {
             once &= self.lost.insert(one.digest);
             let owners = self.done.iter().map(Option::as_ref).enumerate();
             let owners = owners.filter(|(stage, _)| *stage != index).chain([(index, decided)]);
             let owner = owners.filter_map(|(stage, decided)| {
-                Some((stage, maker(&decided?.decisions, one)?.spec.id.clone()))
+                let spec = &maker(&decided?.decisions, one)?.spec;
+                Some((stage, (spec.recipe, spec.id.clone())))
             });
             let (stage, item) = owner.min_by_key(|(stage, _)| *stage).unzip();
             first = first.min(stage.unwrap_or(index));
@@ -43,8 +45,7 @@ impl Run<'_> {
             outputs.push(one);
             items.extend(item);
         }
-        for (stage, (outputs, mut items)) in by_stage {
-            items.dedup();
+        for (stage, (outputs, items)) in by_stage {
             let stage = self.graph.nodes()[stage].name.clone();
             self.teller.tell(Event::Warning { stage, warning: warning(&outputs, &items) });
         }
@@ -71,8 +72,9 @@ fn maker<'a>(decisions: &'a [Decision], lost: &Lost) -> Option<&'a Decision> {
 /// Ids that a warning names.
 const EXAMPLES: usize = 5;
 
-fn warning(outputs: &[&Lost], items: &[String]) -> Warning {
+fn warning(outputs: &[&Lost], items: &BTreeSet<(usize, String)>) -> Warning {
     let count = outputs.len();
+    let names: BTreeSet<_> = items.iter().map(|(_, id)| id).collect();
     let (it, is, it_runs) = match count {
         1 => ("a stored output", "is", "what made it runs again"),
         _ => ("stored outputs", "are", "what made them runs again"),
@@ -97,6 +99,6 @@ fn warning(outputs: &[&Lost], items: &[String]) -> Warning {
         message: format!("{what}; {it_runs}"),
         help,
         items: items.len().max(1),
-        examples: items.iter().take(EXAMPLES).cloned().collect(),
+        examples: names.into_iter().take(EXAMPLES).cloned().collect(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod mend;
 mod options;
+mod preflight;
 mod session;
 mod teller;
 
@@ -18,8 +19,9 @@ use std::{
 use petgraph::Direction;
 
 use super::{
-    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store,
+    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, Range, RunError, Stopped, Store,
     StoreError, Tally, Upstream,
+    cost::{Rates, pace_key, time},
     decide::{Decided, decide},
     plan::{Scope, upstream},
     publish,
@@ -68,6 +70,7 @@ pub fn run(
         cancel,
         teller,
         summary,
+        estimate: None,
         done,
         failed,
         lost_known,
@@ -78,7 +81,11 @@ pub fn run(
     let stages = names.map(|(node, _)| node.name.clone()).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     run.teller.tell(Event::Started { run: id.clone(), version, stages });
-    let mut errors = run.all();
+    let tried = if options.preflight { run.preflight() } else { Ok(()) };
+    let mut errors = match tried {
+        Ok(()) => run.all(),
+        Err(error) => vec![error],
+    };
 
     let cancelled = run.cancelled();
     run.summary.seconds = watch.seconds();
@@ -118,6 +125,8 @@ struct Run<'a> {
     cancel: Arc<AtomicBool>,
     teller: Teller<'a>,
     summary: Summary,
+    /// What the stage in hand was expected to take.
+    estimate: Option<Range>,
     /// What was decided, and done, by stage.
     done: Vec<Option<Decided>>,
     /// Which stages failed.
@@ -217,7 +226,9 @@ impl Run<'_> {
         let (name, kind) = (node.name.clone(), node.stage.kind().to_owned());
         let published = self.summary.published.len() - before;
         let seconds = watch.seconds();
-        let summary = StageSummary { name, kind, items: tally, published, seconds, error };
+        let estimate = self.estimate.take();
+        let summary =
+            StageSummary { name, kind, items: tally, published, seconds, estimate, error };
         let summary = self.summary.add(summary);
         let stage = summary.name.clone();
         let (items, published, seconds) = (summary.items, summary.published, summary.seconds);
@@ -265,6 +276,7 @@ impl Run<'_> {
         let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
         ready(node, decided)?;
         something_left(node, decided, &seen)?;
+        self.estimate = self.estimate(node, decided, &seen);
         self.tell_start(node, decided)?;
         let result = self.work(index, slot);
         let Some(decided) = slot else { return result };
@@ -273,7 +285,7 @@ impl Run<'_> {
         if self.cancelled() {
             return Ok(());
         }
-        let due = publish::due(node, decided, self.store)?;
+        let due = publish::look(node, decided, self.store)?;
         let (teller, published) = (&mut self.teller, &mut self.summary.published);
         publish::write(&due, self.store, &mut |path| {
             published.push(path.to_owned());
@@ -289,6 +301,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What the stage will take, by what earlier runs took.
+    fn estimate(&self, node: &Node, decided: &Decided, seen: &Upstream<'_>) -> Option<Range> {
+        let device = &self.options.device;
+        if device.is_empty() || !decided.decisions.iter().any(Decision::runs) {
+            return None;
+        }
+        let rates = (&Rates::read(self.store), device.as_str());
+        // What is wrong with its inputs the stage says when it reads them.
+        time(node.stage.as_ref(), &decided.decisions, seen, self.store, rates).ok().flatten()
+    }
+
     fn tell_start(&mut self, node: &Node, decided: &Decided) -> Result<(), RunError> {
         let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
         let items = Counts::of(&decided.decisions);
@@ -300,6 +323,7 @@ impl Run<'_> {
             items,
             reasons,
             more_reasons,
+            estimate: self.estimate,
         });
         for decision in &decided.decisions {
             let item = decision.spec.id.clone();
@@ -341,9 +365,13 @@ impl Run<'_> {
         session.fail_fast = self.options.fail_fast;
         let outcome = catch_unwind(AssertUnwindSafe(|| node.stage.run(&mut session)));
         let flushed = session.flush();
+        let times = session.take_times();
         let in_hand = session.in_hand().map(ToOwned::to_owned);
         let fates = session.into_fates();
         let left = self.take_fates(node, decided, &todo, fates);
+        let keys = decided.recipes.iter().map(pace_key).collect::<Vec<_>>();
+        let (kind, device) = (node.stage.kind(), &self.options.device);
+        times.save(self.store, kind, &keys, device, &self.summary.run);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(RunError::stage(&node.name, error)),

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Store, StoreError, object};
-use crate::base::{Digest, atomic};
+use crate::base::{Digest, atomic, disk};
 
 /// Above this size a file is digested by all cores; below by the thread that asks, since the others
 /// compute meanwhile.
@@ -42,6 +42,8 @@ struct Known {
     whole: HashSet<Digest>,
     /// Damaged, and still in place: the store cannot be written.
     unusable: HashSet<Digest>,
+    /// Found lost, and not found whole since: several threads may come upon one of them.
+    gone: HashSet<Digest>,
     lost: Vec<Lost>,
 }
 
@@ -60,6 +62,7 @@ impl Health {
     pub fn found_whole(&self, digest: &Digest) {
         let mut known = self.known();
         known.unusable.remove(digest);
+        known.gone.remove(digest);
         known.whole.insert(*digest);
     }
 
@@ -75,7 +78,9 @@ impl Health {
         if lost.damaged && lost.moved.is_none() && !lost.shared {
             known.unusable.insert(lost.digest);
         }
-        known.lost.push(lost);
+        if known.gone.insert(lost.digest) {
+            known.lost.push(lost);
+        }
     }
 
     /// What was lost since so many were known.
@@ -110,12 +115,10 @@ pub fn check(store: &Store, digest: &Digest) -> Result<(), StoreError> {
 
 /// The digest of a file's bytes.
 pub fn digest_of(path: &Path) -> io::Result<Digest> {
-    let mut hasher = blake3::Hasher::new();
     match object::size(path) {
-        Some(size) if size >= TOGETHER => hasher.update_mmap_rayon(path)?,
-        _ => hasher.update_mmap(path)?,
-    };
-    Ok(Digest::from_hasher(&hasher))
+        Some(size) if size >= TOGETHER => Digest::of_file(path),
+        _ => Ok(Digest::of(&disk::map(path)?)),
+    }
 }
 
 /// Notes that an object cannot be read; its error.
