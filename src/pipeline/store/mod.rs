@@ -535,6 +535,11 @@ mod tests {
         fs_err::remove_file(&path).unwrap();
         assert!(!store.holds(&output));
         assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Read { .. })));
+        // It is told of once, and again once it was made again.
+        assert_eq!(store.lost(0).len(), 1);
+        store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        assert!(store.read(&output.blobs[0]).is_err());
         let [_, Lost { damaged: false, .. }] = store.lost(0)[..] else { panic!() };
     }
 
