@@ -19,4 +19,4 @@ pub use element_bits::ElementBits;
 pub use lock::Lock;
 pub use random::Stream;
 pub use room::disk_free;
-pub use text::{bytes, did_you_mean, nearest, plural};
+pub use text::{bytes, did_you_mean, nearest, parse_bytes, plural};

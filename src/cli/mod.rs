@@ -2,6 +2,7 @@
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
 mod bench;
+mod cache;
 mod captions;
 mod check;
 mod costs;
@@ -81,6 +82,7 @@ enum Command {
     Generate(generate::Generate),
     Why(why::Why),
     Graph(graph::Graph),
+    Cache(cache::Cache),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -125,6 +127,7 @@ impl Command {
             Self::Report(command) => command.run(),
             Self::Why(command) => command.run(),
             Self::Graph(command) => command.run(),
+            Self::Cache(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Demo(command) => command.run(),

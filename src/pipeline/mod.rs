@@ -15,6 +15,7 @@ mod explain;
 pub mod fake;
 mod graph;
 mod history;
+pub mod housekeeping;
 mod key;
 mod ledger;
 mod output;

@@ -19,6 +19,7 @@ mod progress;
 mod project;
 mod schema;
 pub mod screen;
+mod store;
 mod summary;
 mod theme;
 mod why;
@@ -40,9 +41,11 @@ pub use project::{
     checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
 };
 pub use schema::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
-    losses_schema, plan_schema,
+    CACHE_DU_SCHEMA, CACHE_GC_SCHEMA, CACHE_VERIFY_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA,
+    LOSSES_SCHEMA, PLAN_SCHEMA, cache_du_schema, cache_gc_schema, cache_verify_schema,
+    captions_schema, event_schema, losses_schema, plan_schema,
 };
 pub use screen::{Look, stderr, stdout};
+pub use store::{collected, used, verified};
 pub use summary::Gathered;
 pub use why::why;

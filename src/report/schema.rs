@@ -1,10 +1,12 @@
-//! JSON Schemas (draft-07) of what `plan --json`, `run --json`, `captions --json` and `losses --json` print, made from the types that are
-//! printed.
+//! JSON Schemas (draft-07) of what commands print with `--json`, made from the types that are printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
 use crate::{
-    pipeline::{Event, Plan},
+    pipeline::{
+        Event, Plan,
+        housekeeping::{Collected, Usage, Verified},
+    },
     stages::{captions::Captions, losses::Losses},
 };
 
@@ -29,6 +31,33 @@ pub const LOSSES_SCHEMA: &str = "losses.schema.json";
 #[must_use]
 pub fn losses_schema() -> serde_json::Value {
     schema_of::<Losses>()
+}
+
+/// File name of [`cache_du_schema`] below `schemas/`.
+pub const CACHE_DU_SCHEMA: &str = "cache-du.schema.json";
+
+/// The schema of the object that `cache du --json` prints.
+#[must_use]
+pub fn cache_du_schema() -> serde_json::Value {
+    schema_of::<Usage>()
+}
+
+/// File name of [`cache_verify_schema`] below `schemas/`.
+pub const CACHE_VERIFY_SCHEMA: &str = "cache-verify.schema.json";
+
+/// The schema of the object that `cache verify --json` prints.
+#[must_use]
+pub fn cache_verify_schema() -> serde_json::Value {
+    schema_of::<Verified>()
+}
+
+/// File name of [`cache_gc_schema`] below `schemas/`.
+pub const CACHE_GC_SCHEMA: &str = "cache-gc.schema.json";
+
+/// The schema of the object that `cache gc --json` prints.
+#[must_use]
+pub fn cache_gc_schema() -> serde_json::Value {
+    schema_of::<Collected>()
 }
 
 /// The schema of the object that `plan --json` prints.

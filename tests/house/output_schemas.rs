@@ -1,11 +1,12 @@
-//! The schemas of what `plan --json`, `run --json`, `captions --json` and `losses --json` print are those of the types that are printed.
+//! The schemas of what commands print with `--json` are those of the types that are printed.
 //! `UPDATE_SCHEMAS=1 cargo test --release --test house` writes them anew.
 
 use std::{fs, path::Path};
 
 use fluxpipe::report::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
-    losses_schema, plan_schema,
+    CACHE_DU_SCHEMA, CACHE_GC_SCHEMA, CACHE_VERIFY_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA,
+    LOSSES_SCHEMA, PLAN_SCHEMA, cache_du_schema, cache_gc_schema, cache_verify_schema,
+    captions_schema, event_schema, losses_schema, plan_schema,
 };
 
 #[test]
@@ -15,6 +16,9 @@ fn schemas_of_what_is_printed_are_up_to_date() {
         (EVENT_SCHEMA, event_schema()),
         (CAPTIONS_SCHEMA, captions_schema()),
         (LOSSES_SCHEMA, losses_schema()),
+        (CACHE_DU_SCHEMA, cache_du_schema()),
+        (CACHE_GC_SCHEMA, cache_gc_schema()),
+        (CACHE_VERIFY_SCHEMA, cache_verify_schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";

@@ -81,9 +81,8 @@ pub fn run(
     let stages = names.map(|(node, _)| node.name.clone()).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     run.teller.tell(Event::Started { run: id.clone(), version, stages });
-    let tried = if options.preflight { run.preflight() } else { Ok(()) };
-    let mut errors = match tried {
-        Ok(()) => run.all(),
+    let mut errors = match run.begin() {
+        Ok(_part) => run.all(),
         Err(error) => vec![error],
     };
 
@@ -249,12 +248,31 @@ impl Run<'_> {
         Ok(None)
     }
 
+    /// Takes part in the store, so that nothing is cleared from it meanwhile, and tries out what is to be tried.
+    fn begin(&mut self) -> Result<Option<Lock>, RunError> {
+        let first = self.scope.selected.iter().position(|selected| *selected).unwrap_or_default();
+        let name = self.graph.nodes().get(first).map_or_else(String::new, |node| node.name.clone());
+        let part = self.wait(&name, Store::take_part)?;
+        if self.options.preflight {
+            self.preflight()?;
+        }
+        Ok(part)
+    }
+
     /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.
     fn lock(&mut self, stage: &str) -> Result<Option<Lock>, RunError> {
+        self.wait(stage, |store| store.try_lock(stage))
+    }
+
+    fn wait(
+        &mut self,
+        stage: &str,
+        take: impl Fn(&Store) -> Result<Result<Lock, Option<u32>>, StoreError>,
+    ) -> Result<Option<Lock>, RunError> {
         let watch = clock::Stopwatch::start();
         let mut said = false;
         while !self.cancelled() {
-            match self.store.try_lock(stage)? {
+            match take(self.store)? {
                 Ok(lock) => return Ok(Some(lock)),
                 Err(pid) if !said && watch.elapsed() >= SAY_SO => {
                     said = true;

@@ -39,6 +39,11 @@ impl Heads {
         Some(Head { recipe: *self.recipes.get(index)?, item })
     }
 
+    /// All item keys.
+    pub fn keys(&self) -> impl Iterator<Item = Digest> {
+        self.items.values().flat_map(BTreeMap::values).map(|(_, item)| *item)
+    }
+
     /// Keeps the keys of an item.
     pub fn set(&mut self, recipe: &str, id: &str, head: Head) {
         let found = self.recipes.iter().position(|key| *key == head.recipe);

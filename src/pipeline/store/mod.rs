@@ -29,6 +29,7 @@ mod health;
 mod log;
 mod object;
 mod record;
+mod upkeep;
 mod version;
 
 use std::{
@@ -42,7 +43,7 @@ use serde::{Deserialize, Serialize};
 pub use error::StoreError;
 pub(super) use heads::{Head, Heads};
 pub use health::Lost;
-pub(super) use log::{bodies, read as read_log, write_line};
+pub(super) use log::{bodies, each as each_line, read as read_log, write_line};
 pub(super) use record::{Outcome, Record, Records};
 
 use super::{Blob, KeyPart, Ledger, Output, digest};

@@ -33,6 +33,8 @@ pub fn put(store: &Store, name: String, content: Content) -> Result<Blob, StoreE
             Ok(Blob { name, digest, size, text })
         }
         Content::File(path) => {
+            // A disk may turn out to be full only here.
+            disk::flush(&path).map_err(|error| StoreError::write(&path, error))?;
             let (digest, size) = measure(&path).map_err(|error| StoreError::read(&path, error))?;
             adopt(store, &digest, size, &path)?;
             Ok(Blob { name, digest, size, text: None })
@@ -112,9 +114,8 @@ fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(),
     Ok(())
 }
 
-/// Digest and size of a finished file, which is flushed to the disk first.
+/// Digest and size of a finished file.
 fn measure(path: &Path) -> io::Result<(Digest, u64)> {
-    disk::flush(path)?;
     Ok((Digest::of_file(path)?, std::fs::metadata(path)?.len()))
 }
 
