@@ -97,6 +97,25 @@ pub enum CliError {
         /// The other process, where it is known.
         process: Option<u32>,
     },
+    /// There is no stage of this name.
+    #[error("there is no stage called `{stage}`")]
+    #[diagnostic(code(fluxpipe::cli::no_stage), help("the stages are {stages}"))]
+    NoStage {
+        /// The name that was asked for.
+        stage: String,
+        /// All names.
+        stages: String,
+    },
+    /// A file would be written over.
+    #[error("{} is there already", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::exists),
+        help("name another file, or write over it with --force")
+    )]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A manifest of another store.
     #[error("{} keeps its outputs in another store, {}", manifest.display(), store.display())]
     #[diagnostic(

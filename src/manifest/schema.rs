@@ -5,7 +5,10 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Sample, Samples, Tag};
+use super::{
+    Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Sample, Samples, StoreSettings,
+    Tag,
+};
 
 /// The schema of a manifest, draft-07, as in `schemas/manifest.schema.json`.
 #[must_use]
@@ -33,6 +36,7 @@ pub fn schema() -> Json {
         "properties": {
             "project": table::<Project>(),
             "models": table::<Models>(),
+            "store": table::<StoreSettings>(),
             "dataset": {
                 "description": "Folders of pictures.",
                 "type": "array",

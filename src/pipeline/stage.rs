@@ -134,6 +134,12 @@ pub trait Stage: Send + Sync {
         Ok(None)
     }
 
+    /// Whether its outputs are copied to a shared store, and taken from there: what is large, or looked at by
+    /// people, stays where it was made.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     /// Names the folder of what `item` would go on from, here or after it is done, when more is asked of it
     /// ([`Store::state_folder`]); `None` where it starts anew each time, or where that is not known yet.
     ///

@@ -41,11 +41,12 @@ pub use project::{
     checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
 };
 pub use schema::{
-    CACHE_DU_SCHEMA, CACHE_GC_SCHEMA, CACHE_VERIFY_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA,
-    LOSSES_SCHEMA, PLAN_SCHEMA, cache_du_schema, cache_gc_schema, cache_verify_schema,
-    captions_schema, event_schema, losses_schema, plan_schema,
+    CACHE_DU_SCHEMA, CACHE_EXPORT_SCHEMA, CACHE_GC_SCHEMA, CACHE_IMPORT_SCHEMA,
+    CACHE_VERIFY_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA,
+    cache_du_schema, cache_export_schema, cache_gc_schema, cache_import_schema,
+    cache_verify_schema, captions_schema, event_schema, losses_schema, plan_schema,
 };
 pub use screen::{Look, stderr, stdout};
-pub use store::{collected, used, verified};
+pub use store::{collected, exported, imported, used, verified};
 pub use summary::Gathered;
 pub use why::why;

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use crate::{
     pipeline::{
         Event, Plan,
-        housekeeping::{Collected, Usage, Verified},
+        housekeeping::{Bundle, Collected, Imported, Usage, Verified},
     },
     stages::{captions::Captions, losses::Losses},
 };
@@ -40,6 +40,24 @@ pub const CACHE_DU_SCHEMA: &str = "cache-du.schema.json";
 #[must_use]
 pub fn cache_du_schema() -> serde_json::Value {
     schema_of::<Usage>()
+}
+
+/// File name of [`cache_export_schema`] below `schemas/`.
+pub const CACHE_EXPORT_SCHEMA: &str = "cache-export.schema.json";
+
+/// The schema of the object that `cache export --json` prints.
+#[must_use]
+pub fn cache_export_schema() -> serde_json::Value {
+    schema_of::<Bundle>()
+}
+
+/// File name of [`cache_import_schema`] below `schemas/`.
+pub const CACHE_IMPORT_SCHEMA: &str = "cache-import.schema.json";
+
+/// The schema of the object that `cache import --json` prints.
+#[must_use]
+pub fn cache_import_schema() -> serde_json::Value {
+    schema_of::<Imported>()
 }
 
 /// File name of [`cache_verify_schema`] below `schemas/`.

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fmt::Write};
 use super::theme;
 use crate::{
     base::{bytes, plural},
-    pipeline::housekeeping::{Collected, Finding, Removed, Usage, UsedBy, Verified},
+    pipeline::housekeeping::{
+        Bundle, Collected, Finding, Imported, Removed, Usage, UsedBy, Verified,
+    },
 };
 
 /// Lines of a list that are shown.
@@ -148,4 +150,20 @@ pub fn collected(collected: &Collected) -> String {
         (false, true) => format!("{freed} would be removed, {after} would be left\n"),
         (false, false) => format!("removed {freed}; the store has {after}\n"),
     }
+}
+
+/// What was written to a bundle.
+#[must_use]
+pub fn exported(bundle: &Bundle) -> String {
+    let (items, files) = (plural(bundle.items, "item"), plural(bundle.objects, "file"));
+    let stages = bundle.stages.join(", ");
+    format!("wrote {items} of {stages}: {files}, {}\n", bytes(bundle.bytes))
+}
+
+/// What came of a bundle.
+#[must_use]
+pub fn imported(imported: &Imported) -> String {
+    let Imported { bundle, new, known } = imported;
+    let stages = bundle.stages.join(", ");
+    format!("added {} of {stages}; {known} were there already\n", plural(*new, "item"))
 }

@@ -118,12 +118,18 @@ fn summary(summary: &Summary, stopped: Option<Stopped>, states: &States) -> Stri
     text
 }
 
+/// Seconds below which nobody asks how good an estimate was.
+const SHORT: f64 = 1.0;
+
 /// How far the estimate was off, of the stages of which earlier runs told how long they take.
 fn estimated(stages: &[StageSummary]) -> String {
     let known = stages.iter().filter(|stage| stage.error.is_none() && stage.items.left == 0);
     let known = known.filter_map(|stage| Some((stage.seconds, stage.estimate?)));
     let sum = known.reduce(|(took, all), (seconds, range)| (took + seconds, all.and(range)));
     let Some((took, range)) = sum else { return String::new() };
+    if took < SHORT && range.high < SHORT {
+        return String::new();
+    }
     let off = match took {
         less if less < range.low => format!("{} less than that", words::seconds(range.low - less)),
         more if more > range.high => {

@@ -25,6 +25,7 @@ mod project;
 mod report;
 mod resume;
 mod samples;
+mod share;
 mod store;
 mod tag;
 mod taggers;

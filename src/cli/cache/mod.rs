@@ -1,7 +1,9 @@
 //! `fluxpipe cache …`: the store of a project as a whole.
 
 mod du;
+mod export;
 mod gc;
+mod import;
 mod verify;
 
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ enum Command {
     Du(du::Du),
     Verify(verify::Verify),
     Gc(gc::Gc),
+    Export(export::Export),
+    Import(import::Import),
 }
 
 impl Cache {
@@ -34,6 +38,8 @@ impl Cache {
             Command::Du(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Gc(command) => command.run(),
+            Command::Export(command) => command.run(),
+            Command::Import(command) => command.run(),
         }
     }
 }
@@ -74,6 +80,12 @@ fn alone(project: &Project) -> miette::Result<Lock> {
     Ok(project.store.take_alone()?.map_err(|process| CliError::StoreInUse { store, process })?)
 }
 
+/// A part in the store, so that nobody clears it meanwhile.
+fn part(project: &Project) -> miette::Result<Lock> {
+    let store = project.store.root().to_owned();
+    Ok(project.store.take_part()?.map_err(|process| CliError::StoreInUse { store, process })?)
+}
+
 fn name(project: &Project) -> String {
     project.manifest.source.path.display().to_string()
 }
@@ -83,4 +95,4 @@ fn show<T: serde::Serialize>(result: &T, json: bool, text: fn(&T) -> String) -> 
     if json { super::print_json(result) } else { super::print(&text(result)) }
 }
 
-use report::{collected, used, verified};
+use report::{collected, exported, imported, used, verified};

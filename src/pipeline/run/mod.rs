@@ -4,6 +4,7 @@ mod mend;
 mod options;
 mod preflight;
 mod session;
+mod share;
 mod teller;
 
 use std::{
@@ -292,6 +293,7 @@ impl Run<'_> {
         self.store.ledger().refresh()?;
         let seen = upstream(self.graph, index, &self.done);
         let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
+        let taken = self.take_shared(node, decided)?;
         ready(node, decided)?;
         something_left(node, decided, &seen)?;
         self.estimate = self.estimate(node, decided, &seen);
@@ -299,6 +301,10 @@ impl Run<'_> {
         let result = self.work(index, slot);
         let Some(decided) = slot else { return result };
         self.keep_heads(node, decided)?;
+        let given = self.give_shared(node, decided)?;
+        if taken + given > 0 {
+            self.teller.tell(Event::Shared { stage: node.name.clone(), taken, given });
+        }
         result?;
         if self.cancelled() {
             return Ok(());

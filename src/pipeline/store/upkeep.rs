@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Store, StoreError, health, log, unsealed};
+use super::{Store, StoreError, health, log, object, unsealed};
 use crate::base::{Digest, Lock, atomic, disk};
 
 impl Store {
@@ -11,7 +11,7 @@ impl Store {
     ///
     /// # Errors
     /// The store cannot be written.
-    pub(in crate::pipeline) fn take_part(&self) -> Result<Result<Lock, Option<u32>>, StoreError> {
+    pub fn take_part(&self) -> Result<Result<Lock, Option<u32>>, StoreError> {
         self.whole(Lock::try_share)
     }
 
@@ -48,6 +48,27 @@ impl Store {
         let digest = inside.iter().map(|name| name.to_str()).collect::<Option<String>>()?;
         let digest = digest.parse().ok()?;
         (self.object(&digest) == path).then_some(digest)
+    }
+
+    /// Compares an object with its digest, unless this process has done so.
+    ///
+    /// # Errors
+    /// It is gone or damaged.
+    pub(in crate::pipeline) fn whole_object(&self, digest: &Digest) -> Result<(), StoreError> {
+        health::check(self, digest)
+    }
+
+    /// Stores what `reader` gives as the object of this digest; says whether it is that.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub(in crate::pipeline) fn put_stream(
+        &self,
+        digest: &Digest,
+        size: u64,
+        reader: &mut dyn std::io::Read,
+    ) -> Result<bool, StoreError> {
+        object::put_stream(self, digest, size, reader)
     }
 
     /// Names of all states of trainings.

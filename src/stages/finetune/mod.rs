@@ -246,6 +246,11 @@ impl Stage for Finetune {
         Ok(states::name(&self.recipe()?, item))
     }
 
+    fn is_shared(&self) -> bool {
+        // A checkpoint has 24 GB.
+        false
+    }
+
     fn publications(
         &self,
         finished: &[Finished<'_>],
