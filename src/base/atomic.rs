@@ -1,46 +1,22 @@
-//! Files that are either whole or not there, whatever kills the process: the one place through which
-//! the store and the published files are written.
+//! Files that are either whole or not there, whatever kills the process: how the store and the published
+//! files are written, on top of [`disk`].
 //!
 //! A file is written under another name, flushed to the disk, and renamed. Logs only grow, by one
 //! write per batch of lines; who reads them checks each line.
 
 use std::{
-    collections::BTreeSet,
-    io::{self, Read, Seek, SeekFrom, Write},
+    fs::TryLockError,
+    io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
-use fs_err::{self as fs, File, OpenOptions};
+use super::disk;
 
-/// A change that is about to be made to the file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A file is written under its temporary name.
-    Write,
-    /// A part of a large file is written under its temporary name.
-    Fill,
-    /// A finished file gets its name.
-    Rename,
-    /// Lines are added to a log.
-    Append,
-    /// A finished file gets a second name.
-    Link,
-}
-
-type Watcher = Box<dyn Fn(Change, &Path) -> io::Result<()> + Send + Sync>;
-static WATCHER: OnceLock<Watcher> = OnceLock::new();
-
-/// Calls `watcher` before every change from now on, for tests of crashes and full disks: it may
-/// return an error, or end the process. Only the first call in a process counts.
-#[doc(hidden)]
-pub fn watch(watcher: impl Fn(Change, &Path) -> io::Result<()> + Send + Sync + 'static) {
-    let _ = WATCHER.set(Box::new(watcher));
-}
-
-fn announce(change: Change, path: &Path) -> io::Result<()> {
-    WATCHER.get().map_or(Ok(()), |watcher| watcher(change, path))
-}
+/// So long somebody is waited for who writes the same file, or to the same log. Writing takes moments; a
+/// process that was stopped in the midst of it shall hold up nobody.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Replaces `path` by `bytes`; the folder must be there. A kill leaves the old file, and at most a
 /// hidden file beside it, which the next call for the same path takes up.
@@ -57,24 +33,29 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = Temporary::beside(path);
-    stage(&temporary.0, bytes)?;
-    announce(Change::Rename, path)?;
-    fs::rename(&temporary.0, path)
+    Temporary::beside(path)?.filled(|file| file.write_all(bytes))?.rename_to(path)
 }
 
-/// Writes `bytes` to `path`, flushed to the disk, for a later [`place`].
+/// Makes the file `path` of `bytes` if there is none of that name; says whether it did. What somebody puts
+/// there at the same moment stays.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    Temporary::beside(path)?.filled(|file| file.write_all(bytes))?.rename_to_new(path)
+}
+
+/// Writes `bytes` to `path`, flushed to the disk, for a later [`place`]. No other process writes there.
 ///
 /// # Errors
 /// The file cannot be written; nothing of it stays.
 pub fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    announce(Change::Write, path)?;
     let write = || {
-        let mut file = File::create(path)?;
+        let mut file = disk::File::create(path)?;
         file.write_all(bytes)?;
-        file.sync_all()
+        file.flush_to_disk()
     };
-    write().inspect_err(|_| drop(fs::remove_file(path)))
+    write().inspect_err(|_| drop(disk::remove(path)))
 }
 
 /// Replaces `path` by what `fill` writes, for files that are too large to be held in memory: as
@@ -83,32 +64,8 @@ pub fn stage(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be written, or whatever `fill` returns.
 pub fn create(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    announce(Change::Write, path)?;
-    let temporary = Temporary::beside(path);
-    let write = || {
-        let mut filling = Filling { file: File::create(&temporary.0)?, path };
-        fill(&mut filling)?;
-        filling.file.sync_all()
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&temporary.0)))?;
-    place(&temporary.0, path)
-}
-
-/// A large file in the making.
-struct Filling<'a> {
-    file: File,
-    path: &'a Path,
-}
-
-impl Write for Filling<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        announce(Change::Fill, self.path)?;
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
+    Temporary::beside(path)?.filled(|file| fill(file))?.rename_to(path)?;
+    flush_folder_of(path)
 }
 
 /// Renames the finished file `from` (flushed by its writer) to `to`, in the same file system.
@@ -116,8 +73,7 @@ impl Write for Filling<'_> {
 /// # Errors
 /// The folder of `to` cannot be written.
 pub fn place(from: &Path, to: &Path) -> io::Result<()> {
-    announce(Change::Rename, to)?;
-    fs::rename(from, to)?;
+    disk::rename(from, to)?;
     flush_folder_of(to)
 }
 
@@ -126,17 +82,33 @@ pub fn place(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn link(from: &Path, to: &Path) -> io::Result<()> {
-    announce(Change::Link, to)?;
-    let temporary = Temporary::beside(to);
-    if let Err(error) = fs::remove_file(&temporary.0)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
+    // To rename one name of a file to another of its names does nothing, and leaves both.
+    if disk::is_same(from, to) {
+        return Ok(());
     }
-    if fs::hard_link(from, &temporary.0).is_err() {
-        return copy(from, to);
+    loop {
+        // Who holds the temporary file also owns this name.
+        let temporary = Temporary::beside(to)?;
+        let linked = temporary.path.with_added_extension("link");
+        match disk::remove(&linked) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        if disk::link(from, &linked).is_err() {
+            drop(temporary);
+            return copy(from, to);
+        }
+        // It goes first: once `to` is there nobody comes to take up what a kill left beside it.
+        match temporary.give_up().and_then(|()| disk::rename(&linked, to)) {
+            Ok(()) => return flush_folder_of(to),
+            // Another process that links the same came in between and took it for left.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {}
+            Err(error) => {
+                let _ = disk::remove(&linked);
+                return Err(error);
+            }
+        }
     }
-    place(&temporary.0, to)
 }
 
 /// Replaces `to` by a copy of the file `from`, which its owner may write.
@@ -144,16 +116,16 @@ pub fn link(from: &Path, to: &Path) -> io::Result<()> {
 /// # Errors
 /// `from` cannot be read, or the folder of `to` not written.
 pub fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    announce(Change::Write, to)?;
-    let temporary = Temporary::beside(to);
-    let copy = || {
-        // In this way, where the file system can, the copy shares its blocks with the original.
-        let mut file = File::create(&temporary.0)?;
-        io::copy(&mut File::open(from)?, &mut file)?;
-        file.sync_all()
-    };
-    copy().inspect_err(|_| drop(fs::remove_file(&temporary.0)))?;
-    place(&temporary.0, to)
+    Temporary::beside(to)?.filled(|file| file.take_all(from))?.rename_to(to)?;
+    flush_folder_of(to)
+}
+
+/// As [`write_new`], of a copy of the file `from`, which its owner may write.
+///
+/// # Errors
+/// `from` cannot be read, or the folder of `to` not written.
+pub fn copy_new(from: &Path, to: &Path) -> io::Result<bool> {
+    Temporary::beside(to)?.filled(|file| file.take_all(from))?.rename_to_new(to)
 }
 
 /// Adds whole lines to the end of the log `path` in one write, under an exclusive lock for that moment.
@@ -165,21 +137,20 @@ pub fn append(path: &Path, lines: &[u8], flush: bool) -> io::Result<()> {
     if lines.is_empty() {
         return Ok(());
     }
-    announce(Change::Append, path)?;
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    file.file().lock()?;
+    let mut file = disk::File::append(path)?;
+    // Without the lock two writers could close one line twice, which leaves an empty line. That is better
+    // than to wait for a process that was stopped: all lines are still added in one write each.
+    let since = Instant::now();
+    while !locked(&file)? && since.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(1));
+    }
     let mut bytes = Vec::with_capacity(lines.len() + 1);
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            bytes.push(b'\n');
-        }
+    if file.last_byte()?.is_some_and(|last| last != b'\n') {
+        bytes.push(b'\n');
     }
     bytes.extend(lines);
     file.write_all(&bytes)?;
-    if flush { file.sync_data() } else { Ok(()) }
+    if flush { file.flush_to_disk() } else { Ok(()) }
 }
 
 /// Flushes the names in the folder of `path` to the disk.
@@ -187,50 +158,102 @@ pub fn append(path: &Path, lines: &[u8], flush: bool) -> io::Result<()> {
 /// # Errors
 /// The folder cannot be read.
 pub fn flush_folder_of(path: &Path) -> io::Result<()> {
-    // Other systems have no handle on a folder that could be flushed.
-    if cfg!(unix)
-        && let Some(folder) = path.parent()
-    {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
+    let Some(folder) = path.parent() else { return Ok(()) };
+    disk::flush_folder(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
 }
 
-/// A hidden name beside a path, which no other writer of this process has while it is held. Without
-/// another writer it is always the same one, so that what a killed process left is taken up.
-struct Temporary(PathBuf);
+/// Takes the lock of an open file, which goes when it is closed; `false` where somebody else has it.
+fn locked(file: &disk::File) -> io::Result<bool> {
+    match file.handle().try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
 
-static TAKEN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// A hidden file beside a path, locked by whoever writes it, so that no two writers share it, of one
+/// process or of several. It has always the same name, so that the next writer takes up what a killed one
+/// left; only who waited in vain for a stopped one takes another.
+struct Temporary {
+    file: disk::File,
+    path: PathBuf,
+    /// Whether it is what it shall be, or has another name by now.
+    done: bool,
+}
 
 impl Temporary {
-    fn beside(path: &Path) -> Self {
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    fn beside(path: &Path) -> io::Result<Self> {
+        let since = Instant::now();
         let mut number = 0;
         loop {
-            let mut name = std::ffi::OsString::from(".");
-            name.push(path.file_name().unwrap_or_default());
-            name.push(".fluxpipe-new");
-            if number > 0 {
-                name.push(number.to_string());
+            let temporary = hidden(path, number);
+            let mut file = disk::File::keep(&temporary)?;
+            if !locked(&file)? {
+                if since.elapsed() >= PATIENCE {
+                    number += 1;
+                }
+                thread::sleep(Duration::from_millis(1));
+            } else if !file.is_at(&temporary)? {
+                // Its writer was done between the opening and the lock: it is a finished file.
+            } else if file.has_other_names()? {
+                // A killed process left it as a second name of a file that is not to be touched.
+                disk::remove(&temporary)?;
+            } else {
+                file.clear()?;
+                return Ok(Self { file, path: temporary, done: false });
             }
-            let path = path.with_file_name(name);
-            if taken.insert(path.clone()) {
-                return Self(path);
-            }
-            number += 1;
         }
+    }
+
+    /// Flushed to the disk with what `fill` writes.
+    fn filled(mut self, fill: impl FnOnce(&mut disk::File) -> io::Result<()>) -> io::Result<Self> {
+        fill(&mut self.file)?;
+        self.file.flush_to_disk()?;
+        Ok(self)
+    }
+
+    /// Removes it, which must not fail.
+    fn give_up(mut self) -> io::Result<()> {
+        self.done = true;
+        disk::remove(&self.path)
+    }
+
+    fn rename_to(mut self, path: &Path) -> io::Result<()> {
+        disk::rename(&self.path, path)?;
+        self.done = true;
+        Ok(())
+    }
+
+    /// Gives it the name `path` unless a file has it.
+    fn rename_to_new(mut self, path: &Path) -> io::Result<bool> {
+        self.done = disk::rename_new(&self.path, path)?;
+        Ok(self.done)
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+        if !self.done {
+            // What cannot be removed is taken up by the next writer.
+            let _ = disk::remove(&self.path);
+        }
     }
+}
+
+fn hidden(path: &Path, number: usize) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".fluxpipe-new");
+    if number > 0 {
+        name.push(number.to_string());
+    }
+    path.with_file_name(name)
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]
@@ -260,6 +283,22 @@ mod tests {
     }
 
     #[test]
+    fn two_that_link_one_file_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("to");
+        std::thread::scope(|scope| {
+            for linker in 0..6 {
+                let (from, to) = (folder.path().join(format!("from{linker}")), &to);
+                fs::write(&from, [linker; 9]).unwrap();
+                scope.spawn(move || (0..50).for_each(|_| link(&from, to).unwrap()));
+            }
+        });
+        let found = fs::read(&to).unwrap();
+        assert_eq!(found, [found[0]; 9]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 7);
+    }
+
+    #[test]
     fn an_append_closes_a_torn_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
@@ -280,5 +319,46 @@ mod tests {
         copy(&from, &to).unwrap();
         fs::write(&to, "mine").unwrap();
         assert_eq!(fs::read(&from).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_a_stopped_writer_holds_is_waited_for_and_then_left_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let stopped = Temporary::beside(&path).unwrap();
+        let since = Instant::now();
+        write(&path, b"mine").unwrap();
+        assert!(since.elapsed() >= PATIENCE);
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+        stopped.filled(|file| file.write_all(b"its own")).unwrap().rename_to(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"its own");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_second_name_that_a_kill_left_is_not_written_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let [object, path] = ["object", "a"].map(|name| folder.path().join(name));
+        fs::write(&object, "kept").unwrap();
+        fs::hard_link(&object, hidden(&path, 0)).unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&object).unwrap(), b"kept");
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, from] = ["a.txt", "from"].map(|name| folder.path().join(name));
+        fs::write(&from, "copied").unwrap();
+        assert!(write_new(&path, b"one").unwrap());
+        assert!(!write_new(&path, b"two").unwrap());
+        assert!(!copy_new(&from, &path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        fs::remove_file(&path).unwrap();
+        assert!(copy_new(&from, &path).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"copied");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

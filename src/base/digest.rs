@@ -10,6 +10,11 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::disk;
+
+/// Above this size a file is memory-mapped and digested by all cores.
+const MAP_FROM: u64 = 1 << 20;
+
 /// The BLAKE3 digest of some bytes. Two equal digests mean equal bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
@@ -32,8 +37,11 @@ impl Digest {
     /// # Errors
     /// It cannot be read.
     pub fn of_file(path: &Path) -> io::Result<Self> {
+        if std::fs::metadata(path)?.len() < MAP_FROM {
+            return Ok(Self::of(&disk::read(path)?));
+        }
         let mut hasher = blake3::Hasher::new();
-        hasher.update_mmap_rayon(path)?;
+        hasher.update_rayon(&disk::map(path)?);
         Ok(Self::from_hasher(&hasher))
     }
 

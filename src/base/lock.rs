@@ -3,16 +3,16 @@
 
 use std::{
     fs::TryLockError,
-    io::{self, Seek, Write},
+    io::{self, Write},
     path::Path,
 };
 
-use fs_err::{self as fs, File, OpenOptions};
+use super::disk;
 
 /// A lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    _file: disk::File,
 }
 
 impl Lock {
@@ -21,16 +21,14 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened, or the file system knows no locks.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.file().try_lock() {
+        let mut file = disk::File::keep(path)?;
+        match file.handle().try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
         // Only to tell those who wait whom they wait for.
-        file.set_len(0)?;
-        file.rewind()?;
+        file.clear()?;
         write!(file, "{}", std::process::id())?;
         Ok(Some(Self { _file: file }))
     }
@@ -38,12 +36,14 @@ impl Lock {
     /// The process that took the lock last, as it wrote it down.
     #[must_use]
     pub fn holder(path: &Path) -> Option<u32> {
-        fs::read_to_string(path).ok()?.trim().parse().ok()
+        disk::read_to_string(path).ok()?.trim().parse().ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use fs_err as fs;
+
     use super::*;
 
     #[test]

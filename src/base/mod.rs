@@ -1,4 +1,4 @@
-//! Floor 0: digests, canonical encoding, atomic files, locks, units, clock, random streams.
+//! Floor 0: digests, canonical encoding, the disk, atomic files, locks, units, clock, random streams.
 //!
 //! Knows nothing of pictures, networks or pipelines.
 
@@ -6,9 +6,11 @@ pub mod atomic;
 mod canon;
 pub mod clock;
 mod digest;
+pub mod disk;
 mod element_bits;
 mod lock;
 mod random;
+mod room;
 mod text;
 
 pub use canon::{Value, digest_named};
@@ -16,4 +18,5 @@ pub use digest::{Digest, NotADigest};
 pub use element_bits::ElementBits;
 pub use lock::Lock;
 pub use random::Stream;
+pub use room::disk_free;
 pub use text::{bytes, did_you_mean, nearest, plural};

@@ -11,7 +11,7 @@ use crate::{
         onnx::Graph,
         tagger::{Signature, TagTable, Tagger, TaggerError},
     },
-    pipeline::{self, Plan, RunError, RunOptions},
+    pipeline::{self, Plan, RunOptions},
     report, stages,
     weights::Checkpoint,
 };
@@ -136,20 +136,9 @@ pub(super) fn trainings(manifest: &Manifest, asked: impl Fn(&str) -> bool) -> Ve
 /// The notes of the stages that have work, or of all. How much memory a training needs is known with its
 /// pictures; where the manifest allows it less, that is told at its line.
 pub(super) fn add_notes(plan: &mut Plan, project: &Project, all: bool) -> miette::Result<()> {
-    match pipeline::add_notes(plan, &project.graph, &project.store, all) {
-        Err(RunError::Stage { stage, error })
-            if error.code().is_some_and(|code| code.to_string() == TOO_LITTLE_MEMORY) =>
-        {
-            let path = format!("stages.{stage}.memory");
-            let problem = Problem::boxed(&project.manifest, &path, error);
-            Ok(Problems::none(&project.manifest, vec![problem])?)
-        }
-        added => Ok(added?),
-    }
+    pipeline::add_notes(plan, &project.graph, &project.store, all)
+        .map_err(|error| super::costs::at_its_line(project, error))
 }
-
-/// What stages say where `memory` allows less than a step needs.
-const TOO_LITTLE_MEMORY: &str = "fluxpipe::train::memory_setting";
 
 fn uses(stage: &StageDecl, role: &str) -> bool {
     stage.config.kind().models().contains(&role)

@@ -1,13 +1,12 @@
 //! `fluxpipe init DIR`: a manifest to start from.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use super::{CliError, Exit, Outcome};
-use crate::{dataset, manifest, report};
+use crate::{
+    base::{atomic, disk},
+    dataset, manifest, report,
+};
 
 /// Write a commented manifest beside your pictures
 ///
@@ -29,16 +28,13 @@ impl Init {
     pub(super) fn run(self) -> Outcome {
         let path = self.dir.join("project.toml");
         let unwritable = |path: &Path, source| CliError::Write { path: path.to_owned(), source };
-        fs::create_dir_all(&self.dir).map_err(|error| unwritable(&self.dir, error))?;
+        disk::create_folder(&self.dir).map_err(|error| unwritable(&self.dir, error))?;
         let found = folder_of_pictures(&self.dir);
         let folder = found.clone().unwrap_or_else(|| PICTURES.to_owned());
-        match fs::File::create_new(&path) {
-            Ok(mut file) => file
-                .write_all(manifest::template(&name(&self.dir), &folder).as_bytes())
-                .map_err(|error| unwritable(&path, error))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(CliError::Exists { path }.into());
-            }
+        let text = manifest::template(&name(&self.dir), &folder);
+        match atomic::write_new(&path, text.as_bytes()) {
+            Ok(true) => {}
+            Ok(false) => return Err(CliError::Exists { path }.into()),
             Err(error) => return Err(unwritable(&path, error).into()),
         }
         let pictures = if folder == "." { self.dir.clone() } else { self.dir.join(&folder) };
@@ -49,14 +45,14 @@ impl Init {
 
 /// The project is called after its folder, also where that is `.`.
 fn name(dir: &Path) -> String {
-    let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let full = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     full.file_name()
         .map_or_else(|| "project".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// The folder inside `dir` with the most pictures, or `dir` itself (`.`) if they lie there.
 fn folder_of_pictures(dir: &Path) -> Option<String> {
-    let entries = fs::read_dir(dir).ok()?.flatten();
+    let entries = disk::list(dir).ok()?.flatten();
     let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
     let mut names =
         folders.filter_map(|entry| entry.file_name().into_string().ok()).collect::<Vec<_>>();
@@ -69,6 +65,6 @@ fn folder_of_pictures(dir: &Path) -> Option<String> {
 }
 
 fn pictures_in(folder: &Path) -> usize {
-    let is_picture = |entry: &fs::DirEntry| dataset::is_picture(&entry.path());
-    fs::read_dir(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count())
+    let is_picture = |entry: &std::fs::DirEntry| dataset::is_picture(&entry.path());
+    disk::list(folder).map_or(0, |entries| entries.flatten().filter(is_picture).count())
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod captions;
 mod check;
+mod costs;
 mod demo;
 mod doctor;
 mod error;

@@ -1,5 +1,7 @@
 //! `fluxpipe plan MANIFEST`: what a run would do, and why.
 
+use std::path::PathBuf;
+
 use super::{
     Exit, Outcome, Problems, Project,
     project::{ManifestArgs, SelectionArgs},
@@ -13,11 +15,13 @@ use crate::{
 /// Show what a run would do, and why
 ///
 /// Shows per stage how many items are reused and how many run, and the reason: the line of the
-/// manifest, the picture, caption or weight file that changed. Runs nothing.
+/// manifest, the picture, caption or weight file that changed. Then what it will cost: bytes of disk, memory
+/// at the peak, and time, by what earlier runs took on this device. What cannot fit is refused. Runs nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe plan my-project/project.toml
   fluxpipe plan my-project/project.toml --set stages.finetune.learning_rate=1e-4
+  fluxpipe plan my-project/project.toml --manifest other.toml
   fluxpipe plan my-project/project.toml --json
   fluxpipe plan my-project/project.toml --exit-code   # 4 if there is work, 0 if not")]
 pub struct Plan {
@@ -26,6 +30,11 @@ pub struct Plan {
 
     #[command(flatten)]
     selection: SelectionArgs,
+
+    /// What if: plan this manifest in the place of the project's own. Its relative paths start at the
+    /// folder of that one, and the same store is asked
+    #[arg(long = "manifest", value_name = "FILE")]
+    instead: Option<PathBuf>,
 
     /// Print one JSON object instead of text (schemas/plan.schema.json)
     #[arg(long)]
@@ -43,7 +52,10 @@ pub struct Plan {
 impl Plan {
     pub(super) fn run(self) -> Outcome {
         device::memory::return_large();
-        let project = self.manifest.open()?;
+        let project = match &self.instead {
+            Some(other) => self.manifest.open_with(other)?,
+            None => self.manifest.open()?,
+        };
         let options = self.selection.options(&project.manifest);
         let has_work = show(&project, &options, self.json, self.verbose)?;
         // As with the plan below.
@@ -65,6 +77,7 @@ pub(super) fn show(
     problems.extend(super::check::device(&project.manifest, busy));
     Problems::none(&project.manifest, problems)?;
     super::check::add_notes(&mut plan, project, json || verbose)?;
+    super::costs::add(&mut plan, project, &options.device)?;
     plan.manifest = project.manifest.source.path.display().to_string();
     if json {
         super::print_json(&plan)?;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    device,
     manifest::{Manifest, OnBadImage},
     pipeline::{Graph, RunOptions, Store},
     report::Places,
@@ -27,7 +28,7 @@ pub struct Project {
 }
 
 /// The folder of the store inside the output folder.
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 
 /// What a manifest is called where only its folder is named.
 pub(super) const USUAL_NAME: &str = "project.toml";
@@ -52,7 +53,17 @@ pub(super) fn read(path: &Path, set: &[(String, String)]) -> miette::Result<Mani
 impl Project {
     /// The stages of a manifest whose files are there; `set` is what the command line said.
     pub(super) fn of(manifest: Manifest, set: &[(String, String)]) -> miette::Result<Self> {
-        let store = Arc::new(Store::open(&manifest.output().join(STORE))?);
+        let output = manifest.output();
+        Self::beside(manifest, set, &output)
+    }
+
+    /// The same with the store of another output folder.
+    pub(super) fn beside(
+        manifest: Manifest,
+        set: &[(String, String)],
+        output: &Path,
+    ) -> miette::Result<Self> {
+        let store = Arc::new(Store::open(&output.join(STORE))?);
         let site = stages::site(&manifest, &store)?;
         let graph = stages::build(&site)?;
         Ok(Self { manifest, set: set.to_vec(), store, site, graph })
@@ -90,6 +101,14 @@ impl ManifestArgs {
         open(&self.manifest, &self.set)
     }
 
+    /// The project with another manifest in the place of its own.
+    pub(super) fn open_with(&self, other: &Path) -> miette::Result<Project> {
+        let own = read(&self.manifest, &[])?;
+        let other = read(other, &self.set)?.in_place_of(&own.source.path);
+        other.check_files()?;
+        Project::beside(other, &self.set, &own.output())
+    }
+
     pub(super) fn read(&self) -> miette::Result<Manifest> {
         read(&self.manifest, &self.set)
     }
@@ -123,7 +142,15 @@ impl SelectionArgs {
             until: self.until,
             force: self.force,
             keep_going: false,
+            device: device_title(manifest),
+            preflight: false,
             fail_fast: manifest.project.on_bad_image == OnBadImage::Fail,
         }
     }
+}
+
+/// What the manifest's device calls itself; nothing of one that cannot be used, which is told elsewhere.
+pub(super) fn device_title(manifest: &Manifest) -> String {
+    let chosen = device::choose(&manifest.project.device);
+    chosen.map(|chosen| device::title(&chosen)).unwrap_or_default()
 }

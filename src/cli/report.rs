@@ -7,7 +7,7 @@ use std::{
 
 use super::{CliError, Exit, Outcome, Project, project::ManifestArgs};
 use crate::{
-    base::atomic,
+    base::{atomic, disk},
     pipeline::{self, ItemFailure, RunError, RunOptions},
     report,
     stages::overview,
@@ -74,8 +74,7 @@ fn write(project: &Project, path: &Path) -> Result<(), CliError> {
     let folder = folder.unwrap_or(Path::new("."));
     let beside = same_folder(folder, &overview.output);
     let page = report::html(&overview, beside);
-    let written =
-        fs_err::create_dir_all(folder).and_then(|()| atomic::write(path, page.as_bytes()));
+    let written = disk::create_folder(folder).and_then(|()| atomic::write(path, page.as_bytes()));
     written.map_err(|source| CliError::Write { path: path.to_owned(), source })
 }
 

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     device,
-    manifest::{Memory, StageConfig, StageDecl},
     pipeline::{self, Event, RunError, RunOptions, StagePlan, StageSummary},
     report::{self, Gathered, Look, Progress},
 };
@@ -40,6 +39,10 @@ pub struct Run {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
 
+    /// Do not try out first what would else fail after hours; instead of the manifest's `preflight`
+    #[arg(long)]
+    no_preflight: bool,
+
     /// Print events as JSON lines on stdout, and nothing else (schemas/event.schema.json)
     #[arg(long)]
     json: bool,
@@ -62,7 +65,8 @@ impl Run {
             super::plan::show(&project, &options, self.json, false)?;
             return Ok(Exit::Done);
         }
-        look_before(&project, &options)?;
+        let long = look_before(&project, &options)?;
+        options.preflight = long && project.manifest.project.preflight && !self.no_preflight;
         match self.json {
             true => events(&project, &options),
             false => watched(&project, &options),
@@ -72,29 +76,28 @@ impl Run {
 
 /// A weight file of the wrong network is told before the first stage starts, not hours later when its
 /// own stage does. Only stages with work are looked at, so that a run with nothing to do stays quick.
-fn look_before(project: &Project, options: &RunOptions) -> miette::Result<()> {
+///
+/// Also whether there is work that takes long.
+fn look_before(project: &Project, options: &RunOptions) -> miette::Result<bool> {
     let problems = match pipeline::plan(&project.graph, &project.store, options) {
         Ok(mut plan) => {
-            // Whether so much memory is enough is told by the notes.
-            let limited = |stage: &StageDecl| matches!(&stage.config, StageConfig::Finetune(it) if it.memory != Memory::AUTO);
-            let mut stages = project.manifest.stages.iter();
-            if stages.any(|stage| limited(stage) && is_busy(&plan, &stage.name)) {
-                super::check::add_notes(&mut plan, project, false)?;
-            }
             let asked = |name: &str| is_busy(&plan, name);
             let mut problems = super::check::networks(&project.manifest, asked);
             problems.extend(super::check::trainings(&project.manifest, asked));
             problems.extend(super::check::device(&project.manifest, asked));
-            problems
+            Problems::none(&project.manifest, problems)?;
+            super::costs::add(&mut plan, project, &options.device)?;
+            return Ok(plan.has_long_work());
         }
         // A file of a network may be the reason, such as a tagger's list that is not there.
         Err(RunError::Stage { .. } | RunError::NotPlanned { .. }) => {
             super::check::networks(&project.manifest, |_| true)
         }
         // What is wrong with the selection or the store, the run itself says.
-        Err(_) => return Ok(()),
+        Err(_) => return Ok(false),
     };
-    Ok(Problems::none(&project.manifest, problems)?)
+    Problems::none(&project.manifest, problems)?;
+    Ok(false)
 }
 
 /// Whether the networks of a stage have work. A stage that works in steps has them in these.
@@ -170,7 +173,7 @@ fn run(project: &Project, options: &RunOptions, tell: &mut dyn FnMut(Event)) -> 
     let cancel = interrupt::listen()?;
     let mut told = |event: Event| {
         // The network of a stage is gone when the stage ends; the next one may need the room.
-        if matches!(event, Event::StageFinished { .. }) {
+        if matches!(event, Event::StageFinished { .. } | Event::Preflight { .. }) {
             device::memory::give_back();
         }
         tell(event);

@@ -15,6 +15,7 @@ use image::{
 };
 
 use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored};
+use crate::base::disk;
 
 /// Pictures with more pixels than this are refused.
 pub const PIXEL_LIMIT: usize = 200_000_000;
@@ -68,7 +69,7 @@ impl Encoded {
     /// The file cannot be read, is no picture, is of a format that is not decoded here, or has more
     /// than [`PIXEL_LIMIT`] pixels.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
-        let bytes = std::fs::read(path)
+        let bytes = disk::read(path)
             .map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
         Self::new(bytes, path)
     }

@@ -12,6 +12,7 @@ use serde::{
 use serde_json::{Value, error::Category};
 
 use super::{DatasetError, PictureFile, scan::is_same_file};
+use crate::base::disk;
 
 /// What names the picture of a line in a `.jsonl` file.
 const IMAGE_PATH: &str = "image_path";
@@ -46,7 +47,7 @@ impl Metadata {
     /// # Errors
     /// The file cannot be read, or is not a JSON object of objects.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
-        let text = std::fs::read(path)
+        let text = disk::read(path)
             .map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
         Self::parse(&text, path)
     }

@@ -8,6 +8,7 @@ use std::{
 use walkdir::{DirEntry, WalkDir};
 
 use super::DatasetError;
+use crate::base::disk::{self, Call};
 
 /// Extensions of pictures, in lower case; files may write them in any case.
 pub(super) const EXTENSIONS: [&str; 10] =
@@ -30,6 +31,8 @@ pub struct PictureFile {
 /// The folder cannot be read or holds no picture; a name is not UTF-8; pictures differ only in their
 /// extension and would share a sidecar (all such groups at once).
 pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetError> {
+    disk::announce(Call::List, folder)
+        .map_err(|source| DatasetError::Read { path: folder.to_owned(), source })?;
     let depth = if recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(folder).min_depth(1).max_depth(depth);
     let mut pictures = Vec::new();

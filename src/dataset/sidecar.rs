@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{DatasetError, PictureFile, scan::is_picture_extension};
+use crate::base::disk;
 
 /// Where the sidecar of a picture lies: beside it, or at the same relative path under `sidecars`. The
 /// picture's extension gives way to `extension`, which may be written with or without its dot.
@@ -31,7 +32,7 @@ pub fn sidecar_path(
 /// # Errors
 /// The file cannot be read or is not UTF-8.
 pub fn read_sidecar(path: &Path) -> Result<Option<String>, DatasetError> {
-    match std::fs::read(path) {
+    match disk::read(path) {
         Ok(bytes) => decode_text(&bytes, path).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(DatasetError::Read { path: path.to_owned(), source }),

@@ -14,7 +14,7 @@ mod report;
 pub use burn::tensor::Device;
 pub use choice::{Chosen, DeviceError, choose};
 pub use cuda::Toolkit;
-pub use report::{CudaDevice, DeviceReport, disk_free, name, report};
+pub use report::{CudaDevice, DeviceReport, name, report, title, total_memory};
 
 use burn::tensor::DeviceType;
 

@@ -1,15 +1,11 @@
 //! What this machine offers, for `doctor`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::thread;
 
 use burn::tensor::Device;
 use sysinfo::{CpuRefreshKind, System};
 
-use super::{Toolkit, cuda_devices};
+use super::{Chosen, Toolkit, cuda_devices};
 
 /// What this machine offers.
 #[derive(Clone, Debug)]
@@ -47,6 +43,40 @@ pub fn name(device: &Device) -> String {
     name.unwrap_or_else(|| "unknown".to_owned())
 }
 
+/// What a chosen device calls itself, for what is kept of times: with its threads, where it is the
+/// processor. Opens no device.
+#[must_use]
+pub fn title(chosen: &Chosen) -> String {
+    if super::is_cpu(&chosen.device) {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        return format!("{}, {}", name(&chosen.device), crate::base::plural(threads, "thread"));
+    }
+    card(&chosen.device).map_or_else(|| chosen.name.clone(), |(name, _)| name)
+}
+
+/// Bytes that a device has in all, of which others may have taken a part. Opens no device.
+#[must_use]
+pub fn total_memory(device: &Device) -> Option<u64> {
+    if super::is_cpu(device) {
+        let mut system = System::new();
+        system.refresh_memory();
+        return Some(system.total_memory());
+    }
+    card(device).map(|(_, bytes)| bytes)
+}
+
+/// What the driver says of a card: its name, and the bytes of its memory.
+fn card(device: &Device) -> Option<(String, u64)> {
+    use cudarc::driver::result;
+    let index = cuda_devices().iter().position(|other| other == device)?;
+    result::init().ok()?;
+    let card = result::device::get(i32::try_from(index).ok()?).ok()?;
+    // SAFETY: the driver gave this number of a card.
+    #[expect(unsafe_code, reason = "the library has no other call for this")]
+    let bytes = unsafe { result::device::total_mem(card) }.ok()?;
+    Some((result::device::get_name(card).ok()?, bytes as u64))
+}
+
 fn processor() -> Option<String> {
     let mut system = System::new();
     system.refresh_cpu_list(CpuRefreshKind::nothing());
@@ -73,48 +103,6 @@ pub fn report() -> DeviceReport {
     }
 }
 
-/// Bytes that can still be written below `path`, which need not exist yet. `None` where the system
-/// does not tell.
-#[must_use]
-pub fn disk_free(path: &Path) -> Option<u64> {
-    let path = existing(path)?;
-    room(&path)
-}
-
-/// What the file system says that holds `path`. A list of disks would lack those in memory, on the network
-/// and of containers.
-#[cfg(target_os = "linux")]
-fn room(path: &Path) -> Option<u64> {
-    use std::{ffi::CString, mem::MaybeUninit, os::unix::ffi::OsStrExt};
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    let mut found = MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends in a zero, and where the call tells of success it has filled `found`.
-    #[expect(unsafe_code, reason = "the library has no call for this")]
-    let found = unsafe {
-        match libc::statvfs(path.as_ptr(), found.as_mut_ptr()) {
-            0 => found.assume_init(),
-            _ => return None,
-        }
-    };
-    Some(found.f_bavail * found.f_frsize)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn room(path: &Path) -> Option<u64> {
-    let disks = sysinfo::Disks::new_with_refreshed_list();
-    // Mounts may lie inside each other: the longest mount point is the one that holds the path.
-    let holding = disks.iter().filter(|disk| path.starts_with(disk.mount_point()));
-    holding
-        .max_by_key(|disk| disk.mount_point().as_os_str().len())
-        .map(sysinfo::Disk::available_space)
-}
-
-/// The nearest folder above `path` that exists, in full.
-fn existing(path: &Path) -> Option<PathBuf> {
-    let full = std::path::absolute(path).ok()?;
-    full.ancestors().find_map(|ancestor| fs::canonicalize(ancestor).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,21 +113,5 @@ mod tests {
         assert!(report.threads >= 1);
         assert!(report.memory_free <= report.memory_total && report.memory_total > 0);
         assert!(report.cuda.is_empty() || report.toolkit.driver.is_some());
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn free_space_is_known_where_no_disk_is_listed() {
-        // A file system in memory, which lists of disks leave out.
-        let shared = Path::new("/dev/shm");
-        assert!(!shared.is_dir() || disk_free(shared).is_some());
-        // Nothing can be written below /proc, whatever the disk under `/` has.
-        assert_eq!(disk_free(Path::new("/proc")), Some(0));
-    }
-
-    #[test]
-    fn free_space_is_known_for_a_folder_that_is_not_there_yet() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(disk_free(&folder.path().join("a/b")).is_some_and(|bytes| bytes > 0));
     }
 }

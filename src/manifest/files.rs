@@ -6,7 +6,7 @@ use super::{
     Manifest, StageConfig,
     error::{ManifestError, ManifestErrors, Mistake},
 };
-use crate::base::did_you_mean;
+use crate::base::{did_you_mean, disk};
 
 impl Manifest {
     /// Looks for every folder of pictures and every network that the manifest names.
@@ -112,7 +112,7 @@ impl Manifest {
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
-    let canonical = |path: &Path| fs_err::canonicalize(path).ok();
+    let canonical = |path: &Path| path.canonicalize().ok();
     canonical(one).is_some_and(|one| canonical(other) == Some(one))
 }
 
@@ -120,7 +120,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 fn neighbour(file: &Path) -> Option<String> {
     let wanted = file.file_stem()?.to_str()?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let entries = fs_err::read_dir(folder.unwrap_or(Path::new("."))).ok()?;
+    let entries = disk::list(folder.unwrap_or(Path::new("."))).ok()?;
     let mut names: Vec<String> =
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
     names.sort_unstable();

@@ -78,6 +78,13 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The same manifest in the place of the one at `path`: relative paths start at that one's folder.
+    #[must_use]
+    pub fn in_place_of(mut self, path: &Path) -> Self {
+        self.source.in_place_of = Some(path.to_owned());
+        self
+    }
+
     /// A path of the manifest as seen from the working directory.
     #[must_use]
     pub fn resolve(&self, path: &Path) -> PathBuf {

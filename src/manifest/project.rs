@@ -21,6 +21,10 @@ pub struct Project {
     /// What happens to a picture that cannot be used: `skip` leaves it out and says so at the end,
     /// `fail` ends the run.
     pub on_bad_image: OnBadImage,
+    /// Whether a run with work that takes long first tries out what would else fail after hours: every
+    /// picture is decoded, every text that is known is tokenized, and a training loads its model, takes a
+    /// step at the largest size, saves and reads back what it saved.
+    pub preflight: bool,
     /// A line to be shown after every run, such as a reminder to whoever runs this.
     pub note: Option<String>,
 }
@@ -32,6 +36,7 @@ impl Default for Project {
             output: "output".into(),
             device: "auto".to_owned(),
             on_bad_image: OnBadImage::Skip,
+            preflight: true,
             note: None,
         }
     }

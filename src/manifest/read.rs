@@ -17,7 +17,7 @@ use super::{
     syntax::{self, Parsed},
     tree::{Content, Entry, Node, below},
 };
-use crate::base::did_you_mean;
+use crate::base::{did_you_mean, disk};
 
 /// What the manifest itself holds.
 const TABLES: [&str; 4] = ["project", "models", "dataset", "stages"];
@@ -43,7 +43,7 @@ impl Manifest {
         overrides: &[(String, String)],
     ) -> Result<Self, ManifestErrors> {
         // The message names the path, so the bare words of the system are wanted here.
-        match std::fs::read(path).map(String::from_utf8) {
+        match disk::read(path).map(String::from_utf8) {
             Ok(Ok(text)) => Self::with_overrides(path, &text, overrides),
             Ok(Err(_)) => {
                 let reason = "it is not UTF-8 text".to_owned();
@@ -75,7 +75,7 @@ impl Manifest {
         text: &str,
         overrides: &[(String, String)],
     ) -> Result<Self, ManifestErrors> {
-        let source = Source { path: path.to_owned(), text: Arc::from(text) };
+        let source = Source { path: path.to_owned(), text: Arc::from(text), in_place_of: None };
         let file: Text =
             Arc::new(NamedSource::new(path.to_string_lossy(), Arc::clone(&source.text)));
         let Parsed { mut root, mut errors, unsure } = syntax::parse(&file);

@@ -16,13 +16,16 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text.
     pub text: Arc<str>,
+    /// The manifest in whose place it stands: relative paths start at that one's folder.
+    pub in_place_of: Option<PathBuf>,
 }
 
 impl Source {
     /// The folder that relative paths start from.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new(""))
+        let path = self.in_place_of.as_ref().unwrap_or(&self.path);
+        path.parent().unwrap_or(Path::new(""))
     }
 
     /// The line, from 1, in which a byte of the text stands.

@@ -31,6 +31,14 @@ const STATES: usize = 256 << 20;
 /// Products of fewer rows may be computed in another order, so there are never fewer.
 const FEWEST_ROWS: usize = 32;
 
+/// Of texts of so many rows in all: how many go through a layer together, and how many are in a set, for
+/// hidden states of this width.
+#[must_use]
+pub fn rows(all: u64, width: u64) -> (u64, u64) {
+    let set = (STATES as u64 / (4 * width.max(1))).min(all);
+    (set.min(ROWS as u64), set)
+}
+
 /// One text.
 #[derive(Clone, Debug)]
 pub struct T5Text {

@@ -40,6 +40,16 @@ pub enum Event {
         reasons: Vec<super::Reason>,
         /// How many more reasons there are than are listed.
         more_reasons: usize,
+        /// What it will take, by what earlier runs took on this device.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        estimate: Option<super::Range>,
+    },
+    /// What a stage tries out before the first one begins, or what came of it.
+    Preflight {
+        /// Name of the stage.
+        stage: String,
+        /// In words.
+        text: String,
     },
     /// An item has its output from its human and stays as it is.
     Kept {

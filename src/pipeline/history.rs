@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Cause, Counts, ItemFailure, Origin, StageSummary, Stopped, Store, Tally, Warning};
-use crate::base::clock;
+use crate::base::{clock, disk};
 
 /// One run, as its record tells it.
 #[derive(Clone, Debug, Default)]
@@ -137,7 +137,7 @@ impl Store {
     /// that cannot be read is left out.
     #[must_use]
     pub fn past_runs(&self, most: usize) -> (Vec<PastRun>, usize) {
-        let Ok(entries) = fs_err::read_dir(self.root().join("runs")) else {
+        let Ok(entries) = disk::list(&self.root().join("runs")) else {
             return (Vec::new(), 0);
         };
         let ids = entries.flatten().filter_map(|entry| {
@@ -147,7 +147,7 @@ impl Store {
         ids.sort_unstable_by(|one, other| other.cmp(one));
         let runs = ids.iter().filter_map(|id| {
             let path = self.root().join("runs").join(format!("{id}.jsonl"));
-            Some(PastRun::read(id, &fs_err::read_to_string(path).ok()?))
+            Some(PastRun::read(id, &disk::read_to_string(&path).ok()?))
         });
         (runs.take(most).collect(), ids.len())
     }

@@ -20,7 +20,7 @@ use super::{
     StoreError,
     store::{bodies, read_log, write_line},
 };
-use crate::base::{Digest, atomic};
+use crate::base::{Digest, atomic, disk};
 
 /// Whose file it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Ledger {
                 .map_err(|error| StoreError::write(&entry.path, error))?;
         }
         if let Some(folder) = self.log.parent() {
-            fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+            disk::create_folder(folder).map_err(|error| StoreError::write(folder, error))?;
         }
         atomic::append(&self.log, &lines, flush)
             .map_err(|error| StoreError::write(&self.log, error))?;

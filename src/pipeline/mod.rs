@@ -5,6 +5,7 @@
 //! decision. Stages come in through the [`Stage`] trait; the engine knows no concrete stage, no
 //! tensor library and no screen.
 
+mod cost;
 mod decide;
 mod decision;
 mod error;
@@ -18,6 +19,7 @@ mod key;
 mod ledger;
 mod output;
 mod plan;
+mod preflight;
 mod publish;
 mod reason;
 mod run;
@@ -25,6 +27,7 @@ mod stage;
 mod store;
 mod why;
 
+pub use cost::{Amount, Cost, NoRoom, REST, Range, Smaller, StageCost, Total, add_costs, one_each};
 pub use decision::{Cause, Decision, Difference, ItemRef, ItemState};
 pub use error::{BoxedDiagnostic, RunError};
 pub use event::{Event, ItemFailure, Stopped, Tally};
@@ -34,6 +37,7 @@ pub use key::{KeyPart, Origin, digest};
 pub use ledger::{Ledger, Whose};
 pub use output::{Blob, Content, Draft, INLINE_LIMIT, Output};
 pub use plan::{Counts, Plan, Reason, StagePlan, StageState, add_notes, plan};
+pub use preflight::Preflight;
 pub use run::{RunOptions, StageSummary, Summary, run};
 pub use stage::{
     Finished, Frequency, Given, ItemSpec, Note, Owner, Publication, Published, Recipe, Seen, Stage,

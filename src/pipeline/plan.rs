@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError, RunOptions, Selection,
-    Store, Upstream, Warning,
+    StageCost, Store, Total, Upstream, Warning,
     decide::{Decided, decide},
     publish,
     reason::reasons,
@@ -24,6 +24,10 @@ pub struct Plan {
     pub manifest: String,
     /// The stages, each after those that it needs.
     pub stages: Vec<StagePlan>,
+    /// What the device calls itself for which times are told.
+    pub device: String,
+    /// What all selected stages will cost; `null` before [`add_costs`](super::add_costs).
+    pub total: Option<Total>,
 }
 
 /// What a run would do in one stage.
@@ -58,6 +62,8 @@ pub struct StagePlan {
     pub writes_over: Vec<PathBuf>,
     /// What the stage itself tells; empty before [`add_notes`].
     pub notes: Vec<Note>,
+    /// What its items that run will cost; `null` where none runs.
+    pub cost: Option<StageCost>,
     /// Each item's decision.
     #[serde(skip)]
     pub decisions: Vec<Decision>,
@@ -191,11 +197,14 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
             writes_over: publish::written_over(&publishes),
             publishes: publishes.len(),
             notes: Vec::new(),
+            cost: None,
             decisions: decided.decisions,
             recipes: decided.names,
         }
     });
-    Ok(Plan { version: 1, manifest: String::new(), stages: stages.collect() })
+    let stages = stages.collect();
+    let (manifest, device) = (String::new(), String::new());
+    Ok(Plan { version: 1, manifest, stages, device, total: None })
 }
 
 /// The files that the last of these stages would publish; nothing where no stage is decided.
@@ -243,6 +252,12 @@ impl Plan {
             decisions: &stage.decisions,
         });
         Upstream { stages: needs.collect() }
+    }
+
+    /// Whether a run would do work of a stage that has something to try out first.
+    #[must_use]
+    pub fn has_long_work(&self) -> bool {
+        self.stages.iter().any(|stage| stage.selected && stage.counts.run > 0)
     }
 
     /// Whether a run would make an item or write a file.

@@ -15,7 +15,7 @@ use super::{
     Finished, Frequency, Node, Owner, Publication, Published, RunError, Seen, Store, StoreError,
     Upstream, Warning, Whose, Words, decide::Decided, ledger::Entry,
 };
-use crate::base::{Digest, atomic};
+use crate::base::{Digest, atomic, disk};
 
 /// From this size on a blob is linked rather than copied: a checkpoint of 24 GB is not there twice.
 /// A linked file is read-only, like the object that it is.
@@ -24,9 +24,22 @@ const LINK_FROM: u64 = 1 << 20;
 /// Sidecars noted in the ledger at a time, and flushed together.
 const BATCH: usize = 256;
 
-/// The files of a stage that are not as they should be. A file that items share, such as the sidecar
-/// of a picture that is in two datasets, is the first item's.
+/// A file that is not as it should be.
+pub struct Due {
+    /// What it should be.
+    publication: Publication,
+    /// What is there instead, if something is.
+    instead: Option<Digest>,
+}
+
+/// The files of a stage that are not as they should be.
 pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publication>, RunError> {
+    Ok(look(node, decided, store)?.into_iter().map(|due| due.publication).collect())
+}
+
+/// The same with what is there instead. A file that items share, such as the sidecar of a picture that is
+/// in two datasets, is the first item's.
+pub fn look(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Due>, RunError> {
     let all = node.stage.publications(&finished(decided), store);
     let mut all = all.map_err(|error| RunError::stage(&node.name, error))?;
     let mut seen = HashSet::new();
@@ -34,11 +47,8 @@ pub fn due(node: &Node, decided: &Decided, store: &Store) -> Result<Vec<Publicat
         let path = &publication.path;
         seen.insert(std::path::absolute(path).unwrap_or_else(|_| path.clone()))
     });
-    let due = all.into_par_iter().filter_map(|publication| match is_due(&publication, store) {
-        Ok(due) => due.then_some(Ok(publication)),
-        Err(error) => Some(Err(error.into())),
-    });
-    due.collect()
+    let due = all.into_par_iter().filter_map(|publication| is_due(publication, store).transpose());
+    Ok(due.collect::<Result<_, _>>()?)
 }
 
 /// The files of fluxpipe itself among `due` that are there already.
@@ -80,25 +90,25 @@ fn finished(decided: &Decided) -> Vec<Finished<'_>> {
     finished.collect()
 }
 
-/// Writes the files, and calls `written` for each.
-pub fn write(
-    due: &[Publication],
-    store: &Store,
-    written: &mut dyn FnMut(&Path),
-) -> Result<(), StoreError> {
+/// Writes the files, and calls `written` for each. A sidecar that somebody wrote or changed since it was
+/// looked at stays as it is: its words are the next run's.
+pub fn write(due: &[Due], store: &Store, written: &mut dyn FnMut(&Path)) -> Result<(), StoreError> {
     for batch in due.chunks(BATCH) {
-        let notes: Vec<_> = batch.iter().filter_map(entry).collect();
+        let notes: Vec<_> = batch.iter().filter_map(|due| entry(&due.publication)).collect();
         store.ledger().note(&notes, true)?;
-        batch.par_iter().try_for_each(|publication| place(publication, store))?;
+        let placed = batch.par_iter().map(|due| Ok(place(due, store)?.then_some(&due.publication)));
+        let placed = placed.collect::<Result<Vec<_>, StoreError>>()?;
+        let placed: Vec<_> = placed.into_iter().flatten().collect();
         let folders: BTreeSet<_> =
-            batch.iter().map(|publication| publication.path.parent()).collect();
+            placed.iter().map(|publication| publication.path.parent()).collect();
         for path in folders.into_iter().flatten() {
             let flushed = atomic::flush_folder_of(&path.join("any"));
             flushed.map_err(|error| StoreError::write(path, error))?;
         }
-        let notes: Vec<_> = notes.into_iter().map(|note| Entry { written: true, ..note }).collect();
+        let notes = placed.iter().filter_map(|publication| entry(publication));
+        let notes: Vec<_> = notes.map(|note| Entry { written: true, ..note }).collect();
         store.ledger().note(&notes, false)?;
-        batch.iter().for_each(|publication| written(&publication.path));
+        placed.iter().for_each(|publication| written(&publication.path));
     }
     Ok(())
 }
@@ -111,15 +121,12 @@ pub fn show(from: &Path, to: &Path) -> Result<bool, StoreError> {
     }
     let place = || {
         if let Some(folder) = to.parent() {
-            fs_err::create_dir_all(folder)?;
+            disk::create_folder(folder)?;
         }
-        let metadata = fs_err::metadata(from)?;
-        if metadata.len() < LINK_FROM {
+        if std::fs::metadata(from)?.len() < LINK_FROM {
             return atomic::copy(from, to);
         }
-        let mut permissions = metadata.permissions();
-        permissions.set_readonly(true);
-        fs_err::set_permissions(from, permissions)?;
+        disk::protect(from)?;
         atomic::link(from, to)
     };
     place().map_err(|error| StoreError::write(to, error))?;
@@ -129,7 +136,7 @@ pub fn show(from: &Path, to: &Path) -> Result<bool, StoreError> {
 /// Removes `to` where it shows `from`; a file that somebody else put there stays.
 pub fn take_back(from: &Path, to: &Path) -> Result<(), StoreError> {
     if is_shown(from, to)? {
-        fs_err::remove_file(to).map_err(|error| StoreError::write(to, error))?;
+        disk::remove(to).map_err(|error| StoreError::write(to, error))?;
     }
     Ok(())
 }
@@ -155,29 +162,33 @@ fn is_shown(from: &Path, to: &Path) -> Result<bool, StoreError> {
     Ok(digest(from)? == digest(to)?)
 }
 
-fn is_due(publication: &Publication, store: &Store) -> Result<bool, StoreError> {
+/// The publication with what is there instead, unless it is there or must not be.
+fn is_due(publication: Publication, store: &Store) -> Result<Option<Due>, StoreError> {
     let path = &publication.path;
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Some(Due { publication, instead: None }));
+        }
         Err(error) => return Err(StoreError::read(path, error)),
     };
     if let Published::Blob(blob) = &publication.content
         && blob.text.is_none()
         && same_file(&metadata, &store.path(blob)?)
     {
-        return Ok(false);
+        return Ok(None);
     }
     let found = store.digest_file(path)?;
-    if found == wanted(publication) {
-        return Ok(false);
+    if found == wanted(&publication) {
+        return Ok(None);
     }
-    match &publication.owner {
+    let may = match &publication.owner {
         Owner::Sidecar { picture, words: Words::Keep } => {
-            Ok(store.ledger().owner(path, picture, &found)? == Whose::Ours)
+            store.ledger().owner(path, picture, &found)? == Whose::Ours
         }
-        Owner::Fluxpipe | Owner::Sidecar { .. } => Ok(true),
-    }
+        Owner::Fluxpipe | Owner::Sidecar { .. } => true,
+    };
+    Ok(may.then_some(Due { publication, instead: Some(found) }))
 }
 
 fn wanted(publication: &Publication) -> Digest {
@@ -198,22 +209,47 @@ fn entry(publication: &Publication) -> Option<Entry> {
     Some(Entry { path, picture: *picture, digest, written: false, appended_to })
 }
 
-fn place(publication: &Publication, store: &Store) -> Result<(), StoreError> {
+/// Writes a file; `false` where somebody's sidecar is in the way.
+fn place(due: &Due, store: &Store) -> Result<bool, StoreError> {
+    let Due { publication, instead } = due;
     let path = &publication.path;
     if let Some(folder) = path.parent() {
-        fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+        disk::create_folder(folder).map_err(|error| StoreError::write(folder, error))?;
     }
+    let shared = match &publication.owner {
+        Owner::Fluxpipe | Owner::Sidecar { words: Words::Overwrite, .. } => false,
+        Owner::Sidecar { .. } => true,
+    };
+    if shared && content(path)? != *instead {
+        return Ok(false);
+    }
+    // Where none was there, none that appears at this very moment is replaced either.
+    let new = shared && instead.is_none();
     let placed = match &publication.content {
-        Published::Bytes(bytes) => atomic::replace(path, bytes),
+        Published::Bytes(bytes) => put(path, bytes, new),
         Published::Blob(blob) => match (&blob.text, &publication.owner) {
-            (Some(text), _) => atomic::replace(path, text.as_bytes()),
+            (Some(text), _) => put(path, text.as_bytes(), new),
             (None, Owner::Fluxpipe) if blob.size >= LINK_FROM => {
-                atomic::link(&store.path(blob)?, path)
+                atomic::link(&store.path(blob)?, path).map(|()| true)
             }
-            (None, _) => atomic::copy(&store.path(blob)?, path),
+            (None, _) if new => atomic::copy_new(&store.path(blob)?, path),
+            (None, _) => atomic::copy(&store.path(blob)?, path).map(|()| true),
         },
     };
     placed.map_err(|error| StoreError::write(path, error))
+}
+
+fn put(path: &Path, bytes: &[u8], new: bool) -> io::Result<bool> {
+    if new { atomic::write_new(path, bytes) } else { atomic::replace(path, bytes).map(|()| true) }
+}
+
+/// Digest of what is in a sidecar at this moment: what is remembered of it could be of a moment ago.
+fn content(path: &Path) -> Result<Option<Digest>, StoreError> {
+    match disk::read(path) {
+        Ok(bytes) => Ok(Some(Digest::of(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::read(path, error)),
+    }
 }
 
 /// Whether a file and an object of the store are two names of one file.
@@ -242,31 +278,50 @@ mod tests {
         let store = Store::open(&folder.path().join("store")).unwrap();
         let output = store.put(Draft::bytes("model", vec![5; LINK_FROM as usize])).unwrap();
         let object = store.path(&output.blobs[0]).unwrap();
-        let publish = |name: &str, owner| {
+        let publish = |name: &str, owner: Owner| {
             let content = Published::Blob(output.blobs[0].clone());
             Publication { path: folder.path().join("out").join(name), content, owner }
         };
         let sidecar = Owner::Sidecar { picture: Digest::of(b"p"), words: Words::Keep };
-        let both = [publish("model", Owner::Fluxpipe), publish("sidecar", sidecar)];
-        assert!(both.iter().all(|publication| is_due(publication, &store).unwrap()));
-        let mut written = 0;
-        write(&both, &store, &mut |_| written += 1).unwrap();
-        assert_eq!(written, 2);
-        assert!(both.iter().all(|publication| !is_due(publication, &store).unwrap()));
-        let linked = both
-            .each_ref()
-            .map(|publication| same_file(&fs_err::metadata(&publication.path).unwrap(), &object));
+        let both = || [publish("model", Owner::Fluxpipe), publish("sidecar", sidecar.clone())];
+        let due = |publication| is_due(publication, &store).unwrap();
+        let write = |due: [Option<Due>; 2]| {
+            let mut written = 0;
+            let due = due.map(Option::unwrap);
+            super::write(&due, &store, &mut |_| written += 1).unwrap();
+            written
+        };
+        assert_eq!(write(both().map(due)), 2);
+        assert!(both().map(due).iter().all(Option::is_none));
+        let paths = both().map(|publication| publication.path);
+        let linked =
+            paths.each_ref().map(|path| same_file(&fs_err::metadata(path).unwrap(), &object));
         assert_eq!(linked, [cfg!(unix), false]);
 
         // A human's edit of the sidecar stays; a changed file of ours is written anew.
-        for publication in &both {
-            fs_err::remove_file(&publication.path).unwrap();
-            fs_err::write(&publication.path, "changed").unwrap();
-        }
-        assert_eq!(both.each_ref().map(|one| is_due(one, &store).unwrap()), [true, false]);
+        let changed = |path: &Path, text: &str| {
+            fs_err::remove_file(path).unwrap();
+            fs_err::write(path, text).unwrap();
+        };
+        paths.iter().for_each(|path| changed(path, "changed"));
+        assert_eq!(both().map(due).map(|due| due.is_some()), [true, false]);
         for words in [Words::Overwrite, Words::AppendTo("changed".to_owned())] {
             let over = Owner::Sidecar { picture: Digest::of(b"p"), words };
-            assert!(is_due(&publish("sidecar", over), &store).unwrap());
+            assert!(due(publish("sidecar", over)).is_some());
         }
+        // So does one that comes, or changes once more, after the look.
+        let words = |words| Owner::Sidecar { picture: Digest::of(b"p"), words };
+        let added = || publish("sidecar", words(Words::AppendTo("changed".to_owned())));
+        let new = || publish("new", words(Words::Keep));
+        let looked = [due(added()), due(new())];
+        changed(&paths[1], "changed again");
+        fs_err::write(&new().path, "a human's").unwrap();
+        assert_eq!(write(looked), 0);
+        assert_eq!(fs_err::read_to_string(&paths[1]).unwrap(), "changed again");
+        assert_eq!(fs_err::read_to_string(&new().path).unwrap(), "a human's");
+        let ours = Digest::of(&[5; LINK_FROM as usize]);
+        let whose = store.ledger().owner(&paths[1], &Digest::of(b"p"), &ours).unwrap();
+        let appended = Whose::Appended("changed".to_owned());
+        assert_eq!(whose, appended, "what was to be written is known, with its human's words");
     }
 }

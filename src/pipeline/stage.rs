@@ -8,7 +8,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Blob, Draft, ItemFailure, KeyPart, Origin, Output, Store};
+use super::{Amount, Blob, Cost, Draft, ItemFailure, KeyPart, Origin, Output, Preflight, Store};
 use crate::base::Digest;
 
 /// A stage of the pipeline. One value per `[stages.NAME]` of the manifest.
@@ -57,6 +57,59 @@ pub trait Stage: Send + Sync {
     ) -> Result<Vec<Note>, StageError> {
         let _ = (decisions, upstream, store);
         Ok(Vec::new())
+    }
+
+    /// What of the disk and of memory the items that are to run will take, from shapes and headers alone:
+    /// asked for a plan, and before a run. Outputs of some bytes need not be counted.
+    ///
+    /// # Errors
+    /// A file or the store cannot be read, or it cannot fit into memory.
+    fn cost(
+        &self,
+        decisions: &[super::Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Cost, StageError> {
+        let _ = (decisions, upstream, store);
+        Ok(Cost::default())
+    }
+
+    /// Names what decides how long an item takes besides the algorithm and the network, such as the size of
+    /// its picture. Times are estimated from earlier items of the same class.
+    fn class(&self, item: &ItemSpec) -> String {
+        let _ = item;
+        String::new()
+    }
+
+    /// How much work of which class the items are that are to run: each is one of its class, unless the
+    /// stage tells of its work with [`Work::took`].
+    ///
+    /// # Errors
+    /// A file or the store cannot be read.
+    fn amounts(
+        &self,
+        decisions: &[super::Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Vec<Amount>, StageError> {
+        let _ = (upstream, store);
+        Ok(super::one_each(self, decisions))
+    }
+
+    /// Tries out, before the first stage begins, what would else fail after hours: asked of each stage with
+    /// items to run. Must not change what anything makes.
+    ///
+    /// # Errors
+    /// The work would fail.
+    fn preflight(
+        &self,
+        decisions: &[super::Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+        look: &mut dyn Preflight,
+    ) -> Result<(), StageError> {
+        let _ = (decisions, upstream, store, look);
+        Ok(())
     }
 
     /// Does the work for `work.items`, committing each item as it is done. One bad item is handed to
@@ -416,6 +469,13 @@ pub trait Work {
 
     /// Tells that all that the item needs to go on after `done` of `total` steps is on the disk.
     fn saved(&mut self, item: usize, done: u64, total: u64);
+
+    /// Tells that what the items of the same recipe as this one share is loaded. What it took until now is
+    /// no item's own time.
+    fn ready(&mut self, item: usize);
+
+    /// Tells that so many units of a class of work for this item took so many seconds.
+    fn took(&mut self, item: usize, class: &str, units: u64, seconds: f64);
 
     /// Tells of something that the user should know.
     fn warn(&mut self, warning: Warning);

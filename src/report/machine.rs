@@ -34,6 +34,8 @@ pub struct Machine {
     pub memory_total: u64,
     /// Bytes of it that are free.
     pub memory_free: u64,
+    /// The store of the project that was asked for, where it can be used.
+    pub store: Option<PathBuf>,
     /// Folder whose disk was asked for.
     pub disk: PathBuf,
     /// Bytes free there.
@@ -60,6 +62,9 @@ pub fn machine(machine: &Machine) -> String {
     line("processor", format!(" {}, {} threads", machine.cpu, machine.threads));
     let (free, total) = (words::bytes(machine.memory_free), words::bytes(machine.memory_total));
     line("memory", format!(" {free} free of {total}"));
+    if let Some(store) = &machine.store {
+        line("store", format!(" {}", store.display()));
+    }
     let free = machine.disk_free.map_or_else(|| "unknown".to_owned(), words::bytes);
     line("disk", format!(" {free} free for {}", machine.disk.display()));
     if let Some(note) = &machine.note {

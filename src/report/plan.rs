@@ -3,7 +3,9 @@
 use super::{Places, theme, words};
 use crate::{
     base::{Value, plural},
-    pipeline::{Cause, ItemState, Origin, Plan, Reason, StagePlan, StageState, Warning},
+    pipeline::{
+        Cause, ItemState, Origin, Plan, Range, Reason, StageCost, StagePlan, StageState, Warning,
+    },
 };
 
 /// Whether a run would do anything.
@@ -45,6 +47,9 @@ pub fn plan(plan: &Plan, places: Places<'_>, verbose: bool) -> String {
             let paths = few(&paths.iter().map(String::as_str).collect::<Vec<_>>(), paths.len());
             text += &format!("    writes over {paths}: what was changed by hand there is lost\n");
         }
+        for line in stage.cost.iter().filter_map(cost) {
+            text += &format!("    {line}\n");
+        }
         for note in &stage.notes {
             text += &format!("    {}\n", theme::faint(&note.text));
             for line in note.details.iter().filter(|_| verbose) {
@@ -55,7 +60,7 @@ pub fn plan(plan: &Plan, places: Places<'_>, verbose: bool) -> String {
             text += &self::warning(warning, "    ");
         }
     }
-    text + "\n" + &closing(plan, places) + "\n"
+    text + "\n" + &closing(plan, places) + "\n" + &total(plan)
 }
 
 fn selected(plan: &Plan) -> impl Iterator<Item = &StagePlan> {
@@ -203,6 +208,72 @@ fn code_reason(reason: &Reason) -> String {
 fn examples(reason: &Reason) -> String {
     let ids = reason.examples.iter().map(String::as_str).collect::<Vec<_>>();
     few(&ids, reason.items)
+}
+
+/// `writes 12.3 MiB · 1.2 GiB of memory · takes 2 min 05 s to 3 min 10 s (by 2 earlier runs)`
+fn cost(cost: &StageCost) -> Option<String> {
+    let mut said = Vec::new();
+    if cost.bytes > 0 {
+        let most = if cost.at_most { "at most " } else { "" };
+        said.push(format!("writes {most}{}", words::bytes(cost.bytes)));
+        // A tenth more is not worth a word.
+        if cost.peak_bytes > cost.bytes + cost.bytes / 10 {
+            said.push(format!("{} of disk meanwhile", words::bytes(cost.peak_bytes)));
+        }
+    }
+    let memory = |bytes: Option<u64>| bytes.filter(|&bytes| bytes > 0);
+    match (memory(cost.host_memory), memory(cost.device_memory)) {
+        (Some(host), Some(device)) => said.push(format!(
+            "{} of device memory, {} of the host's",
+            words::bytes(device),
+            words::bytes(host)
+        )),
+        (Some(host), None) => said.push(format!("{} of memory", words::bytes(host))),
+        (None, Some(device)) => said.push(format!("{} of device memory", words::bytes(device))),
+        (None, None) => {}
+    }
+    said.push(match cost.time {
+        Some(time) => {
+            let by = plural(time.runs, "earlier run");
+            format!("takes {} (by {by} on this device)", range(time))
+        }
+        None => "time unknown until the first batch".to_owned(),
+    });
+    // Of a stage of texts there is nothing to say before it ran.
+    let silent = cost.bytes == 0 && cost.time.is_none() && said.len() == 1;
+    (!silent).then(|| theme::faint(said.join(" · ")))
+}
+
+/// `2 min 05 s to 3 min 10 s`; once, where both are told alike.
+pub(super) fn range(time: Range) -> String {
+    let (low, high) = (words::seconds(time.low), words::seconds(time.high));
+    if low == high { format!("about {low}") } else { format!("{low} to {high}") }
+}
+
+/// What all of it costs: bytes beside what is free, and time.
+fn total(plan: &Plan) -> String {
+    let Some(total) = plan.total.as_ref().filter(|_| plan.has_long_work()) else {
+        return String::new();
+    };
+    let mut said = Vec::new();
+    let most = if total.at_most { "at most " } else { "" };
+    let free = total
+        .disk_free
+        .map_or_else(String::new, |free| format!(" of {} that are free", words::bytes(free)));
+    let meanwhile = match total.peak_bytes > total.bytes + total.bytes / 10 {
+        true => format!(" (and {} meanwhile)", words::bytes(total.peak_bytes)),
+        false => String::new(),
+    };
+    said.push(format!("writes {most}{}{meanwhile}{free}", words::bytes(total.bytes)));
+    let unknown = || total.time_unknown.join(", ");
+    match (total.time, total.time_unknown.is_empty()) {
+        (Some(time), true) => said.push(format!("takes {}", range(time))),
+        (Some(time), false) => {
+            said.push(format!("takes {}, and what {} takes", range(time), unknown()));
+        }
+        (None, _) => said.push("time unknown until the first batch of each stage".to_owned()),
+    }
+    format!("{}\n", theme::faint(said.join(" · ")))
 }
 
 /// What a user should know, and below it what to do.

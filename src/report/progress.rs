@@ -75,6 +75,7 @@ impl Progress {
             }
             Event::StageStarted { stage, kind, items, .. } => self.begin(stage, kind, items),
             Event::Chosen { stage, text, .. } => above_bars(&format!("{stage}: {text}")),
+            Event::Preflight { stage, text } => above_bars(&format!("{stage}: {text}")),
             Event::Resumed { stage, done, total, .. } => {
                 above_bars(&format!("{stage}: goes on from step {done} of {total}"));
             }

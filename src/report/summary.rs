@@ -110,11 +110,29 @@ fn summary(summary: &Summary, stopped: Option<Stopped>, states: &States) -> Stri
             Some(Stopped::Failed) => theme::bad("Failed after"),
             Some(Stopped::Cancelled) => theme::busy("Stopped after"),
         };
-        stages(&summary.stages, states) + &format!("\n{word} {took}\n")
+        let estimated = estimated(&summary.stages);
+        stages(&summary.stages, states) + &format!("\n{word} {took}\n{estimated}")
     };
     text += &left_out(summary);
     text += &written(&summary.published);
     text
+}
+
+/// How far the estimate was off, of the stages of which earlier runs told how long they take.
+fn estimated(stages: &[StageSummary]) -> String {
+    let known = stages.iter().filter(|stage| stage.error.is_none() && stage.items.left == 0);
+    let known = known.filter_map(|stage| Some((stage.seconds, stage.estimate?)));
+    let sum = known.reduce(|(took, all), (seconds, range)| (took + seconds, all.and(range)));
+    let Some((took, range)) = sum else { return String::new() };
+    let off = match took {
+        less if less < range.low => format!("{} less than that", words::seconds(range.low - less)),
+        more if more > range.high => {
+            format!("{} more than that", words::seconds(more - range.high))
+        }
+        _ => "within that".to_owned(),
+    };
+    let told = super::plan::range(range);
+    format!("Expected {told} for what was known: took {}, {off}\n", words::seconds(took))
 }
 
 fn stages(stages: &[StageSummary], states: &States) -> String {
@@ -248,6 +266,7 @@ mod tests {
                 items,
                 published: 0,
                 seconds: 0.0,
+                estimate: None,
                 error,
             };
             anstream::adapter::strip_str(&stages(&[stage], states)).to_string()

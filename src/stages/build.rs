@@ -28,7 +28,7 @@ use crate::{
 /// # Errors
 /// A folder of pictures is missing or empty, or two pictures would share a sidecar.
 pub fn site(manifest: &Manifest, store: &Arc<Store>) -> Result<Arc<Site>, ProjectError> {
-    let folder = manifest.source.path.parent().unwrap_or(Path::new("")).to_owned();
+    let folder = manifest.source.folder().to_owned();
     // What is remembered is read while the folders are: each takes a third of a second for 100 000 pictures.
     let (files, loaded) = rayon::join(
         || manifest.dataset.iter().map(|dataset| scanned(dataset, &folder)).collect::<Vec<_>>(),

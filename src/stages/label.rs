@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::{Device, FloatDType, Tensor};
 
-use super::{ProjectError, Site, sidecar, site::needed};
+use super::{ProjectError, Site, cache::cost::all_weights, sidecar, site::needed};
 use crate::{
     dataset, device,
     manifest::{self, Mistake},
@@ -14,13 +14,17 @@ use crate::{
         Blip, BlipConfig, GenerateSettings, Sampling, caption_text, normalise, prompt_ids,
     },
     pipeline::{
-        Draft, Finished, ItemSpec, Publication, Recipe, Stage, StageError, Store, Upstream, Work,
+        Cost, Decision, Draft, Finished, ItemSpec, Preflight, Publication, Recipe, Stage,
+        StageError, Store, Upstream, Work,
     },
     weights::{Checkpoint, Loader},
 };
 
 /// Raised with a reason whenever captions change for equal inputs.
 const ALGORITHM: (i64, &str) = (2, "the network sums in another order");
+
+/// Bytes of the longest word of the captioner's vocabulary, about.
+const LONGEST_TOKEN: u64 = 20;
 
 /// The stage.
 pub struct Label {
@@ -112,12 +116,43 @@ impl Stage for Label {
         self.sidecars().items(&self.site)
     }
 
+    fn cost(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        _: &Store,
+    ) -> Result<Cost, StageError> {
+        let pictures = decisions.iter().filter(|one| one.runs()).count() as u64;
+        // A token is a word or a part of one.
+        let bytes = pictures * u64::from(self.config.max_length) * LONGEST_TOKEN;
+        let cost = Cost { bytes, at_most: true, ..Cost::default() };
+        Ok(self.site.with_memory(cost, all_weights(&self.model)))
+    }
+
+    fn class(&self, _item: &ItemSpec) -> String {
+        let manifest::Label { batch_size, num_beams, beam_search, image_size, .. } = self.config;
+        let search = if beam_search { format!("{num_beams} beams") } else { "drawn".to_owned() };
+        let size = image_size.map_or_else(String::new, |side| format!(", {side}×{side}"));
+        format!("{search}, batches of {batch_size}{size}")
+    }
+
+    fn preflight(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        _: &Store,
+        look: &mut dyn Preflight,
+    ) -> Result<(), StageError> {
+        sidecar::preflight(&self.site, decisions, look)
+    }
+
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let device = device::choose(&self.site.device)?.device;
         let blip = self.load(&device)?;
         let settings = self.settings();
         blip.takes(&settings.prompt)?;
         let side = blip.image_size();
+        work.ready(0);
         let prepare = |picture| dataset::captioner_pixels(picture, side);
         sidecar::in_batches(&self.site, work, self.config.batch_size, prepare, |pictures| {
             let pictures = pictures.iter().map(|pixels| normalise(pixels, side, side, &device));

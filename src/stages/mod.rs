@@ -15,6 +15,7 @@ pub mod measure;
 mod merge;
 pub mod overview;
 pub mod pictures;
+mod preflight;
 mod prompts;
 mod sample;
 pub mod seen;

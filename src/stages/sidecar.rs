@@ -13,8 +13,8 @@ use crate::{
     dataset::{DatasetError, Picture, decode_text},
     manifest::Existing,
     pipeline::{
-        Blob, Draft, Finished, Given, ItemFailure, ItemSpec, KeyPart, Origin, Output, Owner,
-        Publication, Published, StageError, Store, Whose, Words, Work,
+        Blob, Decision, Draft, Finished, Given, ItemFailure, ItemSpec, KeyPart, Origin, Output,
+        Owner, Preflight, Publication, Published, StageError, Store, Whose, Words, Work,
     },
 };
 
@@ -155,6 +155,18 @@ pub fn by_id(site: &Site) -> HashMap<&str, &Sample> {
 pub fn text_blob(name: &str, text: String) -> Blob {
     let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
     Blob { name: name.to_owned(), digest, size, text: Some(text) }
+}
+
+/// Decodes the pictures of the items that are to run, before a run.
+pub fn preflight(
+    site: &Site,
+    decisions: &[Decision],
+    look: &mut dyn Preflight,
+) -> Result<(), StageError> {
+    let samples = by_id(site);
+    let running = decisions.iter().filter(|one| one.runs());
+    let pictures = running.filter_map(|one| samples.get(one.spec.id.as_str()).copied());
+    super::preflight::pictures(site, &pictures.collect::<Vec<_>>(), look)
 }
 
 /// Runs a network over the pictures of `work`, `batch_size` at a time. While it runs, the next

@@ -12,8 +12,9 @@ use super::batches::Job;
 use crate::{
     base::Digest,
     dataset::{self, DatasetError, PictureFile},
+    device,
     manifest::{Dataset, Manifest, ManifestErrors, Params},
-    pipeline::{GraphError, KeyPart, Origin, StageError, Store, StoreError},
+    pipeline::{Cost, GraphError, KeyPart, Origin, StageError, Store, StoreError},
     weights::Checkpoint,
 };
 
@@ -122,6 +123,15 @@ impl Site {
     pub fn algorithm(version: i64, reason: &str) -> KeyPart {
         let value = crate::base::Value::Int(version);
         KeyPart::new("algorithm", value, Origin::Code(reason.to_owned()))
+    }
+
+    /// The cost with so many bytes of memory, if they are known: of the host where it computes, else of
+    /// the device.
+    pub(super) fn with_memory(&self, cost: Cost, bytes: Option<u64>) -> Cost {
+        match device::choose(&self.device).is_ok_and(|chosen| device::is_cpu(&chosen.device)) {
+            true => Cost { host_memory: bytes, ..cost },
+            false => Cost { device_memory: bytes, ..cost },
+        }
     }
 
     /// Key parts for what a network sees of a sample's picture: its bytes, and whether it is turned

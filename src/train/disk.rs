@@ -1,51 +1,81 @@
 //! Whether the disk has room for what a training will write, asked before its first step.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::tensor::FloatDType;
+
 use super::{
-    Adafactor, Settings, TrainError, checkpoint::Form, ema::Ema, optimizer::OptimizerKind,
-    saves::Saves, state::StateFolder, trained::Trained,
+    Settings, TrainError, checkpoint::Form, optimizer::OptimizerKind, saves::Saves,
+    state::StateFolder, trained::Trained,
 };
 use crate::{
-    device,
-    weights::{Dtype, Entry},
+    base::disk_free,
+    models::flux::FluxConfig,
+    weights::{Dtype, Entry, file_size},
 };
 
 /// What a training writes, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Need {
+pub struct Need {
     /// Checkpoints that are there at the same time.
     pub checkpoints: u64,
-    /// One of them.
+    /// One of them, with its moving average.
     pub checkpoint: u64,
     /// A state. Two are there while the newer one is written.
     pub state: u64,
     /// Of all at the worst moment.
     pub peak: u64,
+    /// What is there when it is done, but for metrics.
+    pub stays: u64,
 }
 
 impl Need {
+    /// Of a training of a transformer of these sizes, whose epochs end after so many steps.
+    ///
+    /// # Errors
+    /// A setting does not fit the transformer.
+    pub fn of_training(
+        config: &FluxConfig,
+        settings: &Settings,
+        form: &Form,
+        epoch_ends: &[usize],
+    ) -> Result<Self, TrainError> {
+        let dtype = if settings.weights == FloatDType::BF16 { Dtype::BF16 } else { Dtype::F32 };
+        let parameters = config.parameters().into_iter();
+        let entries = parameters.map(|(name, shape)| Entry { name, dtype, shape });
+        let entries = entries.collect::<Vec<_>>();
+        let names = entries.iter().map(|entry| entry.name.as_str());
+        let trained = Trained::new(&settings.train_blocks, names)?;
+        let saves = Saves::new(settings, epoch_ends);
+        Ok(Self::of(settings, &saves, form, &entries, &trained))
+    }
+
     /// Of a training of a network with these tensors.
-    pub fn of(
+    pub(super) fn of(
         settings: &Settings,
         saves: &Saves,
         form: &Form,
         entries: &[Entry],
         trained: &Trained,
     ) -> Self {
-        let elements = |entry: &Entry| entry.shape.iter().product::<usize>() as u64;
-        let all = entries.iter().map(elements).sum::<u64>();
-        let stepped = entries.iter().filter(|entry| trained.contains(&entry.name));
-        let count = stepped.clone().map(elements).sum::<u64>();
-        let averages = settings.ema_decay.map_or(0, |_| Ema::bytes(count));
-        let optimizer = match &settings.optimizer {
-            OptimizerKind::AdamW(_) => 8 * count,
-            OptimizerKind::Adafactor(adafactor) => {
-                stepped.map(|entry| moments(adafactor, entry)).sum()
-            }
-        };
-        let weights =
-            entries.iter().map(|entry| elements(entry) * entry.dtype.size() as u64).sum::<u64>();
+        let stepped = || entries.iter().filter(|entry| trained.contains(&entry.name));
+        let none = BTreeMap::new();
+        let averages = settings.ema_decay.map_or(0, |_| {
+            let name = |entry: &Entry| format!("ema:{}", entry.name);
+            let each = |entry: &Entry| Entry {
+                name: name(entry),
+                dtype: Dtype::F32,
+                shape: entry.shape.clone(),
+            };
+            file_size(&stepped().map(each).collect::<Vec<_>>(), &none)
+        });
+        let memory = stepped().flat_map(|entry| remembered(&settings.optimizer, entry));
+        let optimizer = file_size(&memory.collect::<Vec<_>>(), &none);
+        let weights = file_size(entries, &none);
         let copies = 1 + u64::from(settings.ema_decay.is_some());
-        let checkpoint = copies * all * form.dtype.size() as u64;
+        let of_form = |entry: &Entry| Entry { dtype: form.dtype, ..entry.clone() };
+        let checkpoint =
+            copies * file_size(&entries.iter().map(of_form).collect::<Vec<_>>(), &form.texts);
         let checkpoints = saves.most() as u64;
         let state = weights + optimizer + averages;
         // A checkpoint that holds the very weights serves the state that is written with it.
@@ -54,13 +84,16 @@ impl Need {
         let last = if exact { state - weights } else { state };
         let between = checkpoints.saturating_sub(1) * checkpoint + 2 * state;
         let peak = between.max(checkpoints * checkpoint + state + last);
-        Self { checkpoints, checkpoint, state, peak }
+        let result = saves.result().map(|due| due.steps).collect::<BTreeSet<_>>();
+        let kept = if settings.keep_state { last } else { 0 };
+        let stays = result.len() as u64 * checkpoint + kept;
+        Self { checkpoints, checkpoint, state, peak, stays }
     }
 
     /// Compares it with what is free where `folder` lies. `there` bytes of it are there already.
-    pub fn check(&self, folder: &StateFolder, there: u64) -> Result<(), TrainError> {
+    pub(super) fn check(&self, folder: &StateFolder, there: u64) -> Result<(), TrainError> {
         let needed = self.peak.saturating_sub(there);
-        match device::disk_free(folder.path()) {
+        match disk_free(folder.path()) {
             Some(free) if free < needed => Err(TrainError::Disk {
                 folder: folder.path().parent().unwrap_or(folder.path()).to_owned(),
                 needed: gigabytes(needed),
@@ -77,15 +110,28 @@ impl Need {
     }
 }
 
-/// Bytes of what Adafactor remembers of a tensor.
-fn moments(adafactor: &Adafactor, entry: &Entry) -> u64 {
-    let elements = entry.shape.iter().product::<usize>() as u64;
-    let first = if adafactor.beta1.is_some() { elements } else { 0 };
-    let second = match entry.shape[..] {
-        [.., rows, columns] => elements / columns.max(1) as u64 + elements / rows.max(1) as u64,
-        _ => elements,
-    };
-    4 * (first + second)
+/// What an optimizer remembers of a tensor, as it writes it.
+fn remembered(optimizer: &OptimizerKind, entry: &Entry) -> Vec<Entry> {
+    let elements = entry.shape.iter().product::<usize>();
+    let of =
+        |state: &str, dtype, shape| Entry { name: format!("{state}:{}", entry.name), dtype, shape };
+    let flat = |state: &str| of(state, Dtype::F32, vec![elements]);
+    let mut all = vec![of("step", Dtype::I64, vec![1])];
+    match optimizer {
+        OptimizerKind::AdamW(_) => all.extend([flat("exp_avg"), flat("exp_avg_sq")]),
+        OptimizerKind::Adafactor(adafactor) => {
+            match entry.shape[..] {
+                [ref stack @ .., rows, columns] => {
+                    let stack = stack.iter().product::<usize>();
+                    let table = |state: &str, width| of(state, Dtype::F32, vec![stack, width]);
+                    all.extend([table("exp_avg_sq_row", rows), table("exp_avg_sq_col", columns)]);
+                }
+                _ => all.push(flat("exp_avg_sq")),
+            }
+            all.extend(adafactor.beta1.map(|_| flat("exp_avg")));
+        }
+    }
+    all
 }
 
 fn gigabytes(bytes: u64) -> String {
@@ -116,7 +162,16 @@ mod tests {
             Need::of(settings, &saves, &form, &entries, &trained)
         };
         let plain = Settings::default();
-        let (weights, second) = (401_600, 4 * (1000 + 200 + 800));
+        // Headers stand before the tensors.
+        let plain_file = |dtype| {
+            let of = |entry: &Entry| Entry { dtype, ..entry.clone() };
+            file_size(&entries.each_ref().map(of), &BTreeMap::new())
+        };
+        let weights = plain_file(Dtype::BF16);
+        assert_eq!(weights - weights % 1000, 401_000);
+        let optimizer = need(&plain).state - weights;
+        assert!((8000 + 16..8000 + 1000).contains(&optimizer), "{optimizer}");
+        let second = optimizer;
         // One checkpoint, which also is the weights of the last state: two states are the most.
         let one = need(&plain);
         assert_eq!((one.checkpoints, one.checkpoint, one.state), (1, weights, weights + second));
@@ -133,14 +188,17 @@ mod tests {
             train_blocks: vec!["double_blocks".to_owned()],
             ..plain
         };
-        assert_eq!(need(&large).checkpoint, 2 * 2 * weights);
-        assert_eq!(need(&large).state, weights + 12 * 200_000);
+        assert_eq!(need(&large).checkpoint, 2 * plain_file(Dtype::F32));
+        let more = need(&large).state - weights - 12 * 200_000;
+        assert!(more < 1000, "{more}");
+        assert_eq!(need(&large).stays, need(&large).checkpoint + need(&large).state - weights);
     }
 
     #[test]
     fn a_full_disk_is_told_with_numbers() {
         let folder = StateFolder::new(std::env::temp_dir().join("states").join("none"));
-        let need = Need { checkpoints: 2, checkpoint: 1 << 60, state: 1 << 50, peak: 1 << 62 };
+        let need =
+            Need { checkpoints: 2, checkpoint: 1 << 60, state: 1 << 50, peak: 1 << 62, stays: 0 };
         let error = need.check(&folder, 0).unwrap_err().to_string();
         assert!(error.contains("2 checkpoints of 1152921504.6 GB"), "{error}");
         assert!(error.contains("needs 4611686018.4 GB"), "{error}");

@@ -11,6 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use memmap2::MmapMut;
 
 use crate::{
+    base::disk,
     device::kernels,
     weights::{Checkpoint, Dtype, Entry, WeightsError},
 };
@@ -72,7 +73,7 @@ impl Ema {
         let places = places.collect();
         let values = match folder {
             Some(folder) if end > 0 => {
-                let file = tempfile::tempfile_in(folder)?;
+                let file = disk::unnamed(folder)?;
                 file.set_len(end as u64 * 4)?;
                 // SAFETY: the file has no name, so no other process changes or cuts it.
                 Values::Mapped(unsafe { MmapMut::map_mut(&file)? })

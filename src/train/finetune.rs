@@ -26,7 +26,7 @@ use super::{
     trained::Trained,
     update::{GradientNorm, Update},
 };
-use crate::{device, weights::TensorInfo};
+use crate::{base::disk, device, weights::TensorInfo};
 
 /// How many batches are read ahead of the one that is trained.
 const AHEAD: usize = 2;
@@ -243,7 +243,7 @@ fn averages(
     let followed = entries.iter().filter(|entry| trained.contains(&entry.name));
     let followed = followed.map(|entry| (entry.name.as_str(), &entry.shape[..]));
     let elements = followed.clone().map(|(_, shape)| shape.iter().product::<usize>()).sum();
-    fs_err::create_dir_all(keeper.folder().path())?;
+    disk::create_folder(keeper.folder().path())?;
     let mut ema = Ema::new(decay, followed, mapped(elements, keeper))?;
     let host = device::cpu();
     network.for_each(&mut |name, data| {

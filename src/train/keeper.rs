@@ -19,7 +19,10 @@ use super::{
     tensors::{ForEach, Part, Tensors},
     trained::Trained,
 };
-use crate::weights::{Dtype, Entry};
+use crate::{
+    base::disk,
+    weights::{Dtype, Entry},
+};
 
 /// Where a training keeps its state and its checkpoints, and from where it goes on.
 #[derive(Clone, Debug)]
@@ -209,7 +212,7 @@ impl<'a> Keeper<'a> {
         source: &Source<'_>,
         for_each: &ForEach<'_>,
     ) -> io::Result<Part> {
-        fs_err::create_dir_all(self.folder.path().join("checkpoints"))?;
+        disk::create_folder(&self.folder.path().join("checkpoints"))?;
         let averaged = if ema { "-ema" } else { "" };
         let form = self.training.form.short();
         let file = format!("checkpoints/{steps:08}-{form}{averaged}.safetensors");

@@ -26,6 +26,31 @@ pub fn plan(
     text_tokens: usize,
     device: &Device,
 ) -> Result<Plan, TrainError> {
+    let host = memory::free();
+    let free = Free { device: memory::free_on(device).unwrap_or(host), host };
+    plan_within(config, settings, members, text_tokens, Room { on_cpu: is_cpu(device), free })
+}
+
+/// What a training may take, and of what.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Whether the host computes, so that its memory is the device's.
+    pub on_cpu: bool,
+    /// Bytes that can be had.
+    pub free: Free,
+}
+
+/// The same for a device that is not asked.
+///
+/// # Errors
+/// As [`plan`].
+pub fn plan_within(
+    config: &FluxConfig,
+    settings: &Settings,
+    members: &[Member],
+    text_tokens: usize,
+    Room { on_cpu, free }: Room,
+) -> Result<Plan, TrainError> {
     let parameters = config.parameters();
     let trained =
         Trained::new(&settings.train_blocks, parameters.iter().map(|(name, _)| name.as_str()))?;
@@ -33,11 +58,9 @@ pub fn plan(
     let singles = (0..config.depth_single_blocks).map(|index| ("single_blocks", index));
     let is_trained = |(list, index): (&str, usize)| trained.any_in(&[list, &index.to_string()]);
     let tokens = members.iter().map(|member| (member.size.0 / 2) * (member.size.1 / 2));
-    let on_cpu = is_cpu(device);
-    let host = memory::free();
     let followed = parameters.iter().filter(|(name, _)| trained.contains(name));
     let followed = followed.map(|(_, shape)| shape.iter().product::<usize>() as u64).sum();
-    let in_memory = settings.ema_decay.is_some() && !Ema::in_file(followed, host);
+    let in_memory = settings.ema_decay.is_some() && !Ema::in_file(followed, free.host);
     let averages = if in_memory { Ema::bytes(followed) } else { 0 };
     let step = Step {
         config: config.clone(),
@@ -62,7 +85,6 @@ pub fn plan(
         blocks_to_swap: settings.blocks_to_swap,
         gradient_checkpointing: settings.gradient_checkpointing,
     };
-    let free = Free { device: memory::free_on(device).unwrap_or(host), host };
     Ok(Plan::choose(&step, wishes, free)?)
 }
 

@@ -29,7 +29,7 @@ use super::{
     tensors::{Part, Tensors},
 };
 use crate::{
-    base::{Digest, atomic},
+    base::{Digest, atomic, disk},
     weights::{Checkpoint, WeightsError},
 };
 
@@ -174,13 +174,14 @@ impl StateFolder {
     #[must_use]
     pub fn find(&self) -> Found {
         let path = self.path.join("state.json");
-        let bytes = match std::fs::read(&path) {
+        let bytes = match disk::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
             Err(error) => return Found::Damaged(format!("{}: {error}", path.display())),
         };
-        let Some(mut state) = parse(&bytes) else {
-            return Found::Damaged(format!("{} is damaged", path.display()));
+        let mut state = match parse(&bytes) {
+            Ok(state) => state,
+            Err(what) => return Found::Damaged(format!("{} {what}", path.display())),
         };
         if let Some(part) = state.parts().find(|part| !part.is_there(&self.path)) {
             let path = self.file(part);
@@ -221,13 +222,14 @@ impl StateFolder {
     }
 
     pub(super) fn journal(&self, state: &State) -> io::Result<Vec<u8>> {
-        fs_err::read(self.file(&state.journal))
+        let path = self.file(&state.journal);
+        disk::read(&path).map_err(|error| disk::named(&path, error))
     }
 
     /// Makes these the valid state. What the one before had besides is still there: see
     /// [`StateFolder::prune`].
     pub(super) fn save(&self, parts: Parts<'_>) -> io::Result<State> {
-        fs_err::create_dir_all(&self.path)?;
+        disk::create_folder(&self.path)?;
         let name = |what: &str| format!("{:08}.{what}", parts.position.steps);
         let tensors = |what: &str, tensors: &Tensors<'_>| {
             Part::of_tensors(&self.path, name(what), tensors, &BTreeMap::new())
@@ -257,7 +259,7 @@ impl StateFolder {
         named.insert(self.path.join("state.json"));
         for path in self.files(&self.path)?.into_iter().chain(self.checkpoints()?) {
             if !named.contains(&path) {
-                fs_err::remove_file(path)?;
+                disk::remove(&path)?;
             }
         }
         Ok(())
@@ -269,9 +271,12 @@ impl StateFolder {
     }
 
     /// Bytes of all files.
-    pub(super) fn size(&self) -> io::Result<u64> {
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn size(&self) -> io::Result<u64> {
         let files = self.files(&self.path)?.into_iter().chain(self.checkpoints()?);
-        files.map(|path| Ok(fs_err::metadata(path)?.len())).sum()
+        files.map(|path| Ok(std::fs::metadata(path)?.len())).sum()
     }
 
     /// Removes the folder with all that is in it.
@@ -282,8 +287,8 @@ impl StateFolder {
         // What makes the state valid goes first: half a folder is no state.
         for path in [self.path.join("state.json"), self.path.clone()] {
             let removed = match path.is_dir() {
-                true => fs_err::remove_dir_all(&path),
-                false => fs_err::remove_file(&path),
+                true => disk::remove_folder(&path),
+                false => disk::remove(&path),
             };
             match removed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -294,7 +299,7 @@ impl StateFolder {
     }
 
     fn files(&self, folder: &Path) -> io::Result<Vec<PathBuf>> {
-        let entries = match fs_err::read_dir(folder) {
+        let entries = match disk::list(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
@@ -358,9 +363,24 @@ fn text(state: &State) -> io::Result<Vec<u8>> {
     Ok(format!("{}{}{}{body}}}\n", HEAD.0, sum(&body), HEAD.1).into_bytes())
 }
 
-fn parse(bytes: &[u8]) -> Option<State> {
+/// The state in these bytes, or what is wrong with them.
+fn parse(bytes: &[u8]) -> Result<State, &'static str> {
+    /// What every version has.
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let body = whole_body(bytes).ok_or("is damaged")?;
+    match serde_json::from_str::<Versioned>(body) {
+        Ok(found) if found.version == VERSION => {
+            serde_json::from_str(body).map_err(|_| "is damaged")
+        }
+        _ => Err("was written by another version of fluxpipe"),
+    }
+}
+
+fn whole_body(bytes: &[u8]) -> Option<&str> {
     let line = std::str::from_utf8(bytes).ok()?.strip_prefix(HEAD.0)?.strip_suffix("}\n")?;
     let (found, rest) = line.split_at_checked(SUM)?;
-    let body = rest.strip_prefix(HEAD.1).filter(|body| sum(body) == found)?;
-    serde_json::from_str::<State>(body).ok().filter(|state| state.version == VERSION)
+    rest.strip_prefix(HEAD.1).filter(|body| sum(body) == found)
 }

@@ -7,7 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use memmap2::Mmap;
 use pytorch_reader::PytorchReader;
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
     pickle::{self, Survey},
     shards,
 };
+use crate::base::disk::{self, Call};
 
 /// What a stored tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,15 +175,12 @@ impl Checkpoint {
         let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
         let wrong =
             |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
-        let file = std::fs::File::open(path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.len() < 8 {
+        // Published weight files are not edited in place.
+        let map = disk::map(path).map_err(unreadable)?;
+        if map.len() < 8 {
             return Err(wrong("it is shorter than a header".to_owned()));
         }
-        // SAFETY: the map is only read. If another program shortens the file meanwhile, reading it
-        // ends the process; published weight files are not edited in place.
-        #[expect(unsafe_code, reason = "memory maps are how 24 GB files are read without copying")]
-        let map = Arc::new(unsafe { Mmap::map(&file) }.map_err(unreadable)?);
-        self.add_bytes(path, map)
+        self.add_bytes(path, Arc::new(map))
     }
 
     fn add_bytes(
@@ -219,6 +216,8 @@ impl Checkpoint {
 
     fn add_pickle(&mut self) -> Result<(), WeightsError> {
         let survey = self.survey_pickles()?;
+        disk::announce(Call::Read, &self.path)
+            .map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
         let plain = || PytorchReader::new(&self.path);
         // The published captioner nests its weights under `model`; other files may have a tensor or
         // a setting of that name.
@@ -243,16 +242,11 @@ impl Checkpoint {
     /// Looks through the file's pickles before anything is built from them.
     fn survey_pickles(&self) -> Result<Survey, WeightsError> {
         let unreadable = |source| WeightsError::Read { path: self.path.clone(), source };
-        let file = std::fs::File::open(&self.path).map_err(unreadable)?;
-        if file.metadata().map_err(unreadable)?.len() == 0 {
+        // Only the directory and the pickle of a large file are touched.
+        let map = disk::map(&self.path).map_err(unreadable)?;
+        if map.is_empty() {
             return Err(self.malformed(".pth", "it is empty".to_owned()));
         }
-        // SAFETY: as in `add_safetensors`; the map ends with this function.
-        #[expect(
-            unsafe_code,
-            reason = "only the directory and the pickle of a large file are touched"
-        )]
-        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
         archive::pickles(&map)
             .and_then(pickle::survey)
             .map_err(|reason| self.malformed(".pth", reason))

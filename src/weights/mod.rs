@@ -24,4 +24,4 @@ pub use encoded::Encoded;
 pub use error::{Problem, WeightsError};
 pub use loader::Loader;
 pub use npz::{Array, Npz};
-pub use writer::{Entry, Writer};
+pub use writer::{Entry, Writer, file_size};

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, path::Path};
 use half::f16;
 
 use super::{WeightsError, archive};
+use crate::base::disk;
 
 /// An array, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +30,7 @@ impl Npz {
     /// It cannot be read, is no such file, or holds something else than numbers.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
-        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let bytes = disk::read(path).map_err(unreadable)?;
         let arrays = arrays(&bytes).map_err(|reason| WeightsError::Format {
             path: path.to_owned(),
             format: ".npz",

@@ -8,6 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::WeightsError;
+use crate::base::disk;
 
 /// How the name of an index ends.
 const INDEX: &str = ".safetensors.index.json";
@@ -48,7 +49,7 @@ pub(super) fn of(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
             }
         }
     };
-    let text = std::fs::read_to_string(index)
+    let text = disk::read_to_string(index)
         .map_err(|source| WeightsError::Read { path: index.clone(), source })?;
     let parsed = serde_json::from_str::<Index>(&text)
         .map_err(|error| wrong(index, format!("it is no index of shards: {error}")))?;
@@ -81,7 +82,7 @@ pub(super) fn none_in(folder: &Path) -> String {
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let unreadable = |source| WeightsError::Read { path: folder.to_owned(), source };
-    let entries = std::fs::read_dir(folder).map_err(unreadable)?;
+    let entries = disk::list(folder).map_err(unreadable)?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path()));
     let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
     paths.sort();

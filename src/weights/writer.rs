@@ -24,6 +24,35 @@ impl Entry {
     }
 }
 
+/// Bytes of the file that [`Writer`] makes of these.
+#[must_use]
+pub fn file_size(entries: &[Entry], metadata: &BTreeMap<String, String>) -> u64 {
+    // Names, numbers and texts are always JSON.
+    let header = header(entries, metadata).map_or(0, |text| text.len());
+    (8 + header + entries.iter().map(Entry::bytes).sum::<usize>()) as u64
+}
+
+/// The header's text, filled up so that the data is aligned.
+fn header(entries: &[Entry], metadata: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
+    let mut header = serde_json::Map::new();
+    if !metadata.is_empty() {
+        header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
+    }
+    let mut offset = 0;
+    for entry in entries {
+        let end = offset + entry.bytes();
+        let described = serde_json::json!({
+            "dtype": entry.dtype.name(), "shape": entry.shape, "data_offsets": [offset, end],
+        });
+        header.insert(entry.name.clone(), described);
+        offset = end;
+    }
+    let mut text = serde_json::to_vec(&header)?;
+    // The format wants the data aligned to 8 bytes; spaces after the JSON are allowed.
+    text.resize(text.len().next_multiple_of(8), b' ');
+    Ok(text)
+}
+
 /// A safetensors file in the making: the header is written first, then each tensor in order.
 pub struct Writer<W: Write> {
     file: BufWriter<W>,
@@ -40,22 +69,7 @@ impl<W: Write> Writer<W> {
         entries: &[Entry],
         metadata: &BTreeMap<String, String>,
     ) -> io::Result<Self> {
-        let mut header = serde_json::Map::new();
-        if !metadata.is_empty() {
-            header.insert("__metadata__".to_owned(), serde_json::json!(metadata));
-        }
-        let mut offset = 0;
-        for entry in entries {
-            let end = offset + entry.bytes();
-            let described = serde_json::json!({
-                "dtype": entry.dtype.name(), "shape": entry.shape, "data_offsets": [offset, end],
-            });
-            header.insert(entry.name.clone(), described);
-            offset = end;
-        }
-        let mut text = serde_json::to_vec(&header)?;
-        // The format wants the data aligned to 8 bytes; spaces after the JSON are allowed.
-        text.resize(text.len().next_multiple_of(8), b' ');
+        let text = header(entries, metadata)?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
         file.write_all(&(text.len() as u64).to_le_bytes())?;
         file.write_all(&text)?;

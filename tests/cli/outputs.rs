@@ -44,7 +44,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store")).unwrap();
         let text = "[stages.label]\nnum_beams = 4\n";
-        let source = Source { path: "project.toml".into(), text: text.into() };
+        let source = Source { path: "project.toml".into(), text: text.into(), in_place_of: None };
         Self { _folder: folder, store, source }
     }
 

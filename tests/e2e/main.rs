@@ -2,13 +2,16 @@
 //! on the small networks of the demo, and every item that a plan announces and a run makes is counted.
 
 mod bad_pictures;
+mod before;
 mod by_hand;
 mod captions;
 mod datasets;
 mod demo;
 mod edits;
+mod elsewhere;
 mod errors;
 mod exactly;
+mod faults;
 mod generate;
 mod idle;
 mod import;
@@ -25,6 +28,7 @@ mod tag;
 mod taggers;
 mod texts;
 mod together;
+mod upgrade;
 mod views;
 
 pub use project::{Project, Run};

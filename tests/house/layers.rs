@@ -37,18 +37,19 @@ const TENSORS: &[&str] = &["weights", "device", "models", "train", "stages"];
 /// A file longer than this has more than one subject.
 const LINES: usize = 600;
 
-struct File {
-    path: PathBuf,
+pub struct File {
+    pub path: PathBuf,
     /// Names of the modules above it and its own: `["manifest", "check"]`.
-    module: Vec<String>,
+    pub module: Vec<String>,
     /// Without comments.
     code: String,
     /// The part of `code` before its unit tests.
-    body: String,
+    pub body: String,
     lines: usize,
 }
 
-fn files() -> Vec<File> {
+/// All sources of the crate.
+pub fn files() -> Vec<File> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     collect(&src, &src, &mut files);

@@ -1,7 +1,8 @@
-//! The rules of the house: which module may know which, schemas that are up to date, and the words
+//! The rules of the house: which module may know which, what goes through one place, schemas that are up to date, and the words
 //! of every diagnostic.
 
 mod diagnostics;
+mod disk;
 mod layers;
 mod memory_table;
 mod output_schemas;

@@ -11,7 +11,7 @@ use std::{
 use fluxpipe::{
     base::{
         Stream, Value,
-        atomic::{self, Change},
+        disk::{self, Fault},
     },
     pipeline::{
         Event, Graph, RunOptions, Store,
@@ -103,20 +103,12 @@ fn child() {
     let number = |name| std::env::var(name).map_or(0, |text| text.parse::<usize>().unwrap());
     let (abort_at, full_from) = (number(ABORT_AT), number(FULL_FROM));
     let count = AtomicUsize::new(0);
-    atomic::watch(move |change, path| {
+    disk::watch(move |_, _| {
         let count = count.fetch_add(1, Ordering::Relaxed) + 1;
-        if count == abort_at {
-            if change == Change::Append {
-                // As if the kill had come in the midst of the write.
-                let half = br#"{"sum":"0123456789abcdef","body":{"ke"#;
-                let mut log = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
-                std::io::Write::write_all(&mut log, half)?;
-            }
-            std::process::abort();
-        }
-        match full_from > 0 && count >= full_from {
-            true => Err(std::io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
+        match () {
+            () if count == abort_at => Some(Fault::Abort),
+            () if full_from > 0 && count >= full_from => Some(Fault::Full),
+            () => None,
         }
     });
     let pause = Duration::from_millis(variable(PAUSE_MS).parse().unwrap());

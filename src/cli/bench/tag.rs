@@ -9,6 +9,7 @@ use super::{
     on::{On, Place, done},
 };
 use crate::{
+    base::atomic,
     models::random::{self, VitShape},
     stages::measure,
 };
@@ -95,7 +96,7 @@ impl Tag {
             (Some(graph), _) => graph.clone(),
             (None, keep) => {
                 let path = keep.clone().unwrap_or_else(|| folder.path().join("vit.onnx"));
-                let written = random::vit(shape, 1).and_then(|bytes| fs_err::write(&path, bytes));
+                let written = random::vit(shape, 1).and_then(|bytes| atomic::write(&path, &bytes));
                 written.map_err(|source| CliError::Write { path: path.clone(), source })?;
                 path
             }

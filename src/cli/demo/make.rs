@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io, path::PathBuf};
 
 use crate::{
-    base::{Stream, atomic},
+    base::{Stream, atomic, disk},
     cli::{CliError, Exit, Outcome, print},
     dataset::drawn::{Scene, Shape, paint},
     report,
@@ -68,7 +68,7 @@ impl Make {
     }
 
     fn draw(&self) -> io::Result<()> {
-        fs_err::create_dir_all(&self.dir)?;
+        disk::create_folder(&self.dir)?;
         let all = if self.only.is_empty() { Shape::ALL } else { &self.only };
         let shapes =
             all.iter().copied().filter(|shape| !self.without.contains(shape)).collect::<Vec<_>>();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    base::disk,
     cli::{CliError, Exit, Outcome, print},
     device, report,
     stages::{
@@ -47,7 +48,7 @@ pub struct Measure {
 impl Measure {
     pub(super) fn run(self) -> Outcome {
         let unreadable = |source| CliError::Read { path: self.dir.clone(), source };
-        let files = fs_err::read_dir(&self.dir).map_err(unreadable)?;
+        let files = disk::list(&self.dir).map_err(unreadable)?;
         let mut pictures = files
             .map(|file| Ok(file?.path()))
             .collect::<Result<Vec<_>, _>>()
@@ -74,7 +75,7 @@ impl Measure {
             let asked = match &self.tag {
                 Some(tag) => vec![tag.clone()],
                 None => {
-                    let read = fs_err::read(path);
+                    let read = disk::read(path);
                     let bytes =
                         read.map_err(|source| CliError::Read { path: path.clone(), source })?;
                     let prompt = Parameters::read(&bytes).map(|drawn| drawn.prompt);

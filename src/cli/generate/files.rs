@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::disk;
+
 /// Letters of a prompt that stand in a name.
 const LETTERS: usize = 40;
 
@@ -13,7 +15,7 @@ pub(super) struct Files {
 
 impl Files {
     pub fn in_folder(folder: &Path) -> Self {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = disk::list(folder).into_iter().flatten().flatten();
         let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let last = names.filter_map(|name| name.split_once('-')?.0.parse::<usize>().ok()).max();
         Self { folder: folder.to_owned(), next: last.unwrap_or(0) + 1 }

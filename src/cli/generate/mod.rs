@@ -14,7 +14,7 @@ use image::RgbImage;
 use self::{files::Files, models::Models};
 use super::{CliError, Exit, Outcome, interrupt};
 use crate::{
-    base::atomic,
+    base::{atomic, disk},
     device,
     models::flux::FluxConfig,
     pipeline::StageError,
@@ -140,7 +140,7 @@ impl Generate {
         self.warn(config.guidance_embed, &settings, &prompts, &progress);
         let chosen = device::choose(&models.device)?;
         let stop = interrupt::listen()?;
-        fs_err::create_dir_all(&models.out)
+        disk::create_folder(&models.out)
             .map_err(|source| CliError::Write { path: models.out.clone(), source })?;
 
         let mut layer = |layer, layers| {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{CliError, Exit, Outcome};
 use crate::{
-    base::clock::Stopwatch,
+    base::{clock::Stopwatch, disk},
     models::{
         identity::{self, Network},
         onnx::{Graph, Port, ops},
@@ -231,7 +231,7 @@ fn bytes_on_disk(path: &Path) -> u64 {
     if !path.is_dir() {
         return size(path);
     }
-    let entries = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
+    let entries = disk::list(path).into_iter().flatten().flatten().map(|entry| entry.path());
     let shards = entries.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
     shards.map(|shard| size(&shard)).sum()
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +12,7 @@ use super::{
     error::{OnnxError, Unsupported},
     initializer, ops,
 };
+use crate::base::disk;
 
 /// One input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ impl Graph {
     /// The file cannot be read or is no ONNX graph, or it wants to read files outside its folder.
     pub fn read(path: &Path) -> Result<Self, OnnxError> {
         let bytes =
-            fs::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
+            disk::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
         let malformed = |reason: String| OnnxError::Format { path: path.to_owned(), reason };
         let model =
             ModelProto::parse_from_bytes(&bytes).map_err(|error| malformed(error.to_string()))?;

@@ -1,14 +1,14 @@
 //! Tensors stored in a graph, in its own bytes or in a file beside it.
 
 use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
+    io::Read,
     path::{Component, Path, PathBuf},
 };
 
 use onnx_ir::TensorProto;
 
 use super::{element::Element, error::OnnxError, host::Host, ops::Outcome, value::Value};
+use crate::base::disk;
 
 /// `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
@@ -52,11 +52,10 @@ pub(super) fn decode(graph: &Path, tensor: &TensorProto) -> Result<Value, OnnxEr
         None => decode_bytes(tensor, &tensor.raw_data),
         Some(file) => {
             let read = |source| OnnxError::Read { path: file.clone(), source };
-            let mut file = File::open(&file).map_err(read)?;
-            let size = file.metadata().map_err(read)?.len();
-            let (offset, length) = external_part(tensor, size).map_err(malformed)?;
+            let mut file = disk::open(&file).map_err(read)?;
+            let (offset, length) = external_part(tensor, file.length()).map_err(malformed)?;
             let mut bytes = Vec::new();
-            file.seek(SeekFrom::Start(offset)).map_err(read)?;
+            file.skip_to(offset).map_err(read)?;
             file.take(length).read_to_end(&mut bytes).map_err(read)?;
             decode_bytes(tensor, &bytes)
         }

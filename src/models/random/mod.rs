@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, io, path::Path};
 use rayon::prelude::*;
 
 use crate::{
-    base::Stream,
+    base::{Stream, atomic, disk},
     models::blip::BlipConfig,
     weights::{Checkpoint, Dtype, Entry, Writer},
 };
@@ -32,17 +32,17 @@ pub use vit::VitShape;
 /// # Errors
 /// A file cannot be written.
 pub fn write_all(folder: &Path, seed: u64) -> io::Result<()> {
-    fs_err::create_dir_all(folder.join("tagger"))?;
+    disk::create_folder(&folder.join("tagger"))?;
     let write = |tensors: Tensors, name: &str| {
-        tensors.write(fs_err::File::create(folder.join(name))?, seed).map(drop)
+        tensors.write(disk::File::create(&folder.join(name))?, seed).map(drop)
     };
     write(captioner::tensors(&captioner::SMALL), "blip.safetensors")?;
     write(autoencoder::tensors(AutoencoderShape::SMALL), "ae.safetensors")?;
     write(texts::clip(ClipShape::SMALL), "clip_l.safetensors")?;
     write(texts::t5(T5Shape::SMALL), "t5xxl.safetensors")?;
     write(transformer::tensors(), "flux1-dev.safetensors")?;
-    fs_err::write(folder.join("tagger/model.onnx"), tagger::graph(seed)?)?;
-    fs_err::write(folder.join("tagger/selected_tags.csv"), tagger::tags())
+    atomic::write(&folder.join("tagger/model.onnx"), &tagger::graph(seed)?)?;
+    atomic::write(&folder.join("tagger/selected_tags.csv"), tagger::tags().as_bytes())
 }
 
 /// A captioner of these sizes as its file would be, in memory: [`BlipConfig::LARGE`] takes 0.9 GB.

@@ -6,13 +6,13 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::Deserialize;
 
 use super::error::TagsError;
+use crate::base::disk;
 
 /// The kinds of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl TagTable {
     /// A row that were left out would shift the names of all that follow.
     pub fn read(path: &Path) -> Result<Self, TagsError> {
         let path = path.to_owned();
-        let text = match fs::read(&path) {
+        let text = match disk::read(&path) {
             Ok(text) => text,
             Err(source) => return Err(TagsError::Read { path, source }),
         };

@@ -1,6 +1,7 @@
 //! Running: stage by stage, each decided anew once what it needs is there.
 
 mod options;
+mod preflight;
 mod session;
 mod teller;
 
@@ -16,8 +17,9 @@ use std::{
 use petgraph::Direction;
 
 use super::{
-    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, RunError, Stopped, Store,
+    Counts, Decision, Event, Graph, ItemFailure, ItemState, Node, Range, RunError, Stopped, Store,
     StoreError, Tally, Upstream,
+    cost::{Rates, pace_key, time},
     decide::{Decided, decide},
     plan::{Scope, upstream},
     publish,
@@ -56,13 +58,18 @@ pub fn run(
     store.clear_temporary();
     let teller = Teller::new(sink, store.run_log(&id)?);
     let summary = Summary { run: id.clone(), ..Summary::default() };
-    let mut run = Run { graph, store, options, scope, cancel, teller, summary, done: Vec::new() };
+    let (estimate, done) = (None, Vec::new());
+    let mut run = Run { graph, store, options, scope, cancel, teller, summary, estimate, done };
 
     let names = graph.nodes().iter().zip(&run.scope.selected).filter(|(_, selected)| **selected);
     let stages = names.map(|(node, _)| node.name.clone()).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
     run.teller.tell(Event::Started { run: id.clone(), version, stages });
-    let mut errors = run.all();
+    let tried = if options.preflight { run.preflight() } else { Ok(()) };
+    let mut errors = match tried {
+        Ok(()) => run.all(),
+        Err(error) => vec![error],
+    };
 
     let cancelled = run.cancelled();
     run.summary.seconds = watch.seconds();
@@ -102,6 +109,8 @@ struct Run<'a> {
     cancel: Arc<AtomicBool>,
     teller: Teller<'a>,
     summary: Summary,
+    /// What the stage in hand was expected to take.
+    estimate: Option<Range>,
     /// What was decided, and done, by stage.
     done: Vec<Option<Decided>>,
 }
@@ -174,7 +183,9 @@ impl Run<'_> {
             Some(failure) => Event::StageFailed { stage: stage.clone(), failure: failure.clone() },
             None => Event::StageFinished { stage: stage.clone(), items: tally, published, seconds },
         });
-        let summary = StageSummary { name: stage, kind, items: tally, published, seconds, error };
+        let estimate = self.estimate.take();
+        let summary =
+            StageSummary { name: stage, kind, items: tally, published, seconds, estimate, error };
         self.summary.stages.push(summary);
         self.done[index] = decided;
         let saved = self.teller.save();
@@ -208,6 +219,7 @@ impl Run<'_> {
         let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
         ready(node, decided)?;
         something_left(node, decided, &seen)?;
+        self.estimate = self.estimate(node, decided, &seen);
         self.tell_start(node, decided)?;
         let result = self.work(index, slot);
         let Some(decided) = slot else { return result };
@@ -216,7 +228,7 @@ impl Run<'_> {
         if self.cancelled() {
             return Ok(());
         }
-        let due = publish::due(node, decided, self.store)?;
+        let due = publish::look(node, decided, self.store)?;
         let (teller, published) = (&mut self.teller, &mut self.summary.published);
         publish::write(&due, self.store, &mut |path| {
             published.push(path.to_owned());
@@ -232,6 +244,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What the stage will take, by what earlier runs took.
+    fn estimate(&self, node: &Node, decided: &Decided, seen: &Upstream<'_>) -> Option<Range> {
+        let device = &self.options.device;
+        if device.is_empty() || !decided.decisions.iter().any(Decision::runs) {
+            return None;
+        }
+        let rates = (&Rates::read(self.store), device.as_str());
+        // What is wrong with its inputs the stage says when it reads them.
+        time(node.stage.as_ref(), &decided.decisions, seen, self.store, rates).ok().flatten()
+    }
+
     fn tell_start(&mut self, node: &Node, decided: &Decided) -> Result<(), RunError> {
         let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
         let items = Counts::of(&decided.decisions);
@@ -243,6 +266,7 @@ impl Run<'_> {
             items,
             reasons,
             more_reasons,
+            estimate: self.estimate,
         });
         for decision in &decided.decisions {
             let item = decision.spec.id.clone();
@@ -284,9 +308,13 @@ impl Run<'_> {
         session.fail_fast = self.options.fail_fast;
         let outcome = catch_unwind(AssertUnwindSafe(|| node.stage.run(&mut session)));
         let flushed = session.flush();
+        let times = session.take_times();
         let in_hand = session.in_hand().map(ToOwned::to_owned);
         let fates = session.into_fates();
         let left = self.take_fates(node, decided, &todo, fates);
+        let keys = decided.recipes.iter().map(pace_key).collect::<Vec<_>>();
+        let (kind, device) = (node.stage.kind(), &self.options.device);
+        times.save(self.store, kind, &keys, device, &self.summary.run);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Err(RunError::stage(&node.name, error)),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::{Decision, ItemFailure, ItemState, Tally};
+use crate::pipeline::{Decision, ItemFailure, ItemState, Range, Tally};
 
 /// What the command line asks of a run, or of a plan.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,10 @@ pub struct RunOptions {
     pub keep_going: bool,
     /// One bad item ends its stage (`on_bad_image = "fail"`).
     pub fail_fast: bool,
+    /// What the device calls itself on which stages work: times are kept for each device.
+    pub device: String,
+    /// Whether stages with work try out first what would else fail after hours.
+    pub preflight: bool,
 }
 
 /// What became of a stage.
@@ -37,6 +41,9 @@ pub struct StageSummary {
     pub published: usize,
     /// Time that it took, without waiting for other processes.
     pub seconds: f64,
+    /// What it was expected to take when it began, where earlier runs told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Range>,
     /// Why it failed, if it did.
     pub error: Option<ItemFailure>,
 }

@@ -10,8 +10,12 @@ use super::teller::Teller;
 use crate::{
     base::{Digest, clock::Stopwatch},
     pipeline::{
-        Cause, Draft, Event, ItemFailure, ItemSpec, ItemState, Node, Output, StageError, Store,
-        StoreError, Upstream, Warning, Work, decide::Decided, publish, store::Record,
+        Cause, Draft, Event, ItemFailure, ItemSpec, ItemState, Node, Output, REST, StageError,
+        Store, StoreError, Upstream, Warning, Work,
+        cost::{START, Tally},
+        decide::Decided,
+        publish,
+        store::Record,
     },
 };
 
@@ -43,6 +47,9 @@ pub struct Session<'a, 't> {
     cancel: &'a AtomicBool,
     /// The item last heard of.
     in_hand: Option<usize>,
+    times: Tally,
+    /// Seconds of the item in hand that it told the work of.
+    told: f64,
     since_commit: Stopwatch,
     since_flush: Stopwatch,
     unflushed: Vec<Digest>,
@@ -84,6 +91,8 @@ impl<'a, 't> Session<'a, 't> {
             teller,
             cancel,
             in_hand: None,
+            times: Tally::default(),
+            told: 0.0,
             since_commit: Stopwatch::start(),
             since_flush: Stopwatch::start(),
             unflushed: Vec::new(),
@@ -111,9 +120,24 @@ impl<'a, 't> Session<'a, 't> {
             .try_for_each(|recipe| self.store.flush_records(recipe))
     }
 
+    /// Notes how long an item took, for estimates to come.
+    fn note_time(&mut self, item: usize, seconds: f64) {
+        let spec = self.specs[item];
+        match std::mem::take(&mut self.told) {
+            0.0 => self.times.add(spec.recipe, &self.node.stage.class(spec), 1, seconds),
+            told => self.times.add(spec.recipe, REST, 1, (seconds - told).max(0.0)),
+        }
+    }
+
+    /// How long the work took, so far.
+    pub fn take_times(&mut self) -> Tally {
+        std::mem::take(&mut self.times)
+    }
+
     /// Adds the record of an item.
     fn record(&mut self, item: usize, fate: &Fate) -> Result<f64, StoreError> {
         let seconds = self.since_commit.lap();
+        self.note_time(item, seconds);
         let (output, failure) = match fate {
             Fate::Made(output) => (Some(output.clone()), None),
             Fate::Failed(failure) => (None, Some(failure.clone())),
@@ -206,6 +230,16 @@ impl Work for Session<'_, '_> {
     fn saved(&mut self, item: usize, done: u64, total: u64) {
         let (stage, item) = (self.name(), self.specs[item].id.clone());
         self.teller.tell(Event::StateSaved { stage, item, done, total });
+    }
+
+    fn ready(&mut self, item: usize) {
+        let seconds = self.since_commit.lap();
+        self.times.add(self.specs[item].recipe, START, 1, seconds);
+    }
+
+    fn took(&mut self, item: usize, class: &str, units: u64, seconds: f64) {
+        self.told += seconds;
+        self.times.add(self.specs[item].recipe, class, units, seconds);
     }
 
     fn warn(&mut self, warning: Warning) {

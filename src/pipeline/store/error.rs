@@ -49,6 +49,18 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// What is there was written by another version of fluxpipe, in a form that this one does not know.
+    #[error("{} was written by another version of fluxpipe", path.display())]
+    #[diagnostic(
+        code(fluxpipe::store::version),
+        help(
+            "use the version that wrote it; or give the store's folder another name, and all that is in it is made anew"
+        )
+    )]
+    Version {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// A stored output is not what it was when it was stored.
     #[error("the stored output {} is damaged: its digest is {}", path.display(), found.short())]
     #[diagnostic(

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{StoreError, log};
-use crate::base::{Digest, atomic};
+use crate::base::{Digest, atomic, disk};
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -72,7 +72,7 @@ impl Facts {
                 continue;
             }
             let path = self.path(sort);
-            fs_err::create_dir_all(&self.folder)
+            disk::create_folder(&self.folder)
                 .and_then(|()| atomic::append(&path, &lines, false))
                 .map_err(|error| StoreError::write(&path, error))?;
         }

@@ -16,12 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{StoreError, log};
 use crate::{
-    base::{Digest, atomic, clock},
+    base::{Digest, atomic, clock, disk},
     pipeline::INLINE_LIMIT,
 };
-
-/// Above this size a file is memory-mapped and digested by all cores.
-const MAP_FROM: u64 = 1 << 20;
 
 /// A file changed within this time before it was read could change once more and look the same, for
 /// file systems count in ticks; its digest is not remembered. 2 s is the coarsest tick in use (FAT).
@@ -116,8 +113,7 @@ impl Files {
         if let Some(digest) = self.recall(path, &look, |seen| Some(seen.digest))? {
             return Ok(digest);
         }
-        let read = || digest_bytes(path, look.size);
-        self.learn(path, look.clone(), read, |digest| (*digest, None))
+        self.learn(path, look, || Digest::of_file(path), |digest| (*digest, None))
     }
 
     /// The bytes of a sidecar, or `None` where there is no such file.
@@ -139,7 +135,7 @@ impl Files {
             let text = str::from_utf8(bytes).ok().filter(|text| text.len() <= INLINE_LIMIT);
             (Digest::of(bytes), text.map(Box::from))
         };
-        self.learn(path, look, || fs_err::read(path), short).map(Some)
+        self.learn(path, look, || disk::read(path), short).map(Some)
     }
 
     /// What is remembered of a file that still looks as it did.
@@ -182,7 +178,7 @@ impl Files {
         let lines = self.write().as_mut().map(|known| std::mem::take(&mut known.unsaved));
         let Some(lines) = lines.filter(|lines| !lines.is_empty()) else { return Ok(()) };
         if let Some(folder) = self.log.parent() {
-            fs_err::create_dir_all(folder).map_err(|error| StoreError::write(folder, error))?;
+            disk::create_folder(folder).map_err(|error| StoreError::write(folder, error))?;
         }
         // Losing a line costs a reading, so nothing waits for the disk here.
         atomic::append(&self.log, &lines, false)
@@ -236,15 +232,6 @@ impl Known {
     }
 }
 
-fn digest_bytes(path: &Path, size: u64) -> io::Result<Digest> {
-    if size < MAP_FROM {
-        return Ok(Digest::of(&fs_err::read(path)?));
-    }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_mmap_rayon(path)?;
-    Ok(Digest::from_hasher(&hasher))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,7 +270,8 @@ mod tests {
     fn a_mapped_file_has_the_digest_of_its_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("big");
-        let bytes: Vec<u8> = (0..(MAP_FROM + 77)).map(|place| place as u8).collect();
+        // Large enough to be mapped.
+        let bytes: Vec<u8> = (0..(1_u64 << 20) + 77).map(|place| place as u8).collect();
         fs_err::write(&path, &bytes).unwrap();
         let files = Files::new(folder.path().join("files.log")).unwrap();
         assert_eq!(files.digest(&path).unwrap(), Digest::of(&bytes));

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::Digest;
+use crate::base::{Digest, disk};
 
 /// The keys of an item in the last run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Heads {
     /// Reads the heads at `path`; none where they cannot be read.
     #[must_use]
     pub fn load(path: &Path) -> Self {
-        let bytes = std::fs::read(path).ok();
+        let bytes = disk::read(path).ok();
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 

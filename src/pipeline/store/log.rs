@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::StoreError;
+use crate::base::disk;
 
 // `{"sum":"0123456789abcdef","body":` BODY `}`: fixed places, so that a reader need not parse a line
 // to check it.
@@ -68,7 +69,7 @@ fn lines(bytes: &[u8]) -> Vec<&[u8]> {
 /// that is not there yet has no lines.
 ///
 /// # Errors
-/// It is there and cannot be read.
+/// It is there and cannot be read, or is no log of this version.
 pub fn each<T: Send>(
     path: &Path,
     wanted: impl Fn(&[u8]) -> bool + Sync,
@@ -76,7 +77,7 @@ pub fn each<T: Send>(
     mut take: impl FnMut(T),
 ) -> Result<(), StoreError> {
     let failed = |error| StoreError::read(path, error);
-    let mut file = match std::fs::File::open(path) {
+    let mut file = match disk::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
@@ -84,6 +85,7 @@ pub fn each<T: Send>(
     // Two pieces in turns: fresh memory for each would have to be cleared first.
     let (mut bytes, mut next) = (Vec::new(), Vec::new());
     file.by_ref().take(PIECE).read_to_end(&mut bytes).map_err(failed)?;
+    ours(path, &bytes)?;
     while !bytes.is_empty() {
         // What follows the last line end belongs to the next piece, or is a line left unfinished.
         let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -118,10 +120,24 @@ pub fn each<T: Send>(
 /// # Errors
 /// It is there and cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
-    match fs_err::read(path) {
-        Ok(bytes) => Ok(bytes),
+    match disk::read(path) {
+        Ok(bytes) => ours(path, &bytes).map(|()| bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(StoreError::read(path, error)),
+    }
+}
+
+/// Refuses a log in which no line is of the form that is known here: it is no log that was damaged, of which
+/// some line would be left as it was.
+fn ours(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let mut whole = bytes.split_inclusive(|&byte| byte == b'\n').filter(|line| line.len() > 1);
+    let known = |line: &[u8]| line.starts_with(HEAD.as_bytes());
+    match whole.next() {
+        // A first line without an end may be the beginning of one of ours.
+        Some(first) if first.ends_with(b"\n") && !known(first) && !whole.any(known) => {
+            Err(StoreError::Version { path: path.to_owned() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -153,6 +169,27 @@ mod tests {
         let whole: Vec<_> = texts[..6].iter().map(|text| text.len() + 2).collect();
         assert_eq!(lengths(&|_| true), whole);
         assert_eq!(lengths(&|body| body.len() < 40), [12, 22, 32]);
+    }
+
+    #[test]
+    fn a_log_of_another_form_is_named_and_a_damaged_one_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut line = Vec::new();
+        write_line(&mut line, &[7]).unwrap();
+        let read_all = |bytes: &[u8]| {
+            fs_err::write(&path, bytes).unwrap();
+            let mut count = 0;
+            each(&path, |_| true, |_| Some(()), |()| count += 1).and(read(&path)).map(|_| count)
+        };
+        let other = b"2 7 0123\n2 8 4567\n";
+        for foreign in [&other[..], b"v2\n", b"{\"check\":1}\n2 8"] {
+            assert!(matches!(read_all(foreign), Err(StoreError::Version { .. })), "{foreign:?}");
+        }
+        assert_eq!(read_all(&[&other[..], &line].concat()).unwrap(), 1);
+        for torn in [&b""[..], b"\n", &line[..9], b"2 7 01"] {
+            assert_eq!(read_all(torn).unwrap(), 0, "{torn:?}");
+        }
     }
 
     #[test]

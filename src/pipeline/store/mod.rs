@@ -10,6 +10,7 @@
 //! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
 //! v1/derived/SORT/DIGEST what can be made again from contents, such as thumbnails
 //! v1/ledger/sidecars.log    what was written beside pictures
+//! v1/rates.log              how long work took, for estimates
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
 //! v1/states/LINE/           from where a long item goes on
@@ -26,6 +27,7 @@ mod heads;
 mod log;
 mod object;
 mod record;
+mod version;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,7 +42,7 @@ pub(super) use log::{bodies, read as read_log, write_line};
 pub(super) use record::{Outcome, Record, Records};
 
 use super::{Blob, KeyPart, Ledger, Output};
-use crate::base::{Digest, Lock, atomic};
+use crate::base::{Digest, Lock, atomic, disk};
 
 /// The store of a project.
 #[derive(Debug)]
@@ -66,13 +68,14 @@ impl Store {
     /// Opens the store in the folder `path`. Nothing is made before something is stored.
     ///
     /// # Errors
-    /// `path` is there and is not a folder.
+    /// `path` is there and is not a folder, or holds a store of another version only.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path).map_err(|error| StoreError::read(path, error))?;
         if path.exists() && !path.is_dir() {
             return Err(StoreError::read(path, std::io::ErrorKind::NotADirectory.into()));
         }
-        let root = path.join("v1");
+        version::check(&path)?;
+        let root = path.join(version::LAYOUT);
         let files = files::Files::new(root.join("files.log"));
         let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
@@ -174,11 +177,11 @@ impl Store {
     ) -> Option<Vec<u8>> {
         let folder = self.root.join("derived").join(sort);
         let path = folder.join(digest.hex());
-        if let Ok(bytes) = std::fs::read(&path) {
+        if let Ok(bytes) = disk::read(&path) {
             return Some(bytes);
         }
         let bytes = make()?;
-        let _ = fs_err::create_dir_all(&folder).and_then(|()| atomic::replace(&path, &bytes));
+        let _ = disk::create_folder(&folder).and_then(|()| atomic::replace(&path, &bytes));
         Some(bytes)
     }
 
@@ -247,7 +250,7 @@ impl Store {
     pub(super) fn flush_records(&self, recipe: &Digest) -> Result<(), StoreError> {
         let path = self.record_log(recipe);
         let flush = || {
-            fs_err::File::open(&path)?.sync_data()?;
+            disk::flush(&path)?;
             atomic::flush_folder_of(&path)
         };
         flush().map_err(|error| StoreError::write(&path, error))
@@ -260,12 +263,12 @@ impl Store {
     /// The stored recipe of this key; `None` where there is none that can be read.
     pub(super) fn recipe(&self, key: &Digest) -> Option<StoredRecipe> {
         let path = self.root.join("recipes").join(format!("{key}.json"));
-        serde_json::from_slice(&fs_err::read(path).ok()?).ok()
+        serde_json::from_slice(&disk::read(&path).ok()?).ok()
     }
 
     /// Keys of all stored recipes.
     pub(super) fn recipe_keys(&self) -> Vec<Digest> {
-        let Ok(entries) = fs_err::read_dir(self.root.join("recipes")) else { return Vec::new() };
+        let Ok(entries) = disk::list(&self.root.join("recipes")) else { return Vec::new() };
         let names = entries.flatten().map(|entry| entry.file_name());
         let mut keys: Vec<Digest> =
             names.filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect();
@@ -317,6 +320,11 @@ impl Store {
         write_json(&self.folder("heads")?.join(format!("{}.json", file_name(stage))), heads)
     }
 
+    /// The log of how long work took.
+    pub(super) fn rates_log(&self) -> PathBuf {
+        self.root.join("rates.log")
+    }
+
     /// The log of a run.
     pub(super) fn run_log(&self, run: &str) -> Result<PathBuf, StoreError> {
         Ok(self.folder("runs")?.join(format!("{run}.jsonl")))
@@ -337,7 +345,7 @@ impl Store {
     /// Clears an item's folder of large files in the making.
     pub(super) fn clear_scratch(&self, item: &Digest) {
         // What cannot be removed costs space and nothing else.
-        let _ = std::fs::remove_dir_all(self.root.join("scratch").join(item.hex()));
+        let _ = disk::remove_folder(&self.root.join("scratch").join(item.hex()));
     }
 
     /// Removes what killed processes left in `tmp`.
@@ -358,7 +366,7 @@ impl Store {
     /// A folder inside the store, made if need be.
     fn folder(&self, name: &str) -> Result<PathBuf, StoreError> {
         let path = self.root.join(name);
-        fs_err::create_dir_all(&path).map_err(|error| StoreError::write(&path, error))?;
+        disk::create_folder(&path).map_err(|error| StoreError::write(&path, error))?;
         Ok(path)
     }
 }

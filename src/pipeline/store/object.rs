@@ -9,7 +9,7 @@ use std::{
 
 use super::{Store, StoreError};
 use crate::{
-    base::{Digest, atomic},
+    base::{Digest, atomic, disk},
     pipeline::{Blob, Content, INLINE_LIMIT},
 };
 
@@ -49,7 +49,7 @@ pub fn put_bytes(store: &Store, digest: &Digest, bytes: &[u8]) -> Result<(), Sto
 
 /// The bytes, checked against their digest.
 pub fn read(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
-    let bytes = fs_err::read(path).map_err(|error| StoreError::read(path, error))?;
+    let bytes = disk::read(path).map_err(|error| StoreError::read(path, error))?;
     let found = Digest::of(&bytes);
     if found != *digest {
         return Err(StoreError::Damaged { path: path.to_owned(), found });
@@ -80,19 +80,17 @@ fn inline(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
 fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(), StoreError> {
     let path = store.object(digest);
     if size(&path) == Some(length) {
-        let _ = fs_err::remove_file(from);
+        let _ = disk::remove(from);
         return Ok(());
     }
     let adopt = || {
         if let Some(folder) = path.parent()
             && !folder.is_dir()
         {
-            fs_err::create_dir_all(folder)?;
+            disk::create_folder(folder)?;
             atomic::flush_folder_of(folder)?;
         }
-        let mut permissions = fs_err::metadata(from)?.permissions();
-        permissions.set_readonly(true);
-        fs_err::set_permissions(from, permissions)?;
+        disk::protect(from)?;
         atomic::place(from, &path)
     };
     adopt().map_err(|error| StoreError::write(path, error))
@@ -100,9 +98,8 @@ fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(),
 
 /// Digest and size of a finished file, which is flushed to the disk first.
 fn measure(path: &Path) -> io::Result<(Digest, u64)> {
-    let file = fs_err::File::open(path)?;
-    file.sync_all()?;
-    Ok((Digest::of_file(path)?, file.metadata()?.len()))
+    disk::flush(path)?;
+    Ok((Digest::of_file(path)?, std::fs::metadata(path)?.len()))
 }
 
 fn temporary(store: &Store) -> Result<PathBuf, StoreError> {
@@ -114,12 +111,12 @@ fn temporary(store: &Store) -> Result<PathBuf, StoreError> {
 /// Removes files that were left a day ago: younger ones may belong to a live process.
 pub fn clear_temporary(folder: &Path) {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = disk::list(folder) else { return };
     for entry in entries.flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified());
         let age = modified.map(|modified| SystemTime::now().duration_since(modified));
         if matches!(age, Ok(Ok(age)) if age > DAY) {
-            let _ = std::fs::remove_file(entry.path());
+            let _ = disk::remove(&entry.path());
         }
     }
 }

@@ -51,7 +51,7 @@ pub enum Outcome {
 /// small part.
 ///
 /// # Errors
-/// The log is there and cannot be read.
+/// The log is there and cannot be read, or holds records of another form.
 pub fn outcomes(
     path: &Path,
     wanted: &HashSet<Digest>,
@@ -62,14 +62,19 @@ pub fn outcomes(
     }
     let mut outcomes = HashMap::with_capacity(wanted.len());
     let mut gone = HashSet::new();
-    let is_wanted = |body: &[u8]| key_of(body).is_some_and(|key| wanted.contains(&key));
+    let is_wanted = |body: &[u8]| key_of(body).is_none_or(|key| wanted.contains(&key));
     let read = |body: &[u8]| {
-        let key = key_of(body)?;
-        let outcome = outcome(body)?;
+        let (Some(key), Some(outcome)) = (key_of(body), outcome(body)) else { return Some(None) };
         let lost = matches!(&outcome, Outcome::Output(output) if !held(output));
-        Some((key, outcome, lost))
+        Some(Some((key, outcome, lost)))
     };
-    log::each(path, is_wanted, read, |(key, outcome, lost)| {
+    // A whole line that says something else than is known here: whatever it means, it is no missing output.
+    let mut unknown = false;
+    log::each(path, is_wanted, read, |found| {
+        let Some((key, outcome, lost)) = found else {
+            unknown = true;
+            return;
+        };
         // A later failure (of a forced run) does not take away what is stored.
         if !(matches!(outcome, Outcome::Failure(_)) && outcomes.contains_key(&key)) {
             if lost {
@@ -80,6 +85,9 @@ pub fn outcomes(
             outcomes.insert(key, outcome);
         }
     })?;
+    if unknown {
+        return Err(StoreError::Version { path: path.to_owned() });
+    }
     gone.iter().for_each(|key| drop(outcomes.remove(key)));
     Ok(outcomes)
 }

@@ -15,7 +15,7 @@ use burn::tensor::FloatDType;
 use super::{Cache, header::Shape, texts};
 use crate::stages::{Sample, Site, sidecar::by_id};
 use crate::{
-    base::plural,
+    base::{disk, plural},
     device,
     models::{clip, identity, t5::T5Stream, tokenizer::T5Tokenizer},
     pipeline::{Draft, KeyPart, Origin, Seen, StageError, Warning, Work},
@@ -48,7 +48,7 @@ impl Beside {
         let mut found = HashMap::<PathBuf, Files>::new();
         for folder in folders.collect::<HashSet<_>>() {
             // A folder that cannot be read holds no caches; scanning it for pictures has said so.
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            for entry in disk::list(folder).into_iter().flatten().flatten() {
                 let (path, name) = (entry.path(), entry.file_name());
                 let Some(name) = name.to_str().and_then(|name| name.strip_suffix("_flux.npz"))
                 else {

@@ -83,7 +83,11 @@ pub fn encode(cache: &Cache, work: &mut dyn Work, items: &[usize]) -> Result<(),
                     other => {
                         let encoder = match &mut encoder {
                             Some(encoder) => encoder,
-                            none => none.insert(Encoder::load(&loader)?),
+                            none => {
+                                let encoder = none.insert(Encoder::load(&loader)?);
+                                work.ready(items[index]);
+                                encoder
+                            }
                         };
                         let moments = moments(cache, encoder, &fitted, &device);
                         let (digest, counters) = (Some(&sample.digest), drawn.counters());

@@ -5,16 +5,22 @@
 //! edited picture its texts. Equal texts and equal views have equal keys and are encoded once. Where
 //! captions are dropped, the empty one is an item too, one for all pictures.
 
+pub(super) mod cost;
 pub(super) mod header;
 pub(super) mod import;
 mod latents;
 pub(super) mod notes;
 mod posterior;
+mod preflight;
 pub(super) mod record;
 pub(super) mod texts;
 pub(super) mod views;
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use rayon::prelude::*;
 
@@ -26,8 +32,8 @@ use crate::{
     manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Decision, ItemSpec, KeyPart, Note, Recipe, Seen, Stage, StageError, Store, Upstream,
-        UpstreamItem, Warning, Work,
+        Cost, Decision, ItemSpec, KeyPart, Note, Preflight, Recipe, Seen, Stage, StageError, Store,
+        Upstream, UpstreamItem, Warning, Work,
     },
     weights::Checkpoint,
 };
@@ -52,6 +58,8 @@ pub struct Cache {
     pub(super) ae: PathBuf,
     pub(super) clip_l: PathBuf,
     pub(super) t5xxl: PathBuf,
+    /// By the id of a latent: its bucket.
+    classes: OnceLock<HashMap<String, String>>,
 }
 
 impl Cache {
@@ -68,6 +76,7 @@ impl Cache {
             site: site.clone(),
             name: name.to_owned(),
             config: config.clone(),
+            classes: OnceLock::new(),
         })
     }
 
@@ -100,6 +109,14 @@ impl Cache {
         parts.push(self.site.model("clip_l", &self.clip_l)?);
         parts.push(self.site.model("t5xxl", &self.t5xxl)?);
         Ok(Recipe { name: "text", parts })
+    }
+
+    /// What decides how long a text takes.
+    pub(super) fn text_class(&self) -> String {
+        match (self.config.attend_padding, self.t5_length()) {
+            (true, Ok(length)) => format!("{length} tokens"),
+            _ => "masked".to_owned(),
+        }
     }
 
     /// By dataset: what decides the size of a picture's latent, the bucket settings. A rule that changes
@@ -226,6 +243,33 @@ impl Stage for Cache {
         notes::notes(self, decisions, store)
     }
 
+    fn cost(
+        &self,
+        decisions: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Cost, StageError> {
+        cost::cost(self, decisions, upstream, store)
+    }
+
+    fn class(&self, item: &ItemSpec) -> String {
+        if item.recipe == TEXT {
+            return self.text_class();
+        }
+        let classes = self.classes.get_or_init(|| cost::classes(self, &self.site));
+        classes.get(&item.id).cloned().unwrap_or_default()
+    }
+
+    fn preflight(
+        &self,
+        decisions: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+        look: &mut dyn Preflight,
+    ) -> Result<(), StageError> {
+        preflight::preflight(self, decisions, upstream, store, look)
+    }
+
     fn warnings(&self, items: &[Seen<'_>], _: &Upstream<'_>) -> Result<Vec<Warning>, StageError> {
         Ok(import::warning(items).into_iter().collect())
     }
@@ -240,6 +284,7 @@ impl Stage for Cache {
         // A network is loaded only if some item needs it, and dropped before the next one.
         if !texts.is_empty() {
             let captions = texts::captions(work, &texts)?;
+            preflight::warn_of_cut_offs(self, work, &texts, &captions)?;
             let texts = texts.into_iter().zip(captions).collect();
             texts::encode(self, work, texts, &refused)?;
         }

@@ -240,14 +240,14 @@ fn records(
 }
 
 /// Widths of the encodings: those that the transformer takes, or FLUX.1's.
-struct Widths {
-    channels: u64,
-    t5: u64,
-    clip: u64,
+pub(super) struct Widths {
+    pub channels: u64,
+    pub t5: u64,
+    pub clip: u64,
 }
 
 impl Widths {
-    fn of(cache: &Cache) -> Result<Self, StageError> {
+    pub(super) fn of(cache: &Cache) -> Result<Self, StageError> {
         let Some(flux) = &cache.site.manifest.models.flux else {
             return Ok(Self { channels: 16, t5: 4096, clip: 768 });
         };

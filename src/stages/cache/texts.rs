@@ -35,6 +35,9 @@ pub fn encode(
     let settings = TextSettings::of(&cache.config, cache.t5_length()?);
     let (clip_file, t5_file) = (Checkpoint::open(&cache.clip_l)?, Checkpoint::open(&cache.t5xxl)?);
     let encoders = TextEncoders::open(&clip_file, &t5_file, &settings, &device)?;
+    if let Some((first, _)) = items.first() {
+        work.ready(*first);
+    }
     let encoder = Encoder { cache, encoders, refused };
     let (mut set, mut tokens, mut rows) = (Vec::new(), Vec::new(), 0);
     for (item, caption) in items {
@@ -94,12 +97,18 @@ pub(super) fn draft(
 ) -> Result<Draft, StageError> {
     let tensors: [(&str, &[usize], &[f32]); 2] =
         [("clip_pooled", &[pooled.len()], pooled), ("t5", &[rows, t5.len() / rows], t5)];
-    let mut notes = BTreeMap::from([("t5_tokens".to_owned(), real.to_string())]);
-    if !config.attend_padding {
-        notes.insert("t5_padding".to_owned(), "masked".to_owned());
-    }
+    let notes = notes(real, config.attend_padding);
     let bytes = record::write(&tensors, &notes, config.text_dtype == Dtype::F32)?;
     Ok(Draft::bytes("text.safetensors", bytes))
+}
+
+/// What the header of a record says.
+pub(super) fn notes(real: usize, attend_padding: bool) -> BTreeMap<String, String> {
+    let mut notes = BTreeMap::from([("t5_tokens".to_owned(), real.to_string())]);
+    if !attend_padding {
+        notes.insert("t5_padding".to_owned(), "masked".to_owned());
+    }
+    notes
 }
 
 /// The training texts of the items with these indices.

@@ -14,7 +14,7 @@ use crate::stages::{
     prompts::{Drawable, Prompts},
 };
 use crate::{
-    base::{Digest, Value, atomic, plural},
+    base::{Digest, Value, atomic, disk, plural},
     manifest,
     pipeline::{
         ItemFailure, KeyPart, Note, Origin, StageError, Store, StoreError, Warning, Work, digest,
@@ -93,7 +93,7 @@ impl Drawings {
     /// # Errors
     /// It cannot be removed.
     pub fn forget(&self) -> Result<(), StoreError> {
-        match fs_err::remove_dir_all(&self.folder) {
+        match disk::remove_folder(&self.folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(StoreError::write(&self.folder, error))
             }
@@ -139,8 +139,8 @@ impl Drawings {
                 let Some(bytes) = self.picture(network, index, (moment, total), work)? else {
                     return Ok(false);
                 };
-                let written = fs_err::create_dir_all(&self.folder)
-                    .and_then(|()| atomic::write(&path, &bytes));
+                let written =
+                    disk::create_folder(&self.folder).and_then(|()| atomic::write(&path, &bytes));
                 written.map_err(|error| StoreError::write(&path, error))?;
             }
             work.show(&path, &self.output.join(format!("{name}-{:02}.png", index + 1)))?;
@@ -203,13 +203,18 @@ fn cannot(error: &StageError) -> Warning {
     }
 }
 
-/// What a plan tells of the pictures of a training whose epochs end after so many steps.
-pub fn note(config: &manifest::Samples, prompts: &Prompts, epoch_ends: &[usize]) -> Note {
+/// How often is drawn in a training whose epochs end after so many steps.
+pub fn times(config: &manifest::Samples, epoch_ends: &[usize]) -> usize {
     let last = epoch_ends.last().copied().unwrap_or_default();
     let ended = epoch_ends.iter().enumerate().map(|(index, &end)| (end, index + 1));
     let ended = ended.collect::<BTreeMap<_, _>>();
     let moment = |steps| Moment { steps, epoch: ended.get(&steps).copied() };
-    let times = (0..=last).filter(|&steps| due(config, moment(steps)).is_some()).count();
+    (0..=last).filter(|&steps| due(config, moment(steps)).is_some()).count()
+}
+
+/// What a plan tells of the pictures of a training whose epochs end after so many steps.
+pub fn note(config: &manifest::Samples, prompts: &Prompts, epoch_ends: &[usize]) -> Note {
+    let times = times(config, epoch_ends);
     let each = prompts.pictures.len();
     let text = format!(
         "draws {} {}",

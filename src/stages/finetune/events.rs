@@ -4,16 +4,15 @@
 //! are a protocol buffer `Event` (fields 1 `wall_time`, 2 `step`, 3 `file_version`, 5 `summary`).
 
 use std::{
-    fs::File,
     io::{self, Write},
     path::Path,
 };
 
-use crate::base::clock;
+use crate::base::{clock, disk};
 
 /// An event file that is being written.
 pub struct Events {
-    file: File,
+    file: disk::File,
 }
 
 impl Events {
@@ -22,10 +21,10 @@ impl Events {
     /// # Errors
     /// It cannot be written.
     pub fn begin(folder: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        disk::create_folder(folder)?;
         let seconds = clock::now().as_second();
         let name = format!("events.out.tfevents.{seconds}.fluxpipe.{}", std::process::id());
-        let mut events = Self { file: File::create(folder.join(name))? };
+        let mut events = Self { file: disk::File::create(&folder.join(name))? };
         events.write(&event(0, &field(3, b"brain.Event:2")))?;
         Ok(events)
     }

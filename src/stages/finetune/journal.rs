@@ -26,6 +26,8 @@ pub struct Journal<'a> {
     work: &'a mut dyn Work,
     /// The file of a checkpoint in the output folder, by what stands behind the chosen name.
     published: Box<dyn Fn(&str) -> PathBuf + 'a>,
+    /// What takes as long as a step that begins with the sample of this index.
+    class: Box<dyn Fn(usize) -> String + 'a>,
     metrics: String,
     losses: Losses,
     drawings: Option<Drawings>,
@@ -45,10 +47,12 @@ impl<'a> Journal<'a> {
         live: Place,
         drawings: Option<Drawings>,
         published: impl Fn(&str) -> PathBuf + 'a,
+        class: impl Fn(usize) -> String + 'a,
     ) -> Self {
         Self {
             work,
             published: Box::new(published),
+            class: Box::new(class),
             metrics: String::new(),
             losses: Losses::default(),
             drawings,
@@ -112,6 +116,10 @@ impl Observer for Journal<'_> {
         let held_out = self.validation_loss.map(|loss| format!(" (validation {loss:.4})"));
         let held_out = held_out.unwrap_or_default();
         self.losses.add(metrics.epoch, &metrics.samples);
+        if let Some(first) = metrics.samples.first() {
+            let class = (self.class)(first.appearance.index);
+            self.work.took(0, &class, 1, metrics.seconds);
+        }
         let written = self.live.step(metrics);
         self.tell_once(written);
         self.progress.0 = metrics.step as u64;

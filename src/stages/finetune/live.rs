@@ -2,7 +2,6 @@
 //! folder. They hold times, so they are no part of an output.
 
 use std::{
-    fs::{File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
     time::Instant,
@@ -12,7 +11,11 @@ use burn::tensor::{Device, FloatDType};
 use serde_json::json;
 
 use super::events::Events;
-use crate::{base::clock, device, train::StepMetrics};
+use crate::{
+    base::{clock, disk},
+    device,
+    train::StepMetrics,
+};
 
 /// So long a training has run before the device's rate is measured, which takes moments.
 const WORTHWHILE: f64 = 60.0;
@@ -34,7 +37,7 @@ pub struct Place {
 /// Live metrics of a run.
 pub struct Live {
     place: Place,
-    open: Option<(File, Events)>,
+    open: Option<(disk::File, Events)>,
     begun: Instant,
     matrix_rate: Option<f64>,
     smoothed: Option<f64>,
@@ -142,13 +145,13 @@ impl Live {
         self.files()?.1.scalars(epoch as u64, &[("loss/epoch", mean)])
     }
 
-    fn files(&mut self) -> io::Result<&mut (File, Events)> {
+    fn files(&mut self) -> io::Result<&mut (disk::File, Events)> {
         if self.open.is_none() {
             let Place { lines, logs, .. } = &self.place;
             if let Some(folder) = lines.parent() {
-                std::fs::create_dir_all(folder)?;
+                disk::create_folder(folder)?;
             }
-            let lines = OpenOptions::new().create(true).append(true).open(lines)?;
+            let lines = disk::File::append(lines)?;
             self.open = Some((lines, Events::begin(logs)?));
         }
         self.open.as_mut().ok_or_else(|| io::Error::other("the files are open"))

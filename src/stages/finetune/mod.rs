@@ -4,6 +4,7 @@
 //! with them), the model and the parameters, not where pictures lie or what they are called.
 
 mod appearances;
+mod cost;
 mod decoder;
 mod differences;
 mod drawings;
@@ -14,6 +15,7 @@ pub(super) mod losses;
 mod memory;
 mod newest;
 mod notes;
+mod preflight;
 mod samples;
 mod settings;
 mod states;
@@ -41,9 +43,9 @@ use crate::{
     device, manifest,
     models::flux::FluxConfig,
     pipeline::{
-        Blob, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin, Owner,
-        Publication, Published, Recipe, Seen, Stage, StageError, Store, StoreError, Upstream,
-        Warning, Work,
+        Amount, Blob, Cost, Decision, Difference, Draft, Finished, ItemSpec, KeyPart, Note, Origin,
+        Owner, Preflight, Publication, Published, Recipe, Seen, Stage, StageError, Store,
+        StoreError, Upstream, Warning, Work,
     },
     train::{self, Place, TrainError, network::Network},
     weights::Checkpoint,
@@ -160,6 +162,34 @@ impl Stage for Finetune {
         Ok(states::told(self, item, &members, store)?.map(|(text, _)| text))
     }
 
+    fn cost(
+        &self,
+        decisions: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Cost, StageError> {
+        cost::cost(self, decisions, upstream, store)
+    }
+
+    fn amounts(
+        &self,
+        decisions: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+    ) -> Result<Vec<Amount>, StageError> {
+        cost::amounts(self, decisions, upstream, store)
+    }
+
+    fn preflight(
+        &self,
+        decisions: &[Decision],
+        upstream: &Upstream<'_>,
+        store: &Store,
+        look: &mut dyn Preflight,
+    ) -> Result<(), StageError> {
+        preflight::preflight(self, decisions, upstream, store, look)
+    }
+
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let settings = settings::of(&self.config);
         let records = Records::open(&self.site, &self.config, work.upstream())?;
@@ -193,7 +223,8 @@ impl Stage for Finetune {
             drawings.forget()?;
         }
         let published = |name: &str| self.published(name);
-        let mut journal = Journal::new(work, line.total(), live, drawings, published);
+        let class = |index: usize| cost::class(&self.config, members[index].size);
+        let mut journal = Journal::new(work, line.total(), live, drawings, published, class);
         let outcome = train::finetune(network, &settings, &records, place, &mut journal);
         let (metrics, losses) = journal.finish();
         match outcome {

@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::ENDING;
-use crate::manifest::{Manifest, StageConfig};
+use crate::{
+    base::disk,
+    manifest::{Manifest, StageConfig},
+};
 
 /// A checkpoint among the files for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub fn newest(manifest: &Manifest) -> Option<Published> {
         _ => None,
     })?;
     let name = config.output_name.as_deref().unwrap_or(&manifest.project.name);
-    let entries = std::fs::read_dir(manifest.output()).into_iter().flatten().flatten();
+    let entries = disk::list(&manifest.output()).into_iter().flatten().flatten();
     let of_training = entries.filter_map(|entry| {
         let published = published(&entry.path(), name, stage)?;
         let time = entry.metadata().and_then(|metadata| metadata.modified());

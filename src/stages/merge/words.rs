@@ -8,7 +8,7 @@ use std::{
 
 use crate::stages::{Sample, Site, variants};
 use crate::{
-    base::{Digest, Stream, Value},
+    base::{Digest, Stream, Value, disk},
     dataset::{self, CaptionRules, MergeRules, Merged, TokenWarmup},
     manifest::{self, Dataset},
     pipeline::{Draft, ItemFailure, KeyPart, Origin, StageError, Store, UpstreamItem},
@@ -262,7 +262,7 @@ fn other_endings(sample: &Sample, captions: &str) -> Vec<String> {
     else {
         return Vec::new();
     };
-    let names = fs_err::read_dir(folder).into_iter().flatten().filter_map(|entry| {
+    let names = disk::list(folder).into_iter().flatten().filter_map(|entry| {
         let name = entry.ok()?.file_name().into_string().ok()?;
         let ending = name.strip_prefix(stem)?;
         let known = [captions, WORDS[1].extension].contains(&ending);

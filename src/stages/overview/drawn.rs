@@ -10,7 +10,11 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::{Few, Jpeg, captioned::evenly, thumbnails};
-use crate::{base::Digest, dataset::png_text, stages::Site};
+use crate::{
+    base::{Digest, disk},
+    dataset::png_text,
+    stages::Site,
+};
 
 /// What a file says that says nothing.
 static NOTHING: Value = Value::Null;
@@ -97,7 +101,7 @@ fn without_twice(group: &mut Vec<Told>) {
 }
 
 fn folders(samples: &Path) -> Vec<(String, PathBuf)> {
-    let entries = std::fs::read_dir(samples).into_iter().flatten().flatten();
+    let entries = disk::list(samples).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());
     let folders =
         folders.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()));
@@ -108,7 +112,7 @@ fn folders(samples: &Path) -> Vec<(String, PathBuf)> {
 
 /// The pictures of a folder by prompt and seed; in the order of the first file of each.
 fn groups(folder: &Path) -> Vec<(String, Vec<Told>)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = disk::list(folder).into_iter().flatten().flatten();
     let mut paths = entries.map(|entry| entry.path()).collect::<Vec<_>>();
     paths.retain(|path| path.extension().is_some_and(|ending| ending == "png"));
     paths.sort();
@@ -128,7 +132,7 @@ fn groups(folder: &Path) -> Vec<(String, Vec<Told>)> {
 
 impl Told {
     fn read(path: PathBuf) -> Option<Self> {
-        let bytes = std::fs::read(&path).ok()?;
+        let bytes = disk::read(&path).ok()?;
         // As a value, so that what other versions wrote is read as far as it goes.
         let mut texts = png_text::texts(&bytes).into_iter();
         let said = texts.find(|(keyword, _)| keyword == "fluxpipe");

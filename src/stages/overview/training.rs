@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Jpeg;
 use crate::{
-    base::Digest,
+    base::{Digest, disk},
     manifest::{self, StageConfig},
     pipeline::{ItemFailure, Output, Plan, StageError},
     stages::{
@@ -136,7 +136,7 @@ fn training(
 ) -> Result<Training, StageError> {
     let name = config.output_name.as_deref().unwrap_or(&site.manifest.project.name);
     let live = site.output().join("logs").join(name).join("training.jsonl");
-    let live = lines(&std::fs::read_to_string(live).unwrap_or_default());
+    let live = lines(&disk::read_to_string(&live).unwrap_or_default());
     let last = site.store.last_outputs(stage, "model", std::iter::once("model"))?;
     let last = last.into_iter().next().flatten();
     let now = plan.and_then(|plan| plan.stages.iter().find(|now| now.name == stage));

@@ -16,7 +16,7 @@ use super::{
     variants::EMPTY,
 };
 use crate::{
-    base::Digest,
+    base::{Digest, disk},
     manifest::{
         Asked, StageConfig, StageDecl,
         prompts::{self, PromptLine, Wanted},
@@ -55,7 +55,7 @@ impl Prompts {
             // One that cannot be read is a mistake of the manifest and never comes here.
             None => asked.prompts.iter().filter_map(|text| text.parse().ok()).collect(),
             Some(path) => {
-                let text = std::fs::read_to_string(path);
+                let text = disk::read_to_string(path);
                 let text = text.map_err(|error| PromptsError::unreadable(path, &error))?;
                 prompts::read(path, &text).map_err(|broken| PromptsError::broken(path, &broken))?
             }
@@ -145,6 +145,10 @@ impl Stage for Encode {
             ItemSpec::new(id(text), 0, vec![caption])
         };
         Ok(self.texts().into_iter().map(item).collect())
+    }
+
+    fn class(&self, _item: &ItemSpec) -> String {
+        self.cache.text_class()
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

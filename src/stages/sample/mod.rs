@@ -13,8 +13,8 @@ use crate::{
     base::{Digest, Value},
     models::flux::FluxConfig,
     pipeline::{
-        Blob, Finished, ItemSpec, Owner, Publication, Published, Recipe, Stage, StageError, Store,
-        Upstream, UpstreamItem, Work,
+        Blob, Cost, Decision, Finished, ItemSpec, Owner, Publication, Published, Recipe, Stage,
+        StageError, Store, Upstream, UpstreamItem, Work,
     },
     weights::Checkpoint,
 };
@@ -98,6 +98,11 @@ fn drawn_before<'a>(upstream: &Upstream<'a>, id: &str) -> Option<UpstreamItem<'a
     upstream.of_kind("sample.before").find(|item| item.id == id)
 }
 
+/// Bytes of a picture that cannot be compressed, and of what its file says of it.
+pub(super) fn largest_png(width: u32, height: u32) -> u64 {
+    u64::from(width) * u64::from(height) * 3 * 101 / 100 + 8192
+}
+
 impl Stage for Sample {
     fn kind(&self) -> &'static str {
         match self.side {
@@ -134,6 +139,34 @@ impl Stage for Sample {
             ItemSpec::new(id, 0, parts)
         };
         Ok(self.prompts.pictures.iter().map(item).collect())
+    }
+
+    fn cost(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        _: &Store,
+    ) -> Result<Cost, StageError> {
+        let due = decisions.iter().filter(|one| one.runs()).map(|one| one.spec.id.as_str());
+        let due = due.collect::<Vec<_>>();
+        let pictures = self.prompts.pictures.iter();
+        let pictures = pictures.filter(|wanted| due.contains(&Prompts::file_name(wanted).as_str()));
+        // Two of them, where both models' stand side by side beside the one.
+        let compared = self.side == Side::After
+            && decisions.iter().any(|one| one.spec.parts.iter().any(|part| part.name == "before"));
+        let copies = if compared { 3 } else { 1 };
+        let bytes = pictures.map(|wanted| copies * largest_png(wanted.width, wanted.height)).sum();
+        Ok(Cost { bytes, at_most: true, ..Cost::default() })
+    }
+
+    fn class(&self, item: &ItemSpec) -> String {
+        let mut pictures = self.prompts.pictures.iter();
+        let wanted = pictures.find(|wanted| Prompts::file_name(wanted) == item.id);
+        wanted.map_or_else(String::new, |wanted| {
+            let steps = wanted.steps.map_or_else(String::new, |steps| format!(", {steps} steps"));
+            let twice = if wanted.negative.is_some() { ", twice" } else { "" };
+            format!("{}×{}{steps}{twice}", wanted.width, wanted.height)
+        })
     }
 
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {

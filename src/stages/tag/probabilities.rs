@@ -13,7 +13,10 @@ use crate::{
         onnx::Graph,
         tagger::{TagTable, Tagger},
     },
-    pipeline::{Draft, ItemSpec, KeyPart, Origin, Recipe, Stage, StageError, Upstream, Work},
+    pipeline::{
+        Cost, Decision, Draft, ItemSpec, KeyPart, Origin, Preflight, Recipe, Stage, StageError,
+        Store, Upstream, Work,
+    },
 };
 
 /// Raised with a reason whenever probabilities change for equal inputs.
@@ -42,7 +45,7 @@ impl Probabilities {
     /// Files in which the graph keeps its weights, if not in itself. Such graphs are small; one that is
     /// not holds its weights, and reading all of it for each plan would take half a second.
     fn data_files(&self) -> Result<BTreeSet<PathBuf>, StageError> {
-        let size = fs_err::metadata(&self.graph).map_or(0, |metadata| metadata.len());
+        let size = std::fs::metadata(&self.graph).map_or(0, |metadata| metadata.len());
         match size <= SMALL_GRAPH {
             true => Ok(Graph::read(&self.graph).and_then(|graph| graph.data_files())?),
             false => Ok(BTreeSet::new()),
@@ -84,10 +87,39 @@ impl Stage for Probabilities {
         Ok(items.into_iter().filter(is_made).collect())
     }
 
+    fn cost(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        _: &Store,
+    ) -> Result<Cost, StageError> {
+        let pictures = decisions.iter().filter(|one| one.runs()).count() as u64;
+        let tags = TagTable::read(&TagTable::beside(&self.graph))?.tags.len() as u64;
+        let cost = Cost { bytes: 4 * tags * pictures, ..Cost::default() };
+        let files = self.data_files()?.into_iter().chain([self.graph.clone()]);
+        let sizes = files.map(|file| std::fs::metadata(file).map(|file| file.len()));
+        Ok(self.site.with_memory(cost, sizes.sum::<std::io::Result<u64>>().ok()))
+    }
+
+    fn class(&self, _item: &ItemSpec) -> String {
+        format!("batches of {}", self.config.batch_size)
+    }
+
+    fn preflight(
+        &self,
+        decisions: &[Decision],
+        _: &Upstream<'_>,
+        _: &Store,
+        look: &mut dyn Preflight,
+    ) -> Result<(), StageError> {
+        sidecar::preflight(&self.site, decisions, look)
+    }
+
     fn run(&self, work: &mut dyn Work) -> Result<(), StageError> {
         let device = device::choose(&self.site.device)?.device;
         let tagger = Tagger::open(&self.graph, &device)?;
         let side = tagger.size();
+        work.ready(0);
         // Less than a graph's fixed batch would be filled up with pictures that nobody wants.
         let fixed = tagger.batch().and_then(|batch| u32::try_from(batch).ok());
         let batch = fixed.unwrap_or(self.config.batch_size);

@@ -53,7 +53,10 @@ impl Step {
         let on_device = moving + backward.unwrap_or_default();
         match self.has_memory {
             true => Takes { device: on_device, host: moved + self.averages, scratch: 0 },
-            false => Takes { device: on_device + self.averages, host: 0, scratch: moved },
+            false => {
+                let device = self.takes_of_the_heap(plan) + self.averages;
+                Takes { device, host: 0, scratch: moved }
+            }
         }
     }
 
@@ -112,7 +115,7 @@ impl Step {
     }
 
     /// What waits of a block from the forward pass for the backward pass.
-    fn waiting(&self, index: usize, block: BlockPlan) -> u64 {
+    pub(super) fn waiting(&self, index: usize, block: BlockPlan) -> u64 {
         if !self.backward {
             return 0;
         }
@@ -132,7 +135,7 @@ impl Step {
     }
 
     /// Weights that stay on the device, between steps too.
-    fn weights_on_device(&self, plan: &Plan) -> u64 {
+    pub(super) fn weights_on_device(&self, plan: &Plan) -> u64 {
         let resident = plan.blocks.iter().enumerate();
         let resident = resident.filter(|(_, block)| block.weights == Weights::Resident);
         let resident = resident.map(|(index, _)| self.weights(index) * size(self.stored));
@@ -169,7 +172,7 @@ impl Step {
         3 * largest(Weights::Swapped) + decoded
     }
 
-    fn state_bytes(&self) -> u64 {
+    pub(super) fn state_bytes(&self) -> u64 {
         let trained = self.trained.iter().enumerate().filter(|(_, trained)| **trained);
         let weights = trained.map(|(index, _)| self.weights(index)).sum::<u64>() + self.outside();
         weights * self.state as u64
@@ -183,16 +186,16 @@ impl Step {
     }
 
     /// So many values for each token of a micro-batch.
-    fn values(&self, width: usize) -> u64 {
+    pub(super) fn values(&self, width: usize) -> u64 {
         let tokens = self.batch * (self.picture_tokens + self.text_tokens);
         (tokens * width) as u64 * size(self.compute)
     }
 
-    fn is_double(&self, index: usize) -> bool {
+    pub(super) fn is_double(&self, index: usize) -> bool {
         index < self.config.depth
     }
 }
 
-fn size(dtype: FloatDType) -> u64 {
+pub(super) fn size(dtype: FloatDType) -> u64 {
     DType::from(dtype).size() as u64
 }

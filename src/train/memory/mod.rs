@@ -6,6 +6,7 @@
 
 mod choose;
 mod count;
+mod heap;
 #[cfg(test)]
 mod tests;
 

@@ -69,36 +69,79 @@ fn averages_are_the_host_s() {
     assert_eq!((after.device, after.scratch), (before.device + GB, before.scratch));
 }
 
-/// Peaks of the program's own memory on a CPU, as docs/benchmarks.md states them with their commands.
+type Measured = (usize, [usize; 2], [usize; 2], usize, FloatDType, [usize; 2], u64);
+
+const F32: FloatDType = FloatDType::F32;
+const BF16: FloatDType = FloatDType::BF16;
+
+/// Peaks of the program's own memory on a CPU of two threads: width; double and single blocks; picture and
+/// text tokens; samples; storage type; blocks swapped, and kept; megabytes. Each is what
+/// `fluxpipe bench finetune --shape mid --device cpu --steps 2 --warmup 0` prints with these sizes.
+#[rustfmt::skip]
+const MEASURED: &[Measured] = &[
+    (768, [2, 4], [1024, 256], 1, F32, [0, 0], 540),
+    (768, [2, 4], [1024, 256], 1, BF16, [0, 0], 485),
+    (512, [2, 4], [2304, 512], 1, F32, [0, 0], 428),
+    (1024, [2, 3], [256, 64], 1, F32, [0, 0], 751),
+    (1024, [2, 3], [1024, 512], 1, BF16, [0, 0], 767),
+    (512, [0, 6], [1024, 128], 2, F32, [0, 0], 336),
+    (512, [4, 0], [1024, 128], 2, F32, [0, 0], 354),
+    (768, [2, 4], [1024, 256], 1, F32, [6, 0], 417),
+    (768, [2, 4], [1024, 256], 1, F32, [3, 0], 537),
+    (1536, [1, 2], [256, 64], 1, F32, [3, 0], 1033),
+    (1536, [1, 2], [256, 128], 1, BF16, [0, 0], 1205),
+    (768, [2, 4], [1024, 256], 1, F32, [0, 6], 791),
+    (768, [2, 4], [1024, 256], 1, BF16, [0, 6], 696),
+    (512, [2, 4], [2304, 512], 1, F32, [0, 6], 787),
+    (1024, [2, 3], [256, 64], 1, F32, [0, 5], 803),
+    (1024, [2, 3], [1024, 512], 1, BF16, [0, 5], 1000),
+    (512, [0, 6], [1024, 128], 2, F32, [0, 6], 615),
+    (512, [4, 0], [1024, 128], 2, F32, [0, 4], 551),
+    (768, [2, 4], [1024, 256], 1, F32, [6, 6], 656),
+    (768, [2, 4], [1024, 256], 1, F32, [3, 6], 782),
+    (1536, [1, 2], [256, 64], 1, F32, [3, 3], 1038),
+    (1536, [1, 2], [256, 128], 1, BF16, [0, 3], 1231),
+    (1536, [2, 4], [256, 512], 1, F32, [0, 0], 1854),
+    (1536, [2, 4], [256, 512], 1, F32, [0, 6], 1986),
+    (1536, [2, 4], [256, 512], 1, F32, [6, 0], 1380),
+    (1536, [4, 8], [256, 512], 1, F32, [12, 12], 1744),
+    (1536, [4, 8], [256, 512], 1, BF16, [6, 12], 2489),
+    (1536, [4, 8], [1024, 512], 1, BF16, [0, 0], 2418),
+    (3072, [2, 4], [256, 512], 1, BF16, [6, 0], 4765),
+    (3072, [2, 2], [1024, 512], 1, BF16, [0, 0], 5559),
+    (1024, [4, 8], [1024, 512], 1, BF16, [0, 0], 1168),
+    (1024, [4, 8], [4096, 512], 1, F32, [0, 0], 2167),
+];
+
 #[test]
-fn counted_is_between_measured_and_twice_that() {
-    let mid = FluxConfig {
-        hidden_size: 1536,
-        mlp_size: 6144,
-        num_heads: 12,
-        axes_dim: FluxConfig::axes_of_head(128),
-        ..FluxConfig::DEV
-    };
-    let step = |config: FluxConfig, stored| Step {
-        config: FluxConfig { depth: 4, depth_single_blocks: 8, ..config },
-        picture_tokens: 256,
-        stored,
-        compute: FloatDType::F32,
-        trained: vec![true; 12],
-        has_memory: false,
-        ..dev()
-    };
-    let (mid, dev) = (step(mid, FloatDType::F32), step(FluxConfig::DEV, FloatDType::BF16));
-    for (step, swapped, kept, measured) in [
-        (&mid, 0, 12, 3_611_926_528_u64),
-        (&mid, 0, 0, 3_116_150_784),
-        (&mid, 12, 0, 1_465_376_768),
-        (&mid, 12, 12, 1_751_691_264),
-        (&dev, 12, 0, 4_760_000_000),
-    ] {
-        let counted = step.takes(&Plan::of(12, swapped, kept)).device;
-        let within = measured..=2 * measured;
-        assert!(within.contains(&counted), "{swapped} {kept}: {counted} for {measured}");
+fn counted_is_within_a_tenth_of_what_was_measured() {
+    for &(hidden, [depth, single], [picture, text], batch, stored, [swapped, kept], measured) in
+        MEASURED
+    {
+        let blocks = depth + single;
+        let step = Step {
+            config: FluxConfig {
+                hidden_size: hidden,
+                mlp_size: 4 * hidden,
+                num_heads: hidden / 128,
+                axes_dim: FluxConfig::axes_of_head(128),
+                depth,
+                depth_single_blocks: single,
+                ..FluxConfig::DEV
+            },
+            batch,
+            picture_tokens: picture,
+            text_tokens: text,
+            stored,
+            compute: F32,
+            trained: vec![true; blocks],
+            has_memory: false,
+            ..dev()
+        };
+        let counted = step.takes(&Plan::of(blocks, swapped, kept)).device;
+        let share = counted as f64 / (measured * 1_000_000) as f64;
+        let case = format!("{hidden} {depth} {single} {stored:?} {swapped} {kept}");
+        assert!((0.9..=1.1).contains(&share), "{case}: {counted} for {measured} MB, {share:.3}");
     }
 }
 

@@ -18,6 +18,8 @@ use half::{
 };
 use memmap2::{MmapMut, MmapOptions};
 
+use crate::base::disk;
+
 /// Blocks and tensors begin at multiples of this, which every system's page size divides.
 const PAGE: usize = 64 * 1024;
 
@@ -64,7 +66,7 @@ impl Shelf {
         folder: &Path,
     ) -> io::Result<Self> {
         let lengths = blocks.iter().map(|shapes| length(shapes, dtype)).collect::<Vec<_>>();
-        let file = tempfile::tempfile_in(folder)?;
+        let file = disk::unnamed(folder)?;
         reserve(&file, lengths.iter().sum())?;
         let (mut places, mut from) = (Vec::new(), 0);
         for (shapes, length) in blocks.into_iter().zip(lengths) {

@@ -9,7 +9,7 @@ use super::super::{
     on::{On, Place, done},
 };
 use crate::{
-    base::clock::Stopwatch,
+    base::{clock::Stopwatch, disk},
     device::Chosen,
     models::random::{self, T5Shape},
     stages::measure,
@@ -123,7 +123,7 @@ impl T5 {
 
     fn write(&self, file: &Path) -> std::io::Result<()> {
         let (_, shape) = self.of_network();
-        let file = fs_err::File::create(file)?;
+        let file = disk::File::create(file)?;
         random::write_t5(file, shape, self.dtype.dtype(), 1)
     }
 
