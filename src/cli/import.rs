@@ -1,13 +1,13 @@
 //! `fluxpipe import sd-scripts SCRIPT [CONFIG]`: a manifest for what a script of another trainer does.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::{CliError, Exit, Outcome};
 use crate::{
+    base::{atomic, disk},
     dataset,
     migrate::{self, Asked, MigrateError, Source, Surroundings},
     report,
@@ -123,19 +123,16 @@ impl SdScripts {
 
     fn write(&self, text: &str) -> Result<(), CliError> {
         let unwritable = |source| CliError::Write { path: self.output.clone(), source };
-        if let Some(folder) = self.output.parent() {
-            fs::create_dir_all(folder).map_err(unwritable)?;
+        if let Some(folder) = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            disk::create_folder(folder).map_err(unwritable)?;
         }
         if self.force {
-            return crate::base::atomic::write(&self.output, text.as_bytes()).map_err(unwritable);
+            return atomic::write(&self.output, text.as_bytes()).map_err(unwritable);
         }
-        match fs::File::create_new(&self.output) {
-            Ok(mut file) => file.write_all(text.as_bytes()).map_err(unwritable),
+        match atomic::write_new(&self.output, text.as_bytes()).map_err(unwritable)? {
+            true => Ok(()),
             // Somebody else was quicker.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Err(CliError::Overwrite { path: self.output.clone() })
-            }
-            Err(error) => Err(unwritable(error)),
+            false => Err(CliError::Overwrite { path: self.output.clone() }),
         }
     }
 }
@@ -148,7 +145,7 @@ fn read(path: &Path) -> Result<String, MigrateError> {
     if bytes > MOST {
         return Err(MigrateError::Size { path: path.to_owned(), bytes, most: MOST });
     }
-    let text = String::from_utf8(fs::read(path).map_err(unreadable)?).ok();
+    let text = String::from_utf8(disk::read(path).map_err(unreadable)?).ok();
     text.filter(|text| !text.contains('\0'))
         .ok_or_else(|| MigrateError::Text { path: path.to_owned() })
 }
@@ -162,7 +159,7 @@ impl Surroundings for Disk {
     }
 
     fn folders(&self, path: &Path) -> Vec<String> {
-        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        let entries = disk::list(path).into_iter().flatten().flatten();
         let folders = entries.filter(|entry| entry.path().is_dir());
         let mut names: Vec<_> =
             folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -171,7 +168,7 @@ impl Surroundings for Disk {
     }
 
     fn pictures(&self, path: &Path) -> Option<usize> {
-        let entries = fs::read_dir(path).ok()?;
+        let entries = disk::list(path).ok()?;
         Some(entries.flatten().filter(|entry| dataset::is_picture(&entry.path())).count())
     }
 }
