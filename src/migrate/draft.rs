@@ -12,6 +12,12 @@ use super::{
 };
 use crate::manifest::{Manifest, ManifestError, Mistake};
 
+/// The table and key that a line of the text is of.
+type Place = Option<(usize, Option<usize>)>;
+
+/// A default that is written out: whose it is, of which flag, and why.
+type Assumed = (String, String, String);
+
 /// Columns of a line before its comment, and of all of it.
 const BEFORE_COMMENT: usize = 34;
 const WIDTH: usize = 100;
@@ -36,7 +42,7 @@ pub(super) struct Line {
     /// The flags that it comes from.
     ids: Vec<Id>,
     /// What stands there for the original's default: the program, the flag or words for it, and why.
-    default: Option<(String, String, String)>,
+    default: Option<Assumed>,
     /// What the key is where its value is refused; without one the line goes.
     fallback: Option<String>,
 }
@@ -204,7 +210,7 @@ impl Draft {
 
     /// Tells the findings which lines there are for them, and adds one for each default that is written out.
     pub(super) fn tell(&self, findings: &mut Findings) {
-        let mut defaults: Vec<(&(String, String, String), Vec<String>)> = Vec::new();
+        let mut defaults: Vec<(&Assumed, Vec<String>)> = Vec::new();
         for table in &self.tables {
             for line in &table.lines {
                 let said = format!("{}.{} = {}", shown(&table.path), line.key, line.value);
@@ -231,10 +237,7 @@ impl Draft {
     }
 
     /// The text, and for each of its lines the table and key that it is of.
-    pub(super) fn written(
-        &self,
-        findings: &Findings,
-    ) -> (String, Vec<Option<(usize, Option<usize>)>>) {
+    pub(super) fn written(&self, findings: &Findings) -> (String, Vec<Place>) {
         let (mut text, mut places) = (String::new(), Vec::new());
         let mut put = |line: &str, place| {
             text += line;
@@ -274,7 +277,8 @@ impl Line {
             (Some((.., because)), true) => because.clone(),
             (None, true) => return said,
         };
-        format!("{said:<BEFORE_COMMENT$}# {comment}")
+        let apart = if said.chars().count() < BEFORE_COMMENT { "" } else { "  " };
+        format!("{said:<BEFORE_COMMENT$}{apart}# {comment}")
     }
 }
 
@@ -299,11 +303,7 @@ fn shown(path: &str) -> String {
 }
 
 /// The table and line that a mistake points at.
-fn place(
-    error: &ManifestError,
-    text: &str,
-    places: &[Option<(usize, Option<usize>)>],
-) -> Option<(usize, Option<usize>)> {
+fn place(error: &ManifestError, text: &str, places: &[Place]) -> Place {
     let before = text.as_bytes().get(..error.span()?.start)?;
     let line = before.iter().filter(|byte| **byte == b'\n').count();
     places.get(line).copied().flatten()

@@ -115,10 +115,10 @@ fn extension(
 ) {
     let path = format!("dataset.{index}.caption_extension");
     let stated = subset.get("caption_extension");
-    if source != first
-        && !(matches!((source, first), (Source::Own | Source::Label, Source::Own | Source::Label))
-            && !draft.has("stages.label"))
-    {
+    let sidecar = |source| matches!(source, Source::Own | Source::Label);
+    // Without a stage that writes captions, both are captions of people.
+    let alike = sidecar(source) && sidecar(first) && !draft.has("stages.label");
+    if source != first && !alike {
         let because = format!(
             "[[dataset]] {} reads *{ending}, the first one another text, and one stage `merge` has one template",
             index + 1

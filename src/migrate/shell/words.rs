@@ -146,14 +146,14 @@ impl Splitter<'_> {
             && !self.words.iter().any(|word| is_script(&word.text));
         if is_flag || launches && is_script(&next) {
             self.reader.note(line, NO_BACKSLASH, None);
-            self.to_next_word();
+            self.skip_to_next_word();
             return Ok(());
         }
         self.end_command()
     }
 
     /// Past blanks, empty lines and comments.
-    fn to_next_word(&mut self) {
+    fn skip_to_next_word(&mut self) {
         while let Some(letter) = self.letters.peek().copied() {
             match letter {
                 '#' => self.comment(),
