@@ -9,6 +9,7 @@ mod events;
 mod generating;
 mod graph;
 mod html;
+mod import;
 mod inspect;
 mod losses;
 mod machine;
@@ -30,6 +31,7 @@ pub use events::json_line;
 pub use generating::{Generating, picture_written};
 pub use graph::{Drawing, Node, Standing};
 pub use html::html;
+pub use import::imported;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
 pub use losses::losses;
 pub use machine::{Machine, machine};
@@ -40,8 +42,8 @@ pub use project::{
     checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
 };
 pub use schema::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
-    losses_schema, plan_schema,
+    CAPTIONS_SCHEMA, EVENT_SCHEMA, IMPORT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema,
+    event_schema, import_schema, losses_schema, plan_schema,
 };
 pub use screen::{Look, stderr, stdout};
 pub use summary::Gathered;

@@ -1,9 +1,10 @@
-//! JSON Schemas (draft-07) of what `plan --json`, `run --json`, `captions --json` and `losses --json` print, made from the types that are
+//! JSON Schemas (draft-07) of what `plan --json`, `run --json`, `captions --json`, `losses --json` and `import --json` print, made from the types that are
 //! printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
 use crate::{
+    migrate::Imported,
     pipeline::{Event, Plan},
     stages::{captions::Captions, losses::Losses},
 };
@@ -20,6 +21,15 @@ pub const CAPTIONS_SCHEMA: &str = "captions.schema.json";
 #[must_use]
 pub fn captions_schema() -> serde_json::Value {
     schema_of::<Captions>()
+}
+
+/// File name of [`import_schema`] below `schemas/`.
+pub const IMPORT_SCHEMA: &str = "import.schema.json";
+
+/// The schema of the object that `import --json` prints.
+#[must_use]
+pub fn import_schema() -> serde_json::Value {
+    schema_of::<Imported>()
 }
 
 /// File name of [`losses_schema`] below `schemas/`.

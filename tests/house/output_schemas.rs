@@ -1,11 +1,11 @@
-//! The schemas of what `plan --json`, `run --json`, `captions --json` and `losses --json` print are those of the types that are printed.
+//! The schemas of what `plan --json`, `run --json`, `captions --json`, `losses --json` and `import --json` print are those of the types that are printed.
 //! `UPDATE_SCHEMAS=1 cargo test --release --test house` writes them anew.
 
 use std::{fs, path::Path};
 
 use fluxpipe::report::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema, event_schema,
-    losses_schema, plan_schema,
+    CAPTIONS_SCHEMA, EVENT_SCHEMA, IMPORT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema,
+    event_schema, import_schema, losses_schema, plan_schema,
 };
 
 #[test]
@@ -15,6 +15,7 @@ fn schemas_of_what_is_printed_are_up_to_date() {
         (EVENT_SCHEMA, event_schema()),
         (CAPTIONS_SCHEMA, captions_schema()),
         (LOSSES_SCHEMA, losses_schema()),
+        (IMPORT_SCHEMA, import_schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
