@@ -10,6 +10,7 @@
 //! | 3 | [`pipeline`] | graph, keys, store, plan, scheduler: generic over [`pipeline::Stage`] |
 //! | 3 | [`train`] | flow matching, block-wise backpropagation, optimizers, checkpoints |
 //! | 2 | [`models`], [`dataset`] | networks as Burn modules; pictures, captions, buckets |
+//! | 2 | [`migrate`] | scripts of another trainer become a manifest |
 //! | 1 | [`weights`], [`manifest`], [`device`] | tensors on disk; what the user wrote; where it runs |
 //! | 0 | [`base`] | digests, canonical encoding, atomic files, locks, random streams |
 
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod dataset;
 pub mod device;
 pub mod manifest;
+pub mod migrate;
 pub mod models;
 pub mod pipeline;
 pub mod report;

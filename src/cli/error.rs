@@ -22,6 +22,16 @@ pub enum CliError {
         /// The manifest.
         path: PathBuf,
     },
+    /// `import` would overwrite a manifest.
+    #[error("{} is there already", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::exists),
+        help("name another file with -o, or write over it with --force")
+    )]
+    Overwrite {
+        /// The manifest.
+        path: PathBuf,
+    },
     /// A file of the command cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     #[diagnostic(

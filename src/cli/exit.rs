@@ -60,6 +60,8 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::manifest::missing_file", Exit::Missing),
     ("fluxpipe::manifest::not_a_folder", Exit::Missing),
     ("fluxpipe::manifest", Exit::Usage),
+    ("fluxpipe::migrate::read", Exit::Missing),
+    ("fluxpipe::migrate", Exit::Usage),
     ("fluxpipe::cli::missing", Exit::Missing),
     ("fluxpipe::cli::wrong_network", Exit::Missing),
     ("fluxpipe::cli::interrupted", Exit::Interrupted),

@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod generate;
 mod graph;
+mod import;
 mod init;
 mod inspect;
 mod interrupt;
@@ -73,6 +74,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
+    Import(import::Import),
     Check(check::Check),
     Plan(plan::Plan),
     Captions(captions::Captions),
@@ -118,6 +120,7 @@ impl Command {
     fn run(self) -> Outcome {
         match self {
             Self::Init(command) => command.run(),
+            Self::Import(command) => command.run(),
             Self::Check(command) => command.run(),
             Self::Plan(command) => command.run(),
             Self::Captions(command) => command.run(),

@@ -1,4 +1,5 @@
-//! Keys that people bring along from other trainers, and what to do instead.
+//! Keys that people bring along from other trainers, and what to do instead. Who reads scripts of other trainers
+//! (`migrate/`) asks here too, so that both say the same.
 
 use super::error::Mistake;
 
@@ -18,68 +19,110 @@ const CHOSEN: &str = "say memory, blocks_to_swap or gradient_checkpointing in [s
 const STATES: &str = "only the newest state of a training is kept, whatever models are";
 const EVENTS: &str = "events for TensorBoard are always written, into logs in the output folder";
 
+/// A flag of another trainer that no manifest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Why no manifest has it.
+    pub standing: Standing,
+    /// The same in words.
+    pub why: &'static str,
+    /// What to do instead; empty where there is nothing to do.
+    pub instead: &'static str,
+}
+
+/// Why no manifest has a flag of another trainer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has no effect there, in a full fine-tuning of FLUX.1.
+    Unread,
+    /// What it asks for is always so here.
+    Always,
+    /// There is nothing for it here.
+    Missing,
+}
+use Standing::{Always, Missing, Unread};
+
+/// What is known of a flag that no manifest has; `None` where it is called otherwise here, or not known.
+#[must_use]
+pub fn foreign(flag: &str) -> Option<Foreign> {
+    let (_, standing, why, instead) = *IGNORED.iter().find(|(name, ..)| *name == flag)?;
+    Some(Foreign { standing, why, instead })
+}
+
 /// Flags that other trainers accept and then leave without effect for a full fine-tuning of FLUX,
-/// or that ask for what is always so here: `(flag, why, what to do)`.
-const IGNORED: &[(&str, &str, &str)] = &[
-    ("fp8_base", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
-    ("fp8_base_unet", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
-    ("full_bf16", PRECISION, "say weights = \"bf16\" in [stages.finetune], or leave the default"),
-    ("full_fp16", PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
-    ("sdpa", ATTENTION, ""),
-    ("xformers", ATTENTION, ""),
-    ("mem_eff_attn", ATTENTION, ""),
-    ("highvram", MEMORY, CHOSEN),
-    ("lowram", MEMORY, CHOSEN),
-    ("cpu_offload_checkpointing", MEMORY, CHOSEN),
-    ("mem_eff_save", "models are always saved tensor by tensor", ""),
-    ("fused_backward_pass", FUSED, ""),
-    ("blockwise_fused_optimizers", FUSED, ""),
-    ("fused_optimizer_groups", FUSED, ""),
-    ("disable_mmap_load_safetensors", "models are read tensor by tensor", ""),
-    ("torch_compile", "nothing is compiled by Python", ""),
-    ("save_last_n_epochs_state", STATES, ""),
-    ("save_last_n_steps_state", STATES, ""),
-    ("logging_dir", EVENTS, ""),
-    ("log_with", EVENTS, ""),
-    ("log_prefix", EVENTS, ""),
-    ("log_tracker_name", EVENTS, ""),
+/// or that ask for what is always so here: `(flag, why in a word, why, what to do)`.
+const IGNORED: &[(&str, Standing, &str, &str)] = &[
+    ("fp8_base", Unread, PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    ("fp8_base_unet", Unread, PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    (
+        "full_bf16",
+        Unread,
+        PRECISION,
+        "say weights = \"bf16\" in [stages.finetune], or leave the default",
+    ),
+    ("full_fp16", Missing, PRECISION, "say weights = \"bf16\" or \"f32\" in [stages.finetune]"),
+    ("sdpa", Always, ATTENTION, ""),
+    ("xformers", Always, ATTENTION, ""),
+    ("mem_eff_attn", Always, ATTENTION, ""),
+    ("highvram", Unread, MEMORY, CHOSEN),
+    ("lowram", Unread, MEMORY, CHOSEN),
+    ("cpu_offload_checkpointing", Always, MEMORY, CHOSEN),
+    ("mem_eff_save", Always, "models are always saved tensor by tensor", ""),
+    ("fused_backward_pass", Always, FUSED, ""),
+    ("blockwise_fused_optimizers", Always, FUSED, ""),
+    ("fused_optimizer_groups", Always, FUSED, ""),
+    ("disable_mmap_load_safetensors", Always, "models are read tensor by tensor", ""),
+    ("torch_compile", Always, "nothing is compiled by Python", ""),
+    ("save_last_n_epochs_state", Always, STATES, ""),
+    ("save_last_n_steps_state", Always, STATES, ""),
+    ("logging_dir", Always, EVENTS, ""),
+    ("log_with", Always, EVENTS, ""),
+    ("log_prefix", Always, EVENTS, ""),
+    ("log_tracker_name", Always, EVENTS, ""),
     (
         "ip_noise_gamma_random_strength",
+        Missing,
         "`ip_noise_gamma` is the strength of every step",
         "say ip_noise_gamma in [stages.finetune]",
     ),
-    ("sample_sampler", "FLUX.1 is drawn by Euler steps alone", ""),
-    ("save_model_as", "models are always saved as safetensors", ""),
-    ("cache_latents", CACHED, ""),
-    ("cache_latents_to_disk", CACHED, ""),
-    ("cache_text_encoder_outputs", CACHED, ""),
-    ("cache_text_encoder_outputs_to_disk", CACHED, ""),
-    ("skip_cache_check", "outputs are found by content, so a changed picture is noticed", ""),
-    ("latent_batch_size", ONE_BY_ONE, ""),
-    ("vae_batch_size", ONE_BY_ONE, ""),
-    ("cache_info", "a caption is read anew as soon as its file has changed", ""),
-    ("tokenizer_cache_dir", "the tokenizers are part of the program", ""),
-    ("noise_offset", NO_READER, ""),
-    ("noise_offset_random_strength", NO_READER, ""),
-    ("multires_noise_iterations", NO_READER, ""),
-    ("multires_noise_discount", NO_READER, ""),
-    ("adaptive_noise_scale", NO_READER, ""),
-    ("min_snr_gamma", NO_READER, ""),
-    ("debiased_estimation_loss", NO_READER, ""),
-    ("zero_terminal_snr", NO_READER, ""),
-    ("scale_v_pred_loss_like_noise_pred", NO_READER, ""),
-    ("v_pred_like_loss", NO_READER, ""),
-    ("weighted_captions", NO_READER, ""),
-    ("clip_skip", NO_READER, ""),
+    ("sample_sampler", Always, "FLUX.1 is drawn by Euler steps alone", ""),
+    ("save_model_as", Always, "models are always saved as safetensors", ""),
+    ("cache_latents", Always, CACHED, ""),
+    ("cache_latents_to_disk", Always, CACHED, ""),
+    ("cache_text_encoder_outputs", Always, CACHED, ""),
+    ("cache_text_encoder_outputs_to_disk", Always, CACHED, ""),
+    (
+        "skip_cache_check",
+        Always,
+        "outputs are found by content, so a changed picture is noticed",
+        "",
+    ),
+    ("latent_batch_size", Always, ONE_BY_ONE, ""),
+    ("vae_batch_size", Always, ONE_BY_ONE, ""),
+    ("cache_info", Always, "a caption is read anew as soon as its file has changed", ""),
+    ("tokenizer_cache_dir", Always, "the tokenizers are part of the program", ""),
+    ("noise_offset", Unread, NO_READER, ""),
+    ("noise_offset_random_strength", Unread, NO_READER, ""),
+    ("multires_noise_iterations", Unread, NO_READER, ""),
+    ("multires_noise_discount", Unread, NO_READER, ""),
+    ("adaptive_noise_scale", Unread, NO_READER, ""),
+    ("min_snr_gamma", Unread, NO_READER, ""),
+    ("debiased_estimation_loss", Unread, NO_READER, ""),
+    ("zero_terminal_snr", Unread, NO_READER, ""),
+    ("scale_v_pred_loss_like_noise_pred", Unread, NO_READER, ""),
+    ("v_pred_like_loss", Unread, NO_READER, ""),
+    ("weighted_captions", Unread, NO_READER, ""),
+    ("clip_skip", Unread, NO_READER, ""),
     (
         "face_crop_aug_range",
+        Missing,
         NO_FACES,
         "say random_crop = true in [[dataset]], which crops anywhere",
     ),
-    ("network_multiplier", NO_NETWORK, ""),
-    ("custom_attributes", NO_NETWORK, ""),
-    ("debug_dataset", "`fluxpipe plan -v` tells how pictures are cut and scaled", ""),
-    ("max_token_length", NO_READER, "say t5xxl_max_token_length in [stages.cache]"),
+    ("network_multiplier", Unread, NO_NETWORK, ""),
+    ("custom_attributes", Unread, NO_NETWORK, ""),
+    ("debug_dataset", Missing, "`fluxpipe plan -v` tells how pictures are cut and scaled", ""),
+    ("max_token_length", Unread, NO_READER, "say t5xxl_max_token_length in [stages.cache]"),
 ];
 
 /// Keys that have another name or another place here: `(key, what to do)`.
@@ -182,7 +225,7 @@ pub(super) fn known_elsewhere(key: &str, table: &str) -> Option<Mistake> {
         let (key, help) = (key.to_owned(), OF_THE_TAGGER.1.to_owned());
         return Some(Mistake::UnknownKey { key, table: table.to_owned(), help });
     }
-    if let Some((_, reason, instead)) = IGNORED.iter().find(|(flag, ..)| *flag == key) {
+    if let Some(Foreign { why: reason, instead, .. }) = foreign(key) {
         let help = if instead.is_empty() {
             "take the line out".to_owned()
         } else {
@@ -212,7 +255,7 @@ mod tests {
     fn every_key_that_a_help_names_exists() {
         let tables = tables();
         let helps =
-            IGNORED.iter().map(|entry| entry.2).chain(ELSEWHERE.iter().map(|entry| entry.1));
+            IGNORED.iter().map(|entry| entry.3).chain(ELSEWHERE.iter().map(|entry| entry.1));
         let helps = helps.chain([OF_THE_TAGGER.1]);
         let named = helps
             .filter_map(|help| help.strip_prefix("say ")?.split_once(" in ["))

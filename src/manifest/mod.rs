@@ -44,6 +44,7 @@ pub use finetune::{
     ModelPredictionType, OptimizerArgs, OptimizerType, Samples, Steps, TimestepSampling,
     WeightingScheme,
 };
+pub use foreign::{Foreign, Standing, foreign};
 pub use label::{Existing, Label};
 pub use merge::Merge;
 pub use params::{Params, without};

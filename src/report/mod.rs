@@ -9,6 +9,7 @@ mod events;
 mod generating;
 mod graph;
 mod html;
+mod import;
 mod inspect;
 mod losses;
 mod machine;
@@ -31,6 +32,7 @@ pub use events::json_line;
 pub use generating::{Generating, picture_written};
 pub use graph::{Drawing, Node, Standing};
 pub use html::html;
+pub use import::imported;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
 pub use losses::losses;
 pub use machine::{Machine, machine};
@@ -40,13 +42,8 @@ pub use progress::{Progress, above_bars};
 pub use project::{
     checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
 };
-pub use schema::{
-    CACHE_DU_SCHEMA, CACHE_EXPORT_SCHEMA, CACHE_GC_SCHEMA, CACHE_IMPORT_SCHEMA,
-    CACHE_VERIFY_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA,
-    cache_du_schema, cache_export_schema, cache_gc_schema, cache_import_schema,
-    cache_verify_schema, captions_schema, event_schema, losses_schema, plan_schema,
-};
+pub use schema::{schema, schemas};
 pub use screen::{Look, stderr, stdout};
-pub use store::{collected, exported, imported, used, verified};
+pub use store::{bundle_imported, collected, exported, used, verified};
 pub use summary::Gathered;
 pub use why::why;

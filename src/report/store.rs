@@ -162,7 +162,7 @@ pub fn exported(bundle: &Bundle) -> String {
 
 /// What came of a bundle.
 #[must_use]
-pub fn imported(imported: &Imported) -> String {
+pub fn bundle_imported(imported: &Imported) -> String {
     let Imported { bundle, new, known } = imported;
     let stages = bundle.stages.join(", ");
     format!("added {} of {stages}; {known} were there already\n", plural(*new, "item"))

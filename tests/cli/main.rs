@@ -5,6 +5,7 @@ mod captions;
 mod errors;
 mod generate;
 mod help;
+mod import;
 mod init;
 mod inspect;
 mod outputs;

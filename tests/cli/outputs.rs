@@ -79,7 +79,8 @@ fn plain(text: &str) -> String {
 #[test]
 fn plans_and_events_are_as_their_schemas_say() {
     let bench = Bench::new();
-    let (plan_schema, event_schema) = (report::plan_schema(), report::event_schema());
+    let (plan_schema, event_schema) =
+        (report::schema("plan").unwrap(), report::schema("event").unwrap());
     let mut kinds = std::collections::BTreeSet::new();
     for (beams, bad, fail_fast) in
         [(1, false, false), (4, true, false), (4, true, true), (4, false, false)]
@@ -103,13 +104,13 @@ fn plans_and_events_are_as_their_schemas_say() {
 
 #[test]
 fn a_schema_refuses_what_is_not_printed() {
-    let schema = report::plan_schema();
+    let schema = report::schema("plan").unwrap();
     let bench = Bench::new();
     let mut plan = serde_json::to_value(bench.plan(&graph(1, false))).unwrap();
     plan["stages"][0]["state"] = "rotten".into();
     assert!(!crate::schema::faults(&schema, &plan).is_empty());
     let event = serde_json::json!({"event": "finished"});
-    assert!(!crate::schema::faults(&report::event_schema(), &event).is_empty());
+    assert!(!crate::schema::faults(&report::schema("event").unwrap(), &event).is_empty());
 }
 
 #[test]

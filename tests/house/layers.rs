@@ -13,6 +13,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("device", &["base"]),
     ("weights", &["base"]),
     ("dataset", &["base"]),
+    ("migrate", &["base", "manifest"]),
     ("models", &["base", "weights", "device"]),
     ("train", &["base", "weights", "device", "models"]),
     ("pipeline", &["base"]),
@@ -20,12 +21,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "stages",
         &["base", "manifest", "device", "weights", "dataset", "models", "train", "pipeline"],
     ),
-    ("report", &["base", "manifest", "device", "weights", "pipeline", "stages"]),
+    ("report", &["base", "manifest", "migrate", "device", "weights", "pipeline", "stages"]),
     (
         "cli",
         &[
             "base", "manifest", "device", "weights", "dataset", "models", "train", "pipeline",
-            "stages", "report",
+            "stages", "report", "migrate",
         ],
     ),
 ];

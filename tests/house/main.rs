@@ -3,6 +3,7 @@
 
 mod diagnostics;
 mod disk;
+mod import_page;
 mod layers;
 mod memory_table;
 mod output_schemas;

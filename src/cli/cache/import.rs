@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{imported, part, show};
+use super::{bundle_imported, part, show};
 use crate::{
     cli::{Exit, Outcome},
     pipeline::housekeeping::import,
@@ -33,7 +33,7 @@ impl Import {
         let project = super::open(&self.manifest, &[])?;
         let _part = part(&project)?;
         let found = import(&project.store, &self.file)?;
-        show(&found, self.json, imported)?;
+        show(&found, self.json, bundle_imported)?;
         Ok(Exit::Done)
     }
 }

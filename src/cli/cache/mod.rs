@@ -95,4 +95,4 @@ fn show<T: serde::Serialize>(result: &T, json: bool, text: fn(&T) -> String) -> 
     if json { super::print_json(result) } else { super::print(&text(result)) }
 }
 
-use report::{collected, exported, imported, used, verified};
+use report::{bundle_imported, collected, exported, used, verified};
