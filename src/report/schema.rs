@@ -1,11 +1,14 @@
-//! JSON Schemas (draft-07) of what `plan --json`, `run --json`, `captions --json`, `losses --json` and `import --json` print, made from the types that are
-//! printed.
+//! JSON Schemas (draft-07) of what commands print with `--json`, made from the types that are printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
 
+use super::{
+    Inspected,
+    log::{RunDifference, RunList, RunTold},
+};
 use crate::{
     migrate::Imported,
-    pipeline::{Event, Plan},
+    pipeline::{Blessing, Event, Plan, Why},
     stages::{captions::Captions, losses::Losses},
 };
 
@@ -39,6 +42,58 @@ pub const LOSSES_SCHEMA: &str = "losses.schema.json";
 #[must_use]
 pub fn losses_schema() -> serde_json::Value {
     schema_of::<Losses>()
+}
+
+/// File name of [`why_schema`] below `schemas/`.
+pub const WHY_SCHEMA: &str = "why.schema.json";
+
+/// The schema of the object that `why --json` prints.
+#[must_use]
+pub fn why_schema() -> serde_json::Value {
+    schema_of::<Why>()
+}
+
+/// File name of [`log_schema`] below `schemas/`.
+pub const LOG_SCHEMA: &str = "log.schema.json";
+/// File name of [`log_show_schema`] below `schemas/`.
+pub const LOG_SHOW_SCHEMA: &str = "log-show.schema.json";
+/// File name of [`log_diff_schema`] below `schemas/`.
+pub const LOG_DIFF_SCHEMA: &str = "log-diff.schema.json";
+
+/// The schema of the object that `log --json` prints.
+#[must_use]
+pub fn log_schema() -> serde_json::Value {
+    schema_of::<RunList>()
+}
+
+/// The schema of the object that `log show --json` prints.
+#[must_use]
+pub fn log_show_schema() -> serde_json::Value {
+    schema_of::<RunTold>()
+}
+
+/// The schema of the object that `log diff --json` prints.
+#[must_use]
+pub fn log_diff_schema() -> serde_json::Value {
+    schema_of::<RunDifference>()
+}
+
+/// File name of [`bless_schema`] below `schemas/`.
+pub const BLESS_SCHEMA: &str = "bless.schema.json";
+
+/// The schema of the object that `bless --json` prints.
+#[must_use]
+pub fn bless_schema() -> serde_json::Value {
+    schema_of::<Blessing>()
+}
+
+/// File name of [`inspect_schema`] below `schemas/`.
+pub const INSPECT_SCHEMA: &str = "inspect.schema.json";
+
+/// The schema of the object that `inspect --json` prints.
+#[must_use]
+pub fn inspect_schema() -> serde_json::Value {
+    schema_of::<Inspected>()
 }
 
 /// The schema of the object that `plan --json` prints.

@@ -3,6 +3,7 @@
 
 mod bad_pictures;
 mod before;
+mod bless;
 mod by_hand;
 mod captions;
 mod datasets;
@@ -15,8 +16,10 @@ mod faults;
 mod generate;
 mod idle;
 mod import;
+mod inspect;
 mod kill;
 mod label;
+mod log;
 mod losses;
 mod output;
 mod pictures;
@@ -30,5 +33,6 @@ mod texts;
 mod together;
 mod upgrade;
 mod views;
+mod why;
 
 pub use project::{Project, Run};

@@ -1,11 +1,13 @@
-//! The schemas of what `plan --json`, `run --json`, `captions --json`, `losses --json` and `import --json` print are those of the types that are printed.
+//! The schemas of what commands print with `--json` are those of the types that are printed.
 //! `UPDATE_SCHEMAS=1 cargo test --release --test house` writes them anew.
 
 use std::{fs, path::Path};
 
 use fluxpipe::report::{
-    CAPTIONS_SCHEMA, EVENT_SCHEMA, IMPORT_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, captions_schema,
-    event_schema, import_schema, losses_schema, plan_schema,
+    BLESS_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA, IMPORT_SCHEMA, INSPECT_SCHEMA, LOG_DIFF_SCHEMA,
+    LOG_SCHEMA, LOG_SHOW_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, WHY_SCHEMA, bless_schema,
+    captions_schema, event_schema, import_schema, inspect_schema, log_diff_schema, log_schema,
+    log_show_schema, losses_schema, plan_schema, why_schema,
 };
 
 #[test]
@@ -16,6 +18,12 @@ fn schemas_of_what_is_printed_are_up_to_date() {
         (CAPTIONS_SCHEMA, captions_schema()),
         (LOSSES_SCHEMA, losses_schema()),
         (IMPORT_SCHEMA, import_schema()),
+        (WHY_SCHEMA, why_schema()),
+        (BLESS_SCHEMA, bless_schema()),
+        (INSPECT_SCHEMA, inspect_schema()),
+        (LOG_SCHEMA, log_schema()),
+        (LOG_SHOW_SCHEMA, log_show_schema()),
+        (LOG_DIFF_SCHEMA, log_diff_schema()),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
         let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";

@@ -39,6 +39,16 @@ impl Heads {
         Some(Head { recipe: *self.recipes.get(index)?, item })
     }
 
+    /// Recipe name, id and keys of each item.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, Head)> {
+        let all = self.items.iter().flat_map(|(recipe, items)| {
+            items.iter().map(move |(id, place)| (recipe.as_str(), id.as_str(), *place))
+        });
+        all.filter_map(|(recipe, id, (index, item))| {
+            Some((recipe, id, Head { recipe: *self.recipes.get(index)?, item }))
+        })
+    }
+
     /// Keeps the keys of an item.
     pub fn set(&mut self, recipe: &str, id: &str, head: Head) {
         let found = self.recipes.iter().position(|key| *key == head.recipe);
@@ -48,6 +58,13 @@ impl Heads {
         });
         let items = self.items.entry(recipe.to_owned()).or_default();
         items.insert(id.to_owned(), (index, head.item));
+    }
+
+    /// Forgets an item.
+    pub fn remove(&mut self, recipe: &str, id: &str) {
+        if let Some(items) = self.items.get_mut(recipe) {
+            items.remove(id);
+        }
     }
 
     /// Whether nothing ever ran.
