@@ -6,6 +6,7 @@ mod before;
 mod bless;
 mod by_hand;
 mod captions;
+mod damage;
 mod datasets;
 mod demo;
 mod edits;
