@@ -2,6 +2,7 @@
 //! and hands what they say to [`crate::report`]. Knows exit codes, and not how anything works.
 
 mod bench;
+mod bless;
 mod cache;
 mod captions;
 mod check;
@@ -16,6 +17,7 @@ mod import;
 mod init;
 mod inspect;
 mod interrupt;
+mod log;
 mod logs;
 mod losses;
 mod plan;
@@ -83,6 +85,8 @@ enum Command {
     Report(report::Report),
     Generate(generate::Generate),
     Why(why::Why),
+    Log(log::Log),
+    Bless(bless::Bless),
     Graph(graph::Graph),
     Cache(cache::Cache),
     Inspect(inspect::Inspect),
@@ -129,6 +133,8 @@ impl Command {
             Self::Run(command) => command.run(),
             Self::Report(command) => command.run(),
             Self::Why(command) => command.run(),
+            Self::Log(command) => command.run(),
+            Self::Bless(command) => command.run(),
             Self::Graph(command) => command.run(),
             Self::Cache(command) => command.run(),
             Self::Inspect(command) => command.run(),

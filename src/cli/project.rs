@@ -8,7 +8,7 @@ use std::{
 use crate::{
     device,
     manifest::{Manifest, OnBadImage},
-    pipeline::{Graph, RunOptions, Store},
+    pipeline::{Graph, Request, RunOptions, Store},
     report::Places,
     stages::{self, Site},
 };
@@ -71,6 +71,15 @@ impl Project {
         let site = stages::site(&manifest, &store)?;
         let graph = stages::build(&site)?;
         Ok(Self { manifest, set: set.to_vec(), store, site, graph })
+    }
+
+    /// What a run is asked with, for its record.
+    pub(super) fn asked(&self) -> Request {
+        Request {
+            path: self.manifest.source.path.clone(),
+            text: Arc::clone(&self.manifest.source.text),
+            set: self.set.iter().map(|(path, value)| format!("{path}={value}")).collect(),
+        }
     }
 
     /// For naming places in reports.
@@ -148,6 +157,7 @@ impl SelectionArgs {
             keep_going: false,
             device: device_title(manifest),
             preflight: false,
+            asked: None,
             fail_fast: manifest.project.on_bad_image == OnBadImage::Fail,
         }
     }

@@ -61,6 +61,7 @@ impl Run {
         let project = self.manifest.open()?;
         let mut options = self.selection.options(&project.manifest);
         options.keep_going = self.keep_going;
+        options.asked = Some(project.asked());
         if self.dry_run {
             super::plan::show(&project, &options, self.json, false)?;
             return Ok(Exit::Done);

@@ -8,9 +8,10 @@ use crate::{
 
 /// Explain why a stage, or one item of it, would run
 ///
-/// Follows the reason to its end: the line of the manifest with the value it had in the last run, the
-/// file that changed, the weight file, or the change in fluxpipe itself. For an item that is up to
-/// date it shows everything the item depends on.
+/// Compares the key of each item with the nearest one that is stored (of all that it ever had, that with the
+/// fewest parts that differ) and follows the difference to its end: the line of the manifest with the value
+/// it had, the files that came, went or changed, the weight file, or the change in fluxpipe itself. For an
+/// item that is up to date it shows everything the item depends on. Writes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe why my-project/project.toml finetune
@@ -26,7 +27,7 @@ pub struct Why {
     /// One of its items, as `plan` and `run` name it; a part of the name will do
     item: Option<String>,
 
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text (schemas/why.schema.json)
     #[arg(long)]
     json: bool,
 }

@@ -6,6 +6,7 @@
 mod cache;
 mod captions;
 mod check;
+mod compare;
 mod dataset;
 mod error;
 mod files;
@@ -37,6 +38,7 @@ use std::{
 };
 
 pub use cache::{Cache, ClipActivation, Dtype, Latent};
+pub use compare::{Setting, compare};
 pub use dataset::{Aspect, Dataset, ResizeInterpolation, Resolution};
 pub use error::{ManifestError, ManifestErrors, Mistake};
 pub use finetune::{

@@ -1,5 +1,6 @@
 //! What was decided for one item, and why.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{ItemSpec, Origin, Output};
@@ -119,16 +120,47 @@ impl Cause {
 }
 
 /// A part of a key that is not what it was.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Difference {
     /// Name of the part.
     pub part: String,
     /// Where it comes from; for a part that an item kept by hand gives, the file of that item.
     pub origin: Origin,
     /// What it was; `None` where the part is new.
+    #[serde(serialize_with = "plain")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub old: Option<Value>,
-    /// What it is; `None` where the part is gone.
+    /// What it is; `None` where the part is gone, or not made yet.
+    #[serde(serialize_with = "plain")]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub new: Option<Value>,
+    /// Whether what it will be is not made yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
+}
+
+/// A value as plain JSON: a reader wants `0.0001`, not how keys spell it.
+pub(super) fn plain<S: serde::Serializer>(
+    value: &Option<Value>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(json).serialize(serializer)
+}
+
+/// A value as plain JSON.
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::None => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(value) => (*value).into(),
+        Value::Float(value) => (*value).into(),
+        Value::Text(text) => text.clone().into(),
+        Value::Digest(digest) => digest.to_string().into(),
+        Value::List(values) => values.iter().map(json).collect(),
+        Value::Map(values) => {
+            values.iter().map(|(name, value)| (name.clone(), json(value))).collect()
+        }
+    }
 }
 
 /// Names an item of a stage.

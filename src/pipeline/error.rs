@@ -4,6 +4,7 @@ use miette::Diagnostic;
 use thiserror::Error;
 
 use super::{GraphError, StageError, StoreError};
+use crate::base::plural;
 
 /// Any diagnostic, as an error that can be a source of another.
 pub type BoxedDiagnostic = Box<dyn Diagnostic + Send + Sync + 'static>;
@@ -60,6 +61,55 @@ pub enum RunError {
         item: Option<String>,
         /// What the panic said.
         message: String,
+    },
+
+    /// Nothing of a stage is to run, so nothing can be accepted.
+    #[error("there is nothing to accept: no item of `{stage}` is to run")]
+    #[diagnostic(
+        code(fluxpipe::pipeline::nothing_to_bless),
+        help(
+            "`fluxpipe plan` shows what is to run; bless accepts earlier outputs for items that are"
+        )
+    )]
+    NothingToBless {
+        /// Name of the stage.
+        stage: String,
+    },
+
+    /// Items have no earlier output that could be accepted.
+    #[error("{} of `{stage}` cannot be accepted:{told}", plural(*items, "item"))]
+    #[diagnostic(code(fluxpipe::pipeline::not_blessed))]
+    NotBlessed {
+        /// Name of the stage.
+        stage: String,
+        /// How many.
+        items: usize,
+        /// Why, a line for each reason.
+        told: String,
+        /// What to do.
+        #[help]
+        help: String,
+    },
+
+    /// Another process works on a stage.
+    #[error("stage `{stage}` is being run by {by}")]
+    #[diagnostic(code(fluxpipe::pipeline::busy), help("wait until it is done, then try again"))]
+    Busy {
+        /// Name of the stage.
+        stage: String,
+        /// By whom.
+        by: String,
+    },
+
+    /// No run is called so.
+    #[error("there is no run `{run}`")]
+    #[diagnostic(code(fluxpipe::pipeline::unknown_run))]
+    UnknownRun {
+        /// What was asked for.
+        run: String,
+        /// What there is.
+        #[help]
+        help: String,
     },
 
     /// A stage returned without an output or a failure for an item.

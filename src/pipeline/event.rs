@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Frequency, StageError, StageSummary, Warning};
+use crate::base::Digest;
 
 /// Something that happened in a run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -20,6 +21,9 @@ pub enum Event {
         version: String,
         /// Names of the selected stages, in the order in which they run.
         stages: Vec<String>,
+        /// The manifest that it was asked with.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        asked: Option<super::Requested>,
     },
     /// Another process runs this stage; this run goes on when it is done. At most once per stage.
     Waiting {
@@ -142,6 +146,10 @@ pub enum Event {
         stage: String,
         /// The file.
         path: PathBuf,
+        /// Digest of what it holds; left out of a checkpoint that is shown while it is trained.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        digest: Option<Digest>,
     },
     /// Something about the outputs of a stage that is no mistake, and that its user should know.
     Warning {

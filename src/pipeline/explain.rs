@@ -117,7 +117,7 @@ fn file_of(decision: &Decision) -> Option<&Origin> {
 }
 
 /// Adds the parts that differ; those still unknown are left out.
-fn differences<'a>(
+pub fn differences<'a>(
     old: &[KeyPart],
     new: impl Iterator<Item = &'a KeyPart> + Clone,
     found: &mut Vec<Difference>,
@@ -132,6 +132,7 @@ fn differences<'a>(
                 origin: part.origin.clone(),
                 old: before.cloned(),
                 new: part.value.clone(),
+                pending: false,
             });
         }
     }
@@ -141,13 +142,51 @@ fn differences<'a>(
             origin: part.origin.clone(),
             old: part.value.clone(),
             new: None,
+            pending: false,
         });
     }
 }
 
-/// How many parts differ.
-pub fn differing<'a>(old: &[KeyPart], new: impl Iterator<Item = &'a KeyPart> + Clone) -> usize {
-    let mut found = Vec::new();
-    differences(old, new, &mut found);
-    found.len()
+/// How many parts differ; those still unknown are not counted. Of equal parts in equal order nothing is
+/// looked up: a store is asked for the nearest of many.
+pub fn differing<'a>(old: &[KeyPart], new: impl Iterator<Item = &'a KeyPart>) -> usize {
+    let (mut different, mut found, mut place) = (0, 0, 0);
+    for part in new {
+        let is_there = |old: &&KeyPart| old.name == part.name;
+        let was = old.get(place).filter(is_there).or_else(|| old.iter().find(is_there));
+        place += 1;
+        found += usize::from(was.is_some());
+        let same = was.is_some_and(|was| part.value.is_none() || was.value == part.value);
+        different += usize::from(!same && part.value.is_some());
+    }
+    // Those that are not there any more.
+    different + old.len().saturating_sub(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Value;
+
+    #[test]
+    fn parts_are_counted_as_they_are_told() {
+        let part = |name: &str, value: i64| {
+            KeyPart::new(name, Value::Int(value), Origin::Code(String::new()))
+        };
+        let old = [part("a", 1), part("b", 2), part("c", 3)];
+        let pending = KeyPart::pending("c", "merge", "x", "text");
+        for (new, count) in [
+            (vec![part("a", 1), part("b", 2), part("c", 3)], 0),
+            (vec![part("c", 3), part("a", 1), part("b", 2)], 0),
+            (vec![part("a", 1), part("b", 7), part("d", 3)], 3),
+            (vec![part("b", 2)], 2),
+            (vec![part("a", 1), part("b", 2), pending.clone()], 0),
+            (vec![], 3),
+        ] {
+            assert_eq!(differing(&old, new.iter()), count, "{new:?}");
+            let mut told = Vec::new();
+            differences(&old, new.iter(), &mut told);
+            assert_eq!(told.len(), count, "{new:?}");
+        }
+    }
 }

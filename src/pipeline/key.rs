@@ -2,12 +2,13 @@
 
 use std::{ops::Range, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::base::{Digest, Value, digest_named};
 
 /// Where a part of a key comes from; `why` ends here.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// A value of the manifest, by its path (`stages.label.num_beams`) and, where the manifest

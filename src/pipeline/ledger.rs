@@ -116,6 +116,21 @@ impl Ledger {
         })
     }
 
+    /// The pictures beside which fluxpipe wrote, or was about to write, a file at `path`, with the digest of
+    /// that file; the latest first.
+    ///
+    /// # Errors
+    /// The ledger cannot be read.
+    pub fn written_at(&self, path: &Path) -> Result<Vec<(Digest, Digest)>, StoreError> {
+        let path = absolute(path)?;
+        let bytes = read_log(&self.log)?;
+        let noted = bodies(&bytes).filter_map(|body| serde_json::from_slice::<Entry>(body).ok());
+        let noted = noted.filter(|entry| entry.path == path);
+        let mut found: Vec<_> = noted.map(|entry| (entry.picture, entry.digest)).collect();
+        found.reverse();
+        Ok(found)
+    }
+
     /// Takes in what other processes wrote since.
     pub(super) fn refresh(&self) -> Result<(), StoreError> {
         self.take_in(&mut self.entries())

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError, RunOptions, Selection,
-    StageCost, Store, Total, Upstream, Warning,
+    BlessedStage, Cause, Decision, Graph, GraphError, ItemState, Note, Origin, RunError,
+    RunOptions, Selection, StageCost, Store, Total, Upstream, Warning,
     decide::{Decided, decide},
+    decision::plain,
     publish,
     reason::reasons,
     stage::UpstreamStage,
@@ -53,6 +54,8 @@ pub struct StagePlan {
     pub reasons: Vec<Reason>,
     /// How many more reasons there are than are listed.
     pub more_reasons: usize,
+    /// Of the items that are reused, those whose outputs were accepted by hand and not made under their keys.
+    pub blessed: Vec<BlessedStage>,
     /// What its user should know.
     pub warnings: Vec<Warning>,
     /// Files beside the store that would be written, where no item runs (else they depend on what is made).
@@ -126,27 +129,6 @@ pub struct Reason {
     pub examples: Vec<String>,
 }
 
-/// A value as plain JSON: a reader of a plan wants `0.0001`, not how keys spell it.
-fn plain<S: serde::Serializer>(value: &Option<Value>, serializer: S) -> Result<S::Ok, S::Error> {
-    value.as_ref().map(json).serialize(serializer)
-}
-
-/// A value as plain JSON.
-fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::None => serde_json::Value::Null,
-        Value::Bool(value) => (*value).into(),
-        Value::Int(value) => (*value).into(),
-        Value::Float(value) => (*value).into(),
-        Value::Text(text) => text.clone().into(),
-        Value::Digest(digest) => digest.to_string().into(),
-        Value::List(values) => values.iter().map(json).collect(),
-        Value::Map(values) => {
-            values.iter().map(|(name, value)| (name.clone(), json(value))).collect()
-        }
-    }
-}
-
 /// Decides for every stage what a run with these options would do.
 ///
 /// # Errors
@@ -160,6 +142,7 @@ pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, 
 fn looked(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, RunError> {
     let scope = Scope::new(graph, options)?;
     store.ledger().refresh()?;
+    let blessings = store.blessings()?;
     let mut done: Vec<Option<Decided>> = Vec::new();
     let (mut publishes, mut warnings) = (Vec::new(), Vec::new());
     for (index, node) in graph.nodes().iter().enumerate() {
@@ -198,6 +181,7 @@ fn looked(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, Ru
             pending: decided.decisions.iter().filter(|one| one.runs() && one.is_pending()).count(),
             reasons,
             more_reasons,
+            blessed: blessings.among(&node.name, &decided.decisions),
             warnings,
             writes_over: publish::written_over(&publishes),
             publishes: publishes.len(),

@@ -92,7 +92,11 @@ fn finished(decided: &Decided) -> Vec<Finished<'_>> {
 
 /// Writes the files, and calls `written` for each. A sidecar that somebody wrote or changed since it was
 /// looked at stays as it is: its words are the next run's.
-pub fn write(due: &[Due], store: &Store, written: &mut dyn FnMut(&Path)) -> Result<(), StoreError> {
+pub fn write(
+    due: &[Due],
+    store: &Store,
+    written: &mut dyn FnMut(&Path, Digest),
+) -> Result<(), StoreError> {
     for batch in due.chunks(BATCH) {
         let notes: Vec<_> = batch.iter().filter_map(|due| entry(&due.publication)).collect();
         store.ledger().note(&notes, true)?;
@@ -108,7 +112,7 @@ pub fn write(due: &[Due], store: &Store, written: &mut dyn FnMut(&Path)) -> Resu
         let notes = placed.iter().filter_map(|publication| entry(publication));
         let notes: Vec<_> = notes.map(|note| Entry { written: true, ..note }).collect();
         store.ledger().note(&notes, false)?;
-        placed.iter().for_each(|publication| written(&publication.path));
+        placed.iter().for_each(|publication| written(&publication.path, wanted(publication)));
     }
     Ok(())
 }
@@ -272,7 +276,7 @@ mod tests {
         let write = |due: [Option<Due>; 2]| {
             let mut written = 0;
             let due = due.map(Option::unwrap);
-            super::write(&due, &store, &mut |_| written += 1).unwrap();
+            super::write(&due, &store, &mut |_, _| written += 1).unwrap();
             written
         };
         assert_eq!(write(both().map(due)), 2);

@@ -16,9 +16,9 @@ const EXAMPLES: usize = 5;
 
 /// Why the items of a stage run, root causes first; and how many reasons are not listed.
 #[must_use]
-pub fn reasons(decisions: &[Decision]) -> (Vec<Reason>, usize) {
+pub fn reasons<'d>(decisions: impl IntoIterator<Item = &'d Decision>) -> (Vec<Reason>, usize) {
     let mut drawn = Drawn::default();
-    for decision in decisions.iter().filter(|decision| decision.runs()) {
+    for decision in decisions.into_iter().filter(|decision| decision.runs()) {
         drawn.item += 1;
         drawn.take(decision);
     }
@@ -65,7 +65,7 @@ impl Drawn {
             let (stage, item) = (upstream.stage.clone(), upstream.item.clone());
             let part = upstream.stage.clone();
             let origin = Origin::Upstream { stage, item };
-            let follows = Difference { part, origin, old: None, new: None };
+            let follows = Difference { part, origin, old: None, new: None, pending: true };
             self.add(Cause::Follows, &upstream.stage, id, Some(&follows));
         }
         for difference in differences {

@@ -34,7 +34,8 @@ pub trait Stage: Send + Sync {
     fn items(&self, upstream: &Upstream<'_>) -> Result<Vec<ItemSpec>, StageError>;
 
     /// What differs within a part of a key that holds many things, such as the samples of a training; empty
-    /// where the part itself says all. `why` tells these in its place.
+    /// where the part itself says all. `why` tells these in its place. Asked too where the part is pending:
+    /// then of what it was to what is known of it.
     fn within(
         &self,
         difference: &super::Difference,

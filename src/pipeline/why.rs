@@ -1,13 +1,19 @@
 //! Why an item runs, or what it depends on where it does not.
 
+use std::collections::HashSet;
+
 use petgraph::Direction;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    Cause, Decision, Difference, Graph, ItemFailure, ItemState, KeyPart, Origin, RunError,
-    RunOptions, Store,
+    Blessed, Blessings, Cause, Decision, Difference, FileList, Graph, ItemFailure, ItemState,
+    KeyPart, Origin, RunError, RunOptions, Sign, Store,
     decide::{Decided, decide},
-    explain::{Explainer, differing},
+    decision::plain,
+    explain::Explainer,
+    files::Gathered,
+    nearest::{Near, Past},
     plan::{Scope, upstream},
     store::Head,
 };
@@ -20,8 +26,10 @@ const LISTED: usize = 32;
 const BECAUSE: usize = 8;
 
 /// Why a stage, or one of its items, is to run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Why {
+    /// Version of this layout.
+    pub version: u32,
     /// Name of the stage.
     pub stage: String,
     /// Its kind.
@@ -31,13 +39,17 @@ pub struct Why {
     pub items: Vec<Account>,
     /// Items that are not listed.
     pub more: usize,
+    /// How the items of the stage as a whole are not those of its last run: which are new, which are gone,
+    /// and of which a file changed; `null` where none is, where it never ran, or where items were asked for
+    /// by name.
+    pub files: Option<FileList>,
     /// Whether items were asked for by name.
     #[serde(skip)]
     pub by_name: bool,
 }
 
 /// The account of one item.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Account {
     /// Name of its stage.
     pub stage: String,
@@ -46,6 +58,7 @@ pub struct Account {
     /// What is made: `latent`, `text`.
     pub recipe: String,
     /// Its key, where it is known.
+    #[schemars(with = "Option<String>")]
     pub key: Option<Digest>,
     /// What is to become of it: `kept`, `reuse`, `run`, `failed`.
     pub state: &'static str,
@@ -55,6 +68,9 @@ pub struct Account {
     pub kept: Option<String>,
     /// Why it failed, and is not tried again.
     pub failure: Option<ItemFailure>,
+    /// Where its output was accepted by hand, and not made under its key. The differences are then those
+    /// between the two keys.
+    pub blessed: Option<Blessed>,
     /// Why it runs.
     pub cause: Option<Cause>,
     /// From where it goes on, where an earlier run did a part of it.
@@ -63,24 +79,54 @@ pub struct Account {
     pub against: Option<Against>,
     /// What differs, foremost first.
     pub differences: Vec<Difference>,
+    /// What came, went or changed within a part that holds many things, such as the samples of a training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<FileList>,
     /// The upstream items that must run first, or made something else, with their own accounts.
     pub because: Vec<Account>,
     /// Upstream items that are not listed.
     pub more: usize,
     /// Its whole key: parts of the recipe and of the item. Left out within `because`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<KeyPart>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// A part of a key, for a reader.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Part {
+    /// What it is.
+    pub name: String,
+    /// Its value; `null` while it is not made yet.
+    #[serde(serialize_with = "plain")]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub value: Option<Value>,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl From<&KeyPart> for Part {
+    fn from(part: &KeyPart) -> Self {
+        let KeyPart { name, value, origin, .. } = part.clone();
+        Self { name, value, origin }
+    }
 }
 
 /// The stored key that an item is compared with.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Against {
     /// Id of the item that had it.
     pub item: String,
     /// The key.
+    #[schemars(with = "String")]
     pub key: Digest,
-    /// Whether it is that of this item's last run; else it is the most similar one in the store.
+    /// Id of the run that made its output.
+    pub run: String,
+    /// Whether it is that of this item's last run; else a nearer one is stored, or that is not known.
     pub own: bool,
+    /// How many parts differ.
+    pub parts: usize,
+    /// How many parts differ from this item's last run, where another key is nearer.
+    pub since_last: Option<usize>,
 }
 
 /// Gives the account of an item, or of the items of a stage.
@@ -102,8 +148,8 @@ pub fn why(
         let decided = decide(node, &upstream(graph, index, &done), store, scope.forced[index])?;
         done.push(Some(decided));
     }
-    let _ = store.save_digests();
-    let accountant = Accountant { graph, store, done: &done };
+    let (past, blessings) = (Past::new(store), store.blessings()?);
+    let accountant = Accountant { graph, store, done: &done, past, blessings };
     let (told, places) = match (accountant.places(asked, item), item) {
         (Err(error), Some(item)) => accountant.failed_before(asked, item).ok_or(error)?,
         (places, _) => (asked, places?),
@@ -111,10 +157,12 @@ pub fn why(
     let listed = places.iter().take(LISTED);
     let node = &graph.nodes()[asked];
     Ok(Why {
+        version: 1,
         stage: node.name.clone(),
         kind: node.stage.kind().to_owned(),
         items: listed.map(|&place| accountant.account(told, place, None, 0)).collect(),
         more: places.len().saturating_sub(LISTED),
+        files: if item.is_some() { None } else { accountant.files(asked) },
         by_name: item.is_some(),
     })
 }
@@ -123,9 +171,41 @@ struct Accountant<'a> {
     graph: &'a Graph,
     store: &'a Store,
     done: &'a [Option<Decided>],
+    past: Past<'a>,
+    blessings: Blessings,
 }
 
 impl Accountant<'_> {
+    /// How the items of a stage are not those of its last run.
+    fn files(&self, stage: usize) -> Option<FileList> {
+        let decided = self.done[stage].as_ref()?;
+        let heads = self.store.heads(&self.graph.nodes()[stage].name);
+        if heads.is_empty() {
+            return None;
+        }
+        let mut list = Gathered::default();
+        let mut there = HashSet::new();
+        for decision in &decided.decisions {
+            let recipe = decided.names.get(decision.spec.recipe).copied().unwrap_or_default();
+            there.insert((recipe, decision.spec.id.as_str()));
+            match &decision.state {
+                ItemState::Run { cause: Cause::New, .. } => {
+                    list.add(Sign::Added, &decision.spec.id, recipe, decision.is_pending());
+                }
+                ItemState::Run { cause: Cause::File, .. } => {
+                    list.add(Sign::Changed, &decision.spec.id, recipe, false);
+                }
+                _ => {}
+            }
+        }
+        for (recipe, id, _) in
+            heads.iter().filter(|(recipe, id, _)| !there.contains(&(*recipe, *id)))
+        {
+            list.add(Sign::Removed, id, recipe, false);
+        }
+        list.finish("items", "")
+    }
+
     /// The items asked for.
     fn places(&self, stage: usize, item: Option<&str>) -> Result<Vec<usize>, RunError> {
         let decisions = self.done[stage].as_ref().map_or(&[][..], |decided| &decided.decisions);
@@ -180,13 +260,7 @@ impl Accountant<'_> {
     }
 
     /// The account of an item; `old` is the key to compare with, where another than its last.
-    fn account(
-        &self,
-        stage: usize,
-        place: usize,
-        old: Option<(Head, String)>,
-        depth: usize,
-    ) -> Account {
+    fn account(&self, stage: usize, place: usize, old: Option<Near>, depth: usize) -> Account {
         let node = &self.graph.nodes()[stage];
         // Accounts are asked of stages that are decided, and places come from their lists.
         let decided = self.done[stage].as_ref().expect("the stage was decided above");
@@ -201,18 +275,20 @@ impl Accountant<'_> {
             shares: decision.shares.map(|leader| decided.decisions[leader].spec.id.clone()),
             kept: decision.spec.given.as_ref().map(|given| given.why.to_owned()),
             failure: None,
+            blessed: None,
             cause: None,
             started: None,
             against: None,
             differences: Vec::new(),
+            files: None,
             because: Vec::new(),
             more: 0,
             parts: Vec::new(),
         };
         if depth == 0 {
             let shared = decided.recipes.get(decision.spec.recipe).map(|recipe| &recipe.parts);
-            account.parts =
-                shared.into_iter().flatten().chain(decision.spec.key_parts()).cloned().collect();
+            let parts = shared.into_iter().flatten().chain(decision.spec.key_parts());
+            account.parts = parts.map(Part::from).collect();
         }
         if let ItemState::Failed(failure) = &decision.state {
             account.failure = Some(failure.clone());
@@ -224,83 +300,116 @@ impl Accountant<'_> {
             let started = node.stage.started(&decision.spec, &seen, self.store);
             account.started = started.ok().flatten();
         }
-        if old.is_some() || matches!(decision.state, ItemState::Run { .. }) {
-            self.compare(stage, decided, decision, old, &mut account);
-            self.follow(decision, &mut account, depth);
+        if let (Some(key), ItemState::Reuse(output)) = (&decision.key, &decision.state)
+            && let Some(blessed) = self.blessings.of(key, output)
+        {
+            let made = self.past.stored(blessed.from());
+            let (id, run) = made.map(|(_, record)| (record.id, record.run)).unwrap_or_default();
+            let near = Near { head: blessed.from(), id, run };
+            account.blessed = Some(blessed);
+            let within = self.compare(stage, decided, decision, Some(near), &mut account);
+            account.files = Gathered::of(&within);
+        } else if old.is_some() || matches!(decision.state, ItemState::Run { .. }) {
+            let within = self.compare(stage, decided, decision, old, &mut account);
+            self.follow(decision, &within, &mut account, depth);
+            account.files = Gathered::of(&within);
         }
         account
     }
 
-    /// Fills in what differs from the last key of the item, or from the most similar stored one.
+    /// Fills in what differs from the nearest stored key. Returns what of it is a list of files or upstream
+    /// items within one part.
     fn compare(
         &self,
         stage: usize,
         decided: &Decided,
         decision: &Decision,
-        old: Option<(Head, String)>,
+        old: Option<Near>,
         account: &mut Account,
-    ) {
+    ) -> Vec<Difference> {
         let node = &self.graph.nodes()[stage];
         let seen = upstream(self.graph, stage, self.done);
         let mut explainer = Explainer::new(node, &seen, self.store);
-        let id = &decision.spec.id;
-        let own = || Some((explainer.head(&account.recipe, id)?, id.clone()));
-        let (found, own) = match old.or_else(own) {
-            Some(found) => (Some(found), true),
-            None => (self.nearest(node.stage.kind(), decided, decision), false),
+        let (id, recipe) = (&decision.spec.id, &decided.recipes[decision.spec.recipe]);
+        let last = explainer.head(&account.recipe, id);
+        let nearest = || {
+            let parts = decision.spec.key_parts();
+            self.past.nearest(node.stage.kind(), recipe, id, parts, last)
         };
-        let Some((head, item)) = found else { return };
-        if let Some(differences) = explainer.against(decided, decision, head) {
-            account.against = Some(Against { item, key: head.item, own });
-            account.differences = differences
-                .into_iter()
-                .flat_map(|difference| match node.stage.within(&difference, &seen) {
-                    within if within.is_empty() => vec![difference],
-                    within => within,
-                })
-                .collect();
-        }
-    }
-
-    /// The stored key of the same kind and recipe with the fewest parts that differ.
-    fn nearest(
-        &self,
-        kind: &str,
-        decided: &Decided,
-        decision: &Decision,
-    ) -> Option<(Head, String)> {
-        let recipe = &decided.recipes[decision.spec.recipe];
-        let mut best: Option<(usize, Head, String)> = None;
-        for key in self.store.recipe_keys() {
-            let Some(stored) = self.store.recipe(&key) else { continue };
-            if stored.kind != kind || stored.recipe != recipe.name {
+        let is_made = old.is_some();
+        let Some(near) = old.or_else(nearest) else { return Vec::new() };
+        let Some(differences) = explainer.against(decided, decision, near.head) else {
+            return Vec::new();
+        };
+        let own = is_made || last == Some(near.head);
+        let since_last = last.filter(|_| !own);
+        let since_last = since_last.and_then(|last| explainer.against(decided, decision, last));
+        account.against = Some(Against {
+            item: near.id,
+            key: near.head.item,
+            run: near.run,
+            own,
+            parts: differences.len(),
+            since_last: since_last.map(|differences| differences.len()),
+        });
+        let (mut own, mut within) = (Vec::new(), Vec::new());
+        let pending = self.pending(decision, near.head);
+        for difference in differences.into_iter().chain(pending) {
+            let inside = node.stage.within(&difference, &seen);
+            if inside.is_empty() {
+                own.extend((!difference.pending).then_some(difference));
                 continue;
             }
-            let shared = differing(&stored.parts, recipe.parts.iter());
-            let Ok(records) = self.store.records(&key) else { continue };
-            for record in records.all().filter(|record| record.output.is_some()) {
-                let count = shared + differing(&record.parts, decision.spec.key_parts());
-                // Of several the one with the smallest id, so that the answer is always the same.
-                if best.as_ref().is_none_or(|(least, _, id)| (count, &record.id) < (*least, id)) {
-                    best = Some((count, Head { recipe: key, item: record.key }, record.id));
-                }
-            }
+            let (files, stated): (Vec<_>, Vec<_>) = inside.into_iter().partition(|inside| {
+                matches!(inside.origin, Origin::Upstream { .. } | Origin::File(_))
+            });
+            own.extend(stated);
+            within.extend(files);
         }
-        best.map(|(_, head, id)| (head, id))
+        account.differences = own;
+        within
+    }
+
+    /// The parts of an item that are not known yet, with what they were.
+    fn pending(&self, decision: &Decision, old: Head) -> Vec<Difference> {
+        let parts = decision.spec.key_parts().filter(|part| part.value.is_none());
+        let parts = parts.collect::<Vec<_>>();
+        let record = if parts.is_empty() { None } else { self.past.stored(old) };
+        let Some((_, record)) = record else { return Vec::new() };
+        let was = |name: &str| record.parts.iter().find(|part| part.name == name)?.value.clone();
+        let difference = |part: &KeyPart| Difference {
+            part: part.name.clone(),
+            origin: part.origin.clone(),
+            old: was(&part.name),
+            new: None,
+            pending: true,
+        };
+        parts.into_iter().map(difference).collect()
     }
 
     /// Adds the accounts of the upstream items that explain this one.
-    fn follow(&self, decision: &Decision, account: &mut Account, depth: usize) {
+    fn follow(
+        &self,
+        decision: &Decision,
+        within: &[Difference],
+        account: &mut Account,
+        depth: usize,
+    ) {
         let mut sources: Vec<(&str, &str, Option<&Value>)> = Vec::new();
-        if let ItemState::Run { follows, .. } = &decision.state {
-            sources.extend(follows.iter().map(|of| (of.stage.as_str(), of.item.as_str(), None)));
-        }
         let differences = std::mem::take(&mut account.differences);
-        for difference in &differences {
+        for difference in differences.iter().chain(within) {
             if let Origin::Upstream { stage, item } = &difference.origin
-                && difference.new.is_some()
+                && (difference.new.is_some() || difference.pending)
             {
                 sources.push((stage, item, difference.old.as_ref()));
+            }
+        }
+        if let ItemState::Run { follows, .. } = &decision.state {
+            for of in follows {
+                let (stage, item) = (of.stage.as_str(), of.item.as_str());
+                if !sources.iter().any(|known| (known.0, known.1) == (stage, item)) {
+                    sources.push((stage, item, None));
+                }
             }
         }
         account.more = sources.len().saturating_sub(BECAUSE);
@@ -320,28 +429,12 @@ impl Accountant<'_> {
     }
 
     /// The stored key under which the item at `place` made the blob with the digest `old`.
-    fn maker(&self, stage: usize, place: usize, old: &Value) -> Option<(Head, String)> {
+    fn maker(&self, stage: usize, place: usize, old: &Value) -> Option<Near> {
         let Value::Digest(digest) = old else { return None };
         let decided = self.done[stage].as_ref()?;
-        let decision = &decided.decisions[place];
+        let spec = &decided.decisions[place].spec;
         let kind = self.graph.nodes()[stage].stage.kind();
-        let name = *decided.names.get(decision.spec.recipe)?;
-        let keys = self.store.recipe_keys().into_iter().filter(|key| {
-            let stored = self.store.recipe(key);
-            stored.is_some_and(|stored| stored.kind == kind && stored.recipe == name)
-        });
-        let mut found: Vec<(bool, Head, String)> = Vec::new();
-        for recipe in keys {
-            for record in self.store.records(&recipe).ok()?.all() {
-                let blobs = record.output.iter().flat_map(|output| &output.blobs);
-                if blobs.into_iter().any(|blob| blob.digest == *digest) {
-                    let other = record.id != decision.spec.id;
-                    found.push((other, Head { recipe, item: record.key }, record.id));
-                }
-            }
-        }
-        found.sort_by_key(|(other, head, _)| (*other, head.item));
-        found.into_iter().next().map(|(_, head, id)| (head, id))
+        self.past.maker(kind, decided.names.get(spec.recipe)?, &spec.id, digest)
     }
 }
 

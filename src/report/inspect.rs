@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, fmt::Write, path::PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{theme, words};
 
 /// What a weight file is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct WeightFile {
     /// The file.
     pub path: PathBuf,
@@ -50,7 +51,7 @@ pub struct WeightFile {
 }
 
 /// One tensor.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Tensor {
     /// Checkpoint name.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct Tensor {
 }
 
 /// What a graph made of its inputs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct GraphRun {
     /// Where the outputs lie.
     pub path: PathBuf,
@@ -152,7 +153,7 @@ impl WeightFile {
 }
 
 /// What a picture is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PictureFile {
     /// The file.
     pub path: PathBuf,

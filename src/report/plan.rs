@@ -4,7 +4,8 @@ use super::{Places, theme, words};
 use crate::{
     base::{Value, plural},
     pipeline::{
-        Cause, ItemState, Origin, Plan, Range, Reason, StageCost, StagePlan, StageState, Warning,
+        BlessedStage, Cause, ItemState, Origin, Plan, Range, Reason, StageCost, StagePlan,
+        StageState, Warning,
     },
 };
 
@@ -40,6 +41,9 @@ pub fn plan(plan: &Plan, places: Places<'_>, verbose: bool) -> String {
         text.push('\n');
         for reason in reasons(stage, places) {
             text += &format!("    {reason}\n");
+        }
+        for blessed in &stage.blessed {
+            text += &format!("    {}\n", self::blessed(blessed));
         }
         if !stage.writes_over.is_empty() {
             let paths = stage.writes_over.iter().map(|path| path.display().to_string());
@@ -98,6 +102,12 @@ fn counts(stage: &StagePlan) -> String {
     said.join(" · ")
 }
 
+/// `blessed: the new file is the old one, renamed (10 items, 2026-11-25T14:03:00Z)`.
+pub(super) fn blessed(blessed: &BlessedStage) -> String {
+    let BlessedStage { reason, at, items, .. } = blessed;
+    theme::busy(format!("blessed: {reason} ({}, {at})", plural(*items, "item")))
+}
+
 /// Items that wait for what others make may come out as ones that are there, or as each other.
 fn at_most(stage: &StagePlan) -> &'static str {
     if stage.counts.run > 1 && stage.pending > 0 { "at most " } else { "" }
@@ -116,10 +126,23 @@ fn reasons(stage: &StagePlan, places: Places<'_>) -> Vec<String> {
     if !stage.selected {
         return Vec::new();
     }
+    // The state's word says it already.
+    let said = |reason: &&Reason| stage.state != StageState::New || reason.origin != Cause::New;
+    let reasons: Vec<Reason> = stage.reasons.iter().filter(said).cloned().collect();
+    reason_lines(&reasons, stage.counts.run, stage.more_reasons, places)
+}
+
+/// The same of any reasons of so many items.
+pub(super) fn reason_lines(
+    reasons: &[Reason],
+    items: usize,
+    more: usize,
+    places: Places<'_>,
+) -> Vec<String> {
     let of = |causes: &'static [Cause]| {
-        stage.reasons.iter().filter(move |reason| causes.contains(&reason.origin))
+        reasons.iter().filter(move |reason| causes.contains(&reason.origin))
     };
-    let own = stage.reasons.iter().filter_map(|reason| root(stage, reason, places));
+    let own = reasons.iter().filter_map(|reason| root(items, reason, places));
     let mut lines = own.collect::<Vec<_>>();
     lines.extend(upstream(of(&[Cause::Upstream])));
     let mut followed = Vec::new();
@@ -133,8 +156,8 @@ fn reasons(stage: &StagePlan, places: Places<'_>) -> Vec<String> {
     if !followed.is_empty() {
         lines.push(theme::faint(format!("follows {}", followed.join(", "))));
     }
-    if stage.more_reasons > 0 {
-        lines.push(theme::faint(format!("and {}", plural(stage.more_reasons, "more reason"))));
+    if more > 0 {
+        lines.push(theme::faint(format!("and {}", plural(more, "more reason"))));
     }
     lines
 }
@@ -158,12 +181,11 @@ fn upstream<'a>(reasons: impl Iterator<Item = &'a Reason>) -> Vec<String> {
     lines.into_iter().map(|(start, parts)| start + &few(&parts, parts.len())).collect()
 }
 
-/// `None` where the state's word says it already.
-fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String> {
+/// `None` of what comes from other stages.
+fn root(items: usize, reason: &Reason, places: Places<'_>) -> Option<String> {
     let at = reason.at.as_ref().map(|origin| places.of(origin)).unwrap_or_default();
     let changed = change(&reason.part, reason.old.as_ref(), reason.new.as_ref());
     let (text, names_items) = match reason.origin {
-        Cause::New if stage.state == StageState::New => return None,
         Cause::New => (format!("+ {}", examples(reason)), true),
         Cause::Lost => (format!("gone from the store: {}", examples(reason)), true),
         Cause::Forced => ("--force".to_owned(), false),
@@ -175,7 +197,7 @@ fn root(stage: &StagePlan, reason: &Reason, places: Places<'_>) -> Option<String
         Cause::Code => (format!("{at}: {changed}{}", code_reason(reason)), false),
         Cause::Upstream | Cause::Follows => return None,
     };
-    let all = names_items || reason.items == stage.counts.run;
+    let all = names_items || reason.items == items;
     let count = if all { String::new() } else { format!(" · {}", plural(reason.items, "item")) };
     Some(text + &count)
 }

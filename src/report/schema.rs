@@ -3,9 +3,13 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::Value;
 
+use super::{
+    Inspected,
+    log::{RunDifference, RunList, RunTold},
+};
 use crate::{
     migrate,
-    pipeline::{Event, Plan, housekeeping},
+    pipeline::{Blessing, Event, Plan, Why, housekeeping},
     stages::{captions::Captions, losses::Losses},
 };
 
@@ -18,6 +22,12 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("captions.schema.json", schema_of::<Captions>()),
         ("losses.schema.json", schema_of::<Losses>()),
         ("import.schema.json", schema_of::<migrate::Imported>()),
+        ("why.schema.json", schema_of::<Why>()),
+        ("log.schema.json", schema_of::<RunList>()),
+        ("log-show.schema.json", schema_of::<RunTold>()),
+        ("log-diff.schema.json", schema_of::<RunDifference>()),
+        ("bless.schema.json", schema_of::<Blessing>()),
+        ("inspect.schema.json", schema_of::<Inspected>()),
         ("cache-du.schema.json", schema_of::<housekeeping::Usage>()),
         ("cache-verify.schema.json", schema_of::<housekeeping::Verified>()),
         ("cache-gc.schema.json", schema_of::<housekeeping::Collected>()),

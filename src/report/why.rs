@@ -6,7 +6,9 @@ use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Severity};
 use super::{Look, Places, diag, plan::change, theme, words};
 use crate::{
     base::{Value, plural},
-    pipeline::{Account, Against, Cause, Difference, KeyPart, Origin, Why},
+    pipeline::{
+        Account, Against, Blessed, Cause, Changed, Difference, FileList, Origin, Part, Sign, Why,
+    },
 };
 
 /// The accounts of a stage's items; those that say the same are told once.
@@ -14,6 +16,12 @@ use crate::{
 pub fn why(why: &Why, places: Places<'_>, look: Look) -> String {
     let teller = Teller { places, look };
     let mut text = String::new();
+    if let Some(list) =
+        why.files.as_ref().filter(|list| list.added + list.removed + list.changed > 1)
+    {
+        let of = theme::strong(&why.stage);
+        text += &format!("{}\n\n", file_list(list, &of, "since the last run"));
+    }
     for group in groups(&why.items.iter().collect::<Vec<_>>()) {
         let state = group.first().map_or("", |account| account.state);
         text += &format!("{}: {}\n", names(&group), state_text(state));
@@ -64,6 +72,11 @@ fn shape(account: &Account) -> String {
     let differences = account.differences.iter().filter(|_| *cause != Some(Cause::New));
     let differences = differences.map(|difference| match &difference.origin {
         Origin::Upstream { stage, .. } => format!("{stage} {}", difference.new.is_some()),
+        // Files of one sort are listed.
+        Origin::File(_) => {
+            let Difference { part, old, new, .. } = difference;
+            format!("file {part} {} {}", old.is_some(), new.is_some())
+        }
         origin => format!("{origin:?} {:?} {:?}", difference.old, difference.new),
     });
     let differences = differences.collect::<Vec<_>>();
@@ -72,7 +85,9 @@ fn shape(account: &Account) -> String {
     let failure = account.failure.as_ref().map(|failure| &failure.message);
     let shares = shares.is_some();
     format!(
-        "{stage} {recipe} {state} {cause:?} {kept:?} {shares} {failure:?} {differences:?} {because:?}"
+        "{stage} {recipe} {state} {cause:?} {kept:?} {shares} {failure:?} {differences:?} {because:?} {:?} {:?}",
+        account.files,
+        account.blessed.as_ref().map(|blessed| &blessed.reason)
     )
 }
 
@@ -173,13 +188,27 @@ impl Teller<'_> {
                 blocks.push(again.to_owned());
             }
         }
+        if let Some(blessed) = &account.blessed {
+            let Blessed { reason, at, .. } = blessed;
+            blocks.push(theme::busy(format!("blessed: {reason} ({at})")));
+            let made = match &account.against {
+                Some(against) => format!(" in {}", words::run(&against.run)),
+                None => String::new(),
+            };
+            blocks.push(format!("it was made{made} under another key, and accepted although:"));
+        }
         blocks.extend(account.cause.and_then(|cause| self.cause(cause, group)));
         blocks.extend(account.started.clone());
+        blocks.extend(nearer(account));
         if group.len() == 1 || account.cause != Some(Cause::New) {
             for difference in &account.differences {
-                blocks.push(self.difference(difference, account.against.as_ref()));
+                blocks.push(self.difference(difference, group));
             }
         }
+        let against = account.against.as_ref();
+        blocks.extend(account.files.as_ref().map(|list| {
+            file_list(list, &format!("{} of {}", list.of, list.stage), &since(account, against))
+        }));
         let because = group.iter().flat_map(|account| &account.because).collect::<Vec<_>>();
         for sources in groups(&because) {
             let became = sources.first().map(|source| became(source)).unwrap_or_default();
@@ -192,6 +221,7 @@ impl Teller<'_> {
     }
 
     fn cause(&self, cause: Cause, group: &[&Account]) -> Option<String> {
+        let account = group.first()?;
         let against = match group {
             [only] => only.against.as_ref(),
             _ => None,
@@ -200,11 +230,12 @@ impl Teller<'_> {
             Cause::Forced => "--force asks for it".to_owned(),
             Cause::Lost => "it was made before, and its output is gone from the store".to_owned(),
             Cause::New => match against {
+                Some(against) if against.item == account.item => {
+                    "which key it had in its last run is not known".to_owned()
+                }
                 Some(against) => {
-                    format!(
-                        "it was never made; the most similar one, {}, differs in:",
-                        against.item
-                    )
+                    let most_similar = &against.item;
+                    format!("it was never made; the most similar one, {most_similar}, differs in:")
                 }
                 None => "it was never made".to_owned(),
             },
@@ -215,12 +246,14 @@ impl Teller<'_> {
         })
     }
 
-    fn difference(&self, difference: &Difference, against: Option<&Against>) -> String {
-        let Difference { part, origin, old, new } = difference;
+    fn difference(&self, difference: &Difference, group: &[&Account]) -> String {
+        let Some(account) = group.first() else { return String::new() };
+        let Difference { part, origin, old, new, .. } = difference;
         let place = self.places.of(origin);
+        let when = when(account, account.against.as_ref());
         match origin {
             Origin::Manifest { path, span } => {
-                let was = format!("was {} {}", said(old.as_ref()), when(against));
+                let was = format!("was {} {when}", said(old.as_ref()));
                 match span {
                     Some(span) if !self.places.was_set(path) => {
                         self.excerpt(part, span.clone(), was)
@@ -228,31 +261,53 @@ impl Teller<'_> {
                     _ => format!("{part} is {} ({place}), {was}", said(new.as_ref())),
                 }
             }
-            Origin::File(_) => match (old, new) {
-                (None, _) => format!("+ {place} ({part}) was not there {}", when(against)),
-                (_, None) => format!("- {place} ({part}) is not read any more"),
-                _ => format!("~ {place} ({part}) is not what it was {}", when(against)),
-            },
+            Origin::File(_) => {
+                let place = self.files(difference, group);
+                match (old, new) {
+                    (None, _) => format!("+ {place} ({part}) was not there {when}"),
+                    (_, None) => format!("- {place} ({part}) is not read any more"),
+                    _ => format!("~ {place} ({part}) is not what it was {when}"),
+                }
+            }
             Origin::Model(_) => {
-                format!(
-                    "~ {place} is another file than {}: {}",
-                    when(against),
-                    change(part, old.as_ref(), new.as_ref())
-                )
+                let change = change(part, old.as_ref(), new.as_ref());
+                format!("~ {place} is another file than {when}: {change}")
             }
             Origin::Code(why) => {
-                format!("fluxpipe itself: {}: {why}", change(part, old.as_ref(), new.as_ref()))
+                let change = change(part, old.as_ref(), new.as_ref());
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                format!("fluxpipe itself: {change}{why}")
             }
             Origin::Upstream { stage, item } => match new {
                 Some(_) if old.is_none() => {
-                    format!("+ {} was not there {}", of(stage, item, part), when(against))
+                    format!("+ {} was not there {when}", of(stage, item, part))
                 }
-                Some(_) => {
-                    format!("{} is not what it was {}", of(stage, item, part), when(against))
-                }
+                Some(_) => format!("{} is not what it was {when}", of(stage, item, part)),
                 None => format!("- {} is not read any more", of(stage, item, part)),
             },
         }
+    }
+
+    /// The files of a difference that these items have alike.
+    fn files(&self, difference: &Difference, group: &[&Account]) -> String {
+        /// More names than that nobody reads.
+        const NAMED: usize = 3;
+        let alike = |other: &&Difference| {
+            other.part == difference.part && matches!(other.origin, Origin::File(_))
+        };
+        let all = group.iter().filter_map(|account| account.differences.iter().find(alike));
+        let mut places = Vec::new();
+        for place in all.map(|difference| self.places.of(&difference.origin)) {
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        let more = match places.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        places.truncate(NAMED);
+        format!("{}{more}", places.join(", "))
     }
 
     /// The line of the manifest with a few words under its value.
@@ -271,7 +326,7 @@ impl Teller<'_> {
     fn parts(&self, account: &Account) -> String {
         let key = account.key.map_or_else(|| "not known yet".to_owned(), |key| key.short());
         let mut text = format!("{} {key}, made of:\n", theme::strong("key"));
-        let longest = |of: fn(&KeyPart) -> String| {
+        let longest = |of: fn(&Part) -> String| {
             let lengths = account.parts.iter().map(|part| of(part).chars().count());
             lengths.filter(|length| *length <= COLUMN).max().unwrap_or(0)
         };
@@ -294,13 +349,66 @@ fn said(value: Option<&Value>) -> String {
     value.map_or_else(|| "not there".to_owned(), words::value)
 }
 
-fn known(part: &KeyPart) -> String {
+fn known(part: &Part) -> String {
     part.value.as_ref().map_or_else(|| "not made yet".to_owned(), words::value)
 }
 
-fn when(against: Option<&Against>) -> String {
+/// When the key that is compared with was an item's.
+fn when(account: &Account, against: Option<&Against>) -> String {
     match against {
-        Some(against) if !against.own => format!("for {}", against.item),
-        _ => "in the last run".to_owned(),
+        Some(against) if against.own => "in the last run".to_owned(),
+        Some(against) if against.item == account.item => "in that run".to_owned(),
+        Some(against) => format!("for {}", against.item),
+        None => "in the last run".to_owned(),
     }
+}
+
+/// Since when something is as it is.
+fn since(account: &Account, against: Option<&Against>) -> String {
+    match against {
+        Some(against) if !against.own && against.item == account.item => {
+            "since that run".to_owned()
+        }
+        Some(against) if !against.own => format!("against {}", against.item),
+        _ => "since the last run".to_owned(),
+    }
+}
+
+/// Which earlier run is compared with, where it is not the last one.
+fn nearer(account: &Account) -> Option<String> {
+    let against = account.against.as_ref()?;
+    if against.own || against.item != account.item {
+        return None;
+    }
+    let parts =
+        |count: usize| if count == 1 { "1 part".to_owned() } else { format!("{count} parts") };
+    let (count, did) =
+        (parts(against.parts), if against.parts == 1 { "differs" } else { "differ" });
+    let last = against
+        .since_last
+        .map_or_else(String::new, |last| format!(", against {} since the last run", parts(last)));
+    Some(format!("the nearest it ever was is {}: {count} {did}{last}", words::run(&against.run)))
+}
+
+/// What came, went or changed, below a line that counts it.
+pub(super) fn file_list(list: &FileList, of: &str, since: &str) -> String {
+    let counts = [(list.added, "new"), (list.removed, "gone"), (list.changed, "changed")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts = counts.map(|(count, word)| format!("{} {word}", words::grouped(count as u64)));
+    let mut text = format!("{of}: {} {since}", counts.collect::<Vec<_>>().join(", "));
+    for Changed { sign, item, parts, pending } in &list.first {
+        let sign = match sign {
+            Sign::Added => "+",
+            Sign::Removed => "-",
+            Sign::Changed => "~",
+        };
+        let parts =
+            if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) };
+        let pending = if *pending { ", not made yet" } else { "" };
+        text += &format!("\n  {sign} {item}{parts}{pending}");
+    }
+    if list.more > 0 {
+        text += &format!("\n  … and {} more", words::grouped(list.more as u64));
+    }
+    text
 }

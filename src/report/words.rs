@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
-use crate::base::Value;
 pub use crate::base::bytes;
+use crate::base::{Value, clock};
 
 /// `11 901 408 320`: groups of three, by a thin gap that no locale mistakes for a decimal point.
 #[must_use]
@@ -44,6 +44,15 @@ pub fn seconds(seconds: f64) -> String {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A run by its time and id: `the run of 2026-11-25 03:09 UTC (20261125T030910.508808-14584)`.
+#[must_use]
+pub fn run(id: &str) -> String {
+    match clock::run_began(id) {
+        Some(began) => format!("the run of {} ({id})", clock::local(began)),
+        None => format!("the run {id}"),
     }
 }
 

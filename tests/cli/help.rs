@@ -2,9 +2,9 @@
 
 use crate::Project;
 
-const COMMANDS: [&str; 14] = [
-    "init", "check", "plan", "captions", "run", "losses", "report", "generate", "why", "graph",
-    "inspect", "doctor", "demo", "bench",
+const COMMANDS: [&str; 16] = [
+    "init", "check", "plan", "captions", "run", "losses", "report", "generate", "why", "log",
+    "bless", "graph", "inspect", "doctor", "demo", "bench",
 ];
 
 #[test]

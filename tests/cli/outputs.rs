@@ -137,6 +137,7 @@ fn explanations_end_at_what_the_user_can_change() {
     bench.run(&graph(1, false), &RunOptions::default());
     let why = |graph: &Graph, stage, item| {
         let why = pipeline::why(graph, &bench.store, &RunOptions::default(), stage, item).unwrap();
+        assert_valid(&report::schema("why").unwrap(), &serde_json::to_value(&why).unwrap());
         plain(&report::why(&why, bench.places(), Look::PLAIN))
     };
     insta::assert_snapshot!("why-fresh", why(&graph(1, false), "label", Some("a.jpg")));

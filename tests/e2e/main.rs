@@ -3,6 +3,7 @@
 
 mod bad_pictures;
 mod before;
+mod bless;
 mod by_hand;
 mod captions;
 mod damage;
@@ -16,8 +17,10 @@ mod faults;
 mod generate;
 mod idle;
 mod import;
+mod inspect;
 mod kill;
 mod label;
+mod log;
 mod losses;
 mod output;
 mod pictures;
@@ -33,5 +36,6 @@ mod texts;
 mod together;
 mod upgrade;
 mod views;
+mod why;
 
 pub use project::{Project, Run};

@@ -3,6 +3,7 @@
 
 mod execute;
 mod picture;
+mod provenance;
 
 use std::{
     collections::BTreeMap,
@@ -17,11 +18,11 @@ use crate::{
         onnx::{Graph, Port, ops},
         tagger::{TagTable, Tagger},
     },
-    report::{GraphRun, Tensor, WeightFile},
+    report::{GraphRun, Inspected, InspectedFile, PlainFile, Tensor, WeightFile},
     weights::Checkpoint,
 };
 
-/// Say what a weight file or a picture is, without loading it
+/// Say what a file is, and where it comes from
 ///
 /// Tells the network by its tensor names, its size, the element types, the biggest tensors and the
 /// texts of the header; of an ONNX graph its operators, those that are not supported, inputs and
@@ -29,19 +30,30 @@ use crate::{
 /// in its store. Of a picture it tells the format, the size, the colours, the EXIF orientation
 /// and, of a PNG, the texts in it, which say how `fluxpipe generate` drew it. With
 /// --run, an ONNX graph is computed on the inputs in a file.
+///
+/// Of what fluxpipe made (sidecars, meta_data.json, checkpoints, pictures, objects of a store) it also tells
+/// the provenance: stage, item, keys, run, manifest, the networks, and what it was made from. The store that
+/// knows it is looked for in the folders above the file and in those beside them; --project names it.
+/// Writes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fluxpipe inspect models/flux1-dev.safetensors
   fluxpipe inspect models/t5xxl_fp16.safetensors --json
   fluxpipe inspect pictures/001-42-a-red-cup.png
+  fluxpipe inspect my-project/output/cats.safetensors
+  fluxpipe inspect ~/downloads/cats.safetensors --project my-project/project.toml
   fluxpipe inspect model.onnx --run in.safetensors --out out.safetensors")]
 pub struct Inspect {
     /// The file, or a folder with the shards of one network
     file: PathBuf,
 
-    /// Print one JSON object instead of text
+    /// Print one JSON object instead of text (schemas/inspect.schema.json)
     #[arg(long)]
     json: bool,
+
+    /// The project whose store is asked for the provenance, instead of those found near the file
+    #[arg(long, value_name = "MANIFEST")]
+    project: Option<PathBuf>,
 
     /// Compute the graph, on the CPU, on these inputs: one tensor per input, by its name
     #[arg(long, value_name = "IN.safetensors", requires = "out")]
@@ -60,15 +72,30 @@ impl Inspect {
         if let (Some(input), Some(output)) = (&self.run, &self.out) {
             return self.compute(input, output);
         }
-        if picture::is_one(&self.file) {
-            picture::inspect(&self.file, self.json)?;
-            return Ok(Exit::Done);
+        if !self.file.exists() {
+            return Err(CliError::NoFile { path: self.file }.into());
         }
-        let described = describe(&self.file)?;
+        let provenance = provenance::find(&self.file, self.project.as_deref())?;
+        let blob = provenance.as_ref().and_then(|provenance| provenance.blob.as_deref());
+        let is_picture = picture::is_one(&self.file)
+            || blob.is_some_and(|blob| crate::dataset::is_picture(Path::new(blob)));
+        let file = match is_picture {
+            true => InspectedFile::Picture(picture::describe(&self.file)?),
+            // What is known not to be weights needs no complaint that it is none.
+            false => match describe(&self.file) {
+                Ok(weights) => InspectedFile::Weights(weights),
+                Err(_) if provenance.is_some() => InspectedFile::Plain(PlainFile {
+                    path: self.file.clone(),
+                    bytes: bytes_on_disk(&self.file),
+                }),
+                Err(error) => return Err(error),
+            },
+        };
+        let inspected = Inspected { file, provenance };
         if self.json {
-            super::print_json(&described)?;
+            super::print_json(&inspected)?;
         } else {
-            super::print(&described.text())?;
+            super::print(&inspected.text())?;
         }
         Ok(Exit::Done)
     }

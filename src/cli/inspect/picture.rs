@@ -12,14 +12,14 @@ pub(super) fn is_one(path: &Path) -> bool {
     dataset::is_picture(path) && path.is_file()
 }
 
-/// Prints what the header of the picture says.
+/// What the header of the picture says.
 ///
 /// # Errors
 /// It is no picture, or none that is decoded.
-pub(super) fn inspect(path: &Path, json: bool) -> miette::Result<()> {
+pub(super) fn describe(path: &Path) -> miette::Result<PictureFile> {
     let encoded = Encoded::read(path)?;
     let header = encoded.header();
-    let picture = PictureFile {
+    Ok(PictureFile {
         path: path.to_owned(),
         format: header.format,
         bytes: std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
@@ -29,6 +29,5 @@ pub(super) fn inspect(path: &Path, json: bool) -> miette::Result<()> {
         orientation: header.orientation,
         upright: header.upright_size(),
         texts: encoded.texts(),
-    };
-    if json { super::super::print_json(&picture) } else { super::super::print(&picture.text()) }
+    })
 }

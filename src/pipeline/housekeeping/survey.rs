@@ -43,8 +43,8 @@ impl Roots {
                     self.need(node, decision)?;
                 }
                 // Of what waits, the outputs of the last run are all that is known; the report shows them too.
-                for key in store.heads(&node.name).keys() {
-                    self.stages.entry(key).or_insert_with(|| node.name.clone());
+                for (.., head) in store.heads(&node.name).iter() {
+                    self.stages.entry(head.item).or_insert_with(|| node.name.clone());
                 }
                 done.push(Some(decided));
             }

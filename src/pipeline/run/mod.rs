@@ -29,7 +29,7 @@ use super::{
     reason::reasons,
     store::{Head, StoredRecipe},
 };
-pub use options::{RunOptions, StageSummary, Summary};
+pub use options::{Request, RunOptions, StageSummary, Summary};
 
 use crate::base::{Digest, Lock, clock, plural};
 use session::{Fate, Session};
@@ -81,7 +81,8 @@ pub fn run(
     let names = graph.nodes().iter().zip(&run.scope.selected).filter(|(_, selected)| **selected);
     let stages = names.map(|(node, _)| node.name.clone()).collect();
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    run.teller.tell(Event::Started { run: id.clone(), version, stages });
+    let asked = options.asked.as_ref().map(|asked| store.keep_request(asked)).transpose()?;
+    run.teller.tell(Event::Started { run: id.clone(), version, stages, asked });
     let mut errors = match run.begin() {
         Ok(_part) => run.all(),
         Err(error) => vec![error],
@@ -311,9 +312,10 @@ impl Run<'_> {
         }
         let due = publish::look(node, decided, self.store)?;
         let (teller, published) = (&mut self.teller, &mut self.summary.published);
-        publish::write(&due, self.store, &mut |path| {
+        publish::write(&due, self.store, &mut |path, digest| {
             published.push(path.to_owned());
-            teller.tell(Event::Published { stage: node.name.clone(), path: path.to_owned() });
+            let (stage, path) = (node.name.clone(), path.to_owned());
+            teller.tell(Event::Published { stage, path, digest: Some(digest) });
         })?;
         for warning in publish::warnings(node, decided, &upstream(self.graph, index, &self.done))? {
             self.teller.tell(Event::Warning { stage: node.name.clone(), warning });
@@ -478,6 +480,8 @@ impl Run<'_> {
                 heads.set(name, id, head);
             }
         }
+        // First the log: where a kill comes between, the next run notes the same once more.
+        self.store.note_keys(&node.name, &self.summary.run, &before, &heads)?;
         if heads == before { Ok(()) } else { self.store.put_heads(&node.name, &heads) }
     }
 }

@@ -1,6 +1,6 @@
 //! What is asked of a run, and what it answers.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,19 @@ pub struct RunOptions {
     pub device: String,
     /// Whether stages with work try out first what would else fail after hours.
     pub preflight: bool,
+    /// The text that asks for it, kept with the record of the run.
+    pub asked: Option<Request>,
+}
+
+/// The text of which the stages were made. The engine keeps it and does not read it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Where it lies, as the command line names it.
+    pub path: PathBuf,
+    /// What it says.
+    pub text: Arc<str>,
+    /// What the command line set instead, as `PATH=VALUE`.
+    pub set: Vec<String>,
 }
 
 /// What became of a stage.

@@ -252,7 +252,11 @@ impl Work for Session<'_, '_> {
 
     fn show(&mut self, from: &Path, to: &Path) -> Result<(), StageError> {
         if publish::show(from, to)? {
-            self.teller.tell(Event::Published { stage: self.name(), path: to.to_owned() });
+            self.teller.tell(Event::Published {
+                stage: self.name(),
+                path: to.to_owned(),
+                digest: None,
+            });
         }
         Ok(())
     }

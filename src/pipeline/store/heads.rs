@@ -39,9 +39,14 @@ impl Heads {
         Some(Head { recipe: *self.recipes.get(index)?, item })
     }
 
-    /// All item keys.
-    pub fn keys(&self) -> impl Iterator<Item = Digest> {
-        self.items.values().flat_map(BTreeMap::values).map(|(_, item)| *item)
+    /// Recipe name, id and keys of each item.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str, Head)> {
+        let all = self.items.iter().flat_map(|(recipe, items)| {
+            items.iter().map(move |(id, place)| (recipe.as_str(), id.as_str(), *place))
+        });
+        all.filter_map(|(recipe, id, (index, item))| {
+            Some((recipe, id, Head { recipe: *self.recipes.get(index)?, item }))
+        })
     }
 
     /// Keeps the keys of an item.
@@ -53,6 +58,13 @@ impl Heads {
         });
         let items = self.items.entry(recipe.to_owned()).or_default();
         items.insert(id.to_owned(), (index, head.item));
+    }
+
+    /// Forgets an item.
+    pub fn remove(&mut self, recipe: &str, id: &str) {
+        if let Some(items) = self.items.get_mut(recipe) {
+            items.remove(id);
+        }
     }
 
     /// Whether nothing ever ran.

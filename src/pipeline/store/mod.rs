@@ -6,6 +6,8 @@
 //! v1/records/RECIPE.log     per recipe key: item key, its parts, its output or its failure
 //! v1/recipes/RECIPE.json    the recipe key in expanded form
 //! v1/heads/STAGE.json       the key of each item in the stage's last run, for `why`
+//! v1/keys/STAGE.log         what each run changed in them, for `log diff`
+//! v1/manifests/DIGEST.toml  the manifests of runs
 //! v1/files.log              remembered digests of the user's files, and the texts of sidecars
 //! v1/facts/SORT.log         remembered facts about contents, such as the sizes of pictures
 //! v1/derived/SORT/DIGEST what can be made again from contents, such as thumbnails
@@ -287,7 +289,7 @@ impl Store {
     }
 
     /// Where the object of this digest is or would be.
-    fn object(&self, digest: &Digest) -> PathBuf {
+    pub(super) fn object(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         // Room for all of it at once: a plan asks for hundreds of thousands.
         let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + hex.len() + 16);
@@ -509,7 +511,7 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
 }
 
 /// A stage's name as a file name: itself where it is plain, else its digest.
-fn file_name(stage: &str) -> String {
+pub(super) fn file_name(stage: &str) -> String {
     let plain = |letter: u8| {
         letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"-_.".contains(&letter)
     };

@@ -157,6 +157,15 @@ impl Records {
             .filter_map(|place| serde_json::from_slice(&self.bytes[place.clone()]).ok())
     }
 
+    /// The records in whose line this text stands, found without parsing the others. In a line texts stand
+    /// as JSON writes them.
+    pub fn mentioning(&self, text: &str) -> impl Iterator<Item = Record> {
+        let bodies = self.places.values().map(|place| &self.bytes[place.clone()]);
+        let found = bodies
+            .filter(move |body| std::str::from_utf8(body).is_ok_and(|body| body.contains(text)));
+        found.filter_map(|body| serde_json::from_slice(body).ok())
+    }
+
     fn body(&self, key: &Digest) -> Option<&[u8]> {
         self.places.get(key).map(|place| &self.bytes[place.clone()])
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Finetune, samples::Cached};
 use crate::{
-    base::{Digest, Value, plural},
+    base::{Digest, Value},
     pipeline::{Difference, Origin},
 };
 
@@ -29,67 +29,124 @@ impl<'v> Entry<'v> {
     }
 }
 
-/// The differences between two lists of samples, each once for all samples that share it.
-pub fn within(
-    stage: &Finetune,
-    cached: &[Cached<'_>],
-    old: &[Value],
-    new: &[Value],
-) -> Vec<Difference> {
+/// A sample as it is now; what has still to be made of it is not known.
+struct Now<'c, 'a> {
+    sample: &'c Cached<'a>,
+    whole: Option<Value>,
+    views: Option<Value>,
+    texts: Option<Value>,
+}
+
+/// The differences between a list of samples as a key has it and the samples as they are, each once for all
+/// samples that share it. A sample that is new or gone is a part `sample` of its own.
+pub fn within(stage: &Finetune, cached: &[Cached<'_>], old: &[Value]) -> Vec<Difference> {
     let mut left = HashMap::<Digest, (&Value, usize)>::new();
     for value in old {
         left.entry(value.digest()).or_insert((value, 0)).1 += 1;
     }
     let mut changed = Vec::new();
-    let weight = stage.config.prior_loss_weight;
-    let mut names = HashMap::<Digest, Vec<&Cached<'_>>>::new();
     for sample in cached {
-        if let Some(value) = sample.value(weight) {
-            names.entry(value.digest()).or_default().push(sample);
+        let whole = sample.value(stage.config.prior_loss_weight);
+        let known = whole.as_ref().and_then(|value| left.get_mut(&value.digest()));
+        if let Some((_, count @ 1..)) = known {
+            *count -= 1;
+            continue;
         }
-    }
-    for value in new {
-        let digest = value.digest();
-        let sample = names.get_mut(&digest).and_then(Vec::pop);
-        match left.get_mut(&digest) {
-            Some((_, count @ 1..)) => *count -= 1,
-            _ => changed.extend(sample.map(|sample| (sample, value))),
-        }
+        let (views, texts) = (sample.views_value(), sample.texts_value());
+        changed.push(Now { sample, whole, views, texts });
     }
     let gone = left.into_values().flat_map(|(value, count)| std::iter::repeat_n(value, count));
-    let mut gone = gone.filter_map(Entry::of).collect::<Vec<_>>();
+    let mut gone = gone.filter_map(Entry::of).map(|entry| (entry, None)).collect::<Vec<_>>();
+    gone.sort_by_key(|(was, _)| was.views.digest());
+    // The likest one is what it was: the same records, else the same picture, else the same text.
+    let mut pairs = Vec::new();
+    let both = |views: &Value, texts: &Value| Value::List(vec![views.clone(), texts.clone()]);
+    pair(
+        &mut changed,
+        &mut gone,
+        &mut pairs,
+        |(was, _)| Some(both(was.views, was.texts)),
+        |is| Some(both(is.views.as_ref()?, is.texts.as_ref()?)),
+    );
+    let views = |is: &Now<'_, '_>| is.views.clone();
+    pair(&mut changed, &mut gone, &mut pairs, |(was, _)| Some(was.views.clone()), views);
+    let texts = |is: &Now<'_, '_>| is.texts.clone();
+    pair(&mut changed, &mut gone, &mut pairs, |(was, _)| Some(was.texts.clone()), texts);
+    // Where nothing of it is as it was, or is known, its name tells.
+    name_gone(stage, cached, &mut gone);
+    let name = |is: &Now<'_, '_>| Some(Value::Text(is.sample.sample.id.clone()));
+    pair(&mut changed, &mut gone, &mut pairs, |(_, name)| name.clone().map(Value::Text), name);
     let mut found = Vec::<Difference>::new();
-    for (sample, value) in changed {
-        let Some(entry) = Entry::of(value) else { continue };
-        // The likest one is what it was: the same records, else the same picture, else the same text.
-        let alike: [&dyn Fn(&Entry<'_>) -> bool; 3] = [
-            &|was| was.views == entry.views && was.texts == entry.texts,
-            &|was| was.views == entry.views,
-            &|was| was.texts == entry.texts,
-        ];
-        let was = alike.iter().find_map(|alike| gone.iter().position(alike));
-        let differences = match was.map(|place| gone.swap_remove(place)) {
-            Some(was) => changes(stage, sample, &was, &entry),
-            None => vec![record(sample, "sample", None, Some(&Value::Bool(true)))],
-        };
-        for difference in differences {
-            if !found.contains(&difference) {
-                found.push(difference);
-            }
+    for difference in pairs.iter().flat_map(|(was, is)| changes(stage, was, is)) {
+        if !found.contains(&difference) {
+            found.push(difference);
         }
     }
-    if let (false, Some(first)) = (gone.is_empty(), cached.first()) {
-        found.push(Difference {
-            part: "samples".to_owned(),
-            origin: Origin::Upstream {
-                stage: first.views[0].stage.to_owned(),
-                item: plural(gone.len(), "sample"),
-            },
-            old: Some(Value::Int(gone.len() as i64)),
-            new: None,
-        });
-    }
+    let new = changed.iter();
+    found.extend(new.map(|is| Difference {
+        pending: is.whole.is_none(),
+        ..record(is.sample, "sample", None, Some(&Value::Bool(true)))
+    }));
+    let stage_of = cached.first().map_or("", |first| first.views[0].stage);
+    gone.sort_by(|one, other| one.1.cmp(&other.1));
+    found.extend(gone.into_iter().map(|(was, name)| Difference {
+        part: "sample".to_owned(),
+        origin: Origin::Upstream {
+            stage: stage_of.to_owned(),
+            item: name.unwrap_or_else(|| was.views.digest().short()),
+        },
+        old: Some(was.views.clone()),
+        new: None,
+        pending: false,
+    }));
     found
+}
+
+/// An entry that is no more, and its name, where it is known.
+type Gone<'v> = (Entry<'v>, Option<String>);
+
+/// Takes those of which something is equal out of both lists.
+fn pair<'c, 'a, 'v>(
+    changed: &mut Vec<Now<'c, 'a>>,
+    gone: &mut Vec<Gone<'v>>,
+    pairs: &mut Vec<(Entry<'v>, Now<'c, 'a>)>,
+    of_gone: impl Fn(&Gone<'v>) -> Option<Value>,
+    of_now: impl Fn(&Now<'c, 'a>) -> Option<Value>,
+) {
+    let mut places = HashMap::<Digest, Vec<usize>>::new();
+    // From the end, so that the first of several is taken first.
+    for (place, was) in gone.iter().enumerate().rev() {
+        if let Some(value) = of_gone(was) {
+            places.entry(value.digest()).or_default().push(place);
+        }
+    }
+    let mut all = std::mem::take(gone).into_iter().map(Some).collect::<Vec<_>>();
+    for is in std::mem::take(changed) {
+        let place = of_now(&is).and_then(|value| places.get_mut(&value.digest())?.pop());
+        match place.and_then(|place| all[place].take()) {
+            Some((was, _)) => pairs.push((was, is)),
+            None => changed.push(is),
+        }
+    }
+    gone.extend(all.into_iter().flatten());
+}
+
+/// Names the samples that are gone, by the items that made their latents.
+fn name_gone(stage: &Finetune, cached: &[Cached<'_>], gone: &mut [Gone<'_>]) {
+    let first = |views: &Value| match views {
+        Value::Digest(digest) => Some(*digest),
+        Value::List(all) => match all.first() {
+            Some(Value::Digest(digest)) => Some(*digest),
+            _ => None,
+        },
+        _ => None,
+    };
+    let wanted = gone.iter().filter_map(|(was, _)| first(was.views)).collect();
+    let kind = cached.first().map_or("", |first| first.views[0].kind);
+    let names = stage.site.store.makers(kind, &wanted);
+    for (was, name) in gone {
+        *name = first(was.views).and_then(|digest| names.get(&digest).cloned());
+    }
 }
 
 /// A record of a sample that is another one, or a whole sample that is new.
@@ -98,26 +155,26 @@ fn record(sample: &Cached<'_>, part: &str, old: Option<&Value>, new: Option<&Val
         stage: sample.views[0].stage.to_owned(),
         item: sample.sample.id.clone(),
     };
-    Difference { part: part.to_owned(), origin, old: old.cloned(), new: new.cloned() }
+    let pending = new.is_none();
+    Difference { part: part.to_owned(), origin, old: old.cloned(), new: new.cloned(), pending }
 }
 
-fn changes(
-    stage: &Finetune,
-    sample: &Cached<'_>,
-    was: &Entry<'_>,
-    is: &Entry<'_>,
-) -> Vec<Difference> {
+fn changes(stage: &Finetune, was: &Entry<'_>, now: &Now<'_, '_>) -> Vec<Difference> {
+    let sample = now.sample;
     let mut found = Vec::new();
-    for (part, old, new) in [("latent", was.views, is.views), ("text", was.texts, is.texts)] {
-        if old != new {
-            found.push(record(sample, part, Some(old), Some(new)));
+    for (part, old, new) in [("latent", was.views, &now.views), ("text", was.texts, &now.texts)] {
+        if Some(old) != new.as_ref() {
+            found.push(record(sample, part, Some(old), new.as_ref()));
         }
     }
+    // The rest is told once the records are there.
+    let Some(is) = now.whole.as_ref().and_then(Entry::of) else { return found };
     let dataset = format!("dataset.{}", sample.sample.dataset);
     let mut stated = |path: String, old: Option<&Value>, new: Option<&Value>| {
         let part = path.rsplit('.').next().unwrap_or_default().to_owned();
         let origin = stage.site.origin(path);
-        found.push(Difference { part, origin, old: old.cloned(), new: new.cloned() });
+        let (old, new) = (old.cloned(), new.cloned());
+        found.push(Difference { part, origin, old, new, pending: false });
     };
     if was.repeats != is.repeats {
         stated(format!("{dataset}.num_repeats"), Some(was.repeats), Some(is.repeats));
@@ -131,7 +188,7 @@ fn changes(
         "prior_loss_weight",
         "in_order",
     ] {
-        let (old, new) = (value(was, name), value(is, name));
+        let (old, new) = (value(was, name), value(&is, name));
         if old == new {
             continue;
         }

@@ -125,9 +125,9 @@ impl Stage for Finetune {
     }
 
     fn within(&self, difference: &Difference, upstream: &Upstream<'_>) -> Vec<Difference> {
-        match (&difference.old, &difference.new) {
-            (Some(Value::List(old)), Some(Value::List(new))) if difference.part == "samples" => {
-                differences::within(self, &samples::cached(&self.site, upstream), old, new)
+        match &difference.old {
+            Some(Value::List(old)) if difference.part == "samples" => {
+                differences::within(self, &samples::cached(&self.site, upstream), old)
             }
             _ => Vec::new(),
         }

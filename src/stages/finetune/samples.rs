@@ -158,14 +158,26 @@ impl<'a> Cached<'a> {
 
     /// What the sample is, part by part.
     fn content(&self) -> Option<Vec<Value>> {
-        let all = |items: &[UpstreamItem<'_>], blob| {
-            let digests = items.iter().map(|item| Some(Value::Digest(digest(item, blob)?)));
-            let mut digests = digests.collect::<Option<Vec<_>>>()?;
-            Some(if digests.len() == 1 { digests.remove(0) } else { Value::List(digests) })
-        };
         let repeats = Value::Int(i64::from(self.repeats()));
-        Some(vec![all(&self.views, LATENT)?, all(&self.texts, TEXT)?, repeats])
+        Some(vec![self.views_value()?, self.texts_value()?, repeats])
     }
+
+    /// Its latents as they stand in the key, or `None` while one has still to be made.
+    pub fn views_value(&self) -> Option<Value> {
+        digests(&self.views, LATENT)
+    }
+
+    /// Its texts as they stand in the key, or `None` while one has still to be made.
+    pub fn texts_value(&self) -> Option<Value> {
+        digests(&self.texts, TEXT)
+    }
+}
+
+/// The digests of one blob of each item; of one item, that of its own.
+fn digests(items: &[UpstreamItem<'_>], blob: &str) -> Option<Value> {
+    let digests = items.iter().map(|item| Some(Value::Digest(digest(item, blob)?)));
+    let mut digests = digests.collect::<Option<Vec<_>>>()?;
+    Some(if digests.len() == 1 { digests.remove(0) } else { Value::List(digests) })
 }
 
 /// Which blob of an item of the cache stage is the record.

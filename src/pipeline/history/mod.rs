@@ -1,21 +1,37 @@
 //! What earlier runs did, from the records that the store keeps of them. Knows no stage, and reads
 //! records of other versions as far as it understands them.
 
-use jiff::Timestamp;
-use serde::Deserialize;
+mod difference;
+mod keys;
+mod request;
 
-use super::{Cause, Counts, ItemFailure, Origin, StageSummary, Stopped, Store, Tally, Warning};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use difference::{ItemDifference, StageDifference, difference};
+pub use request::Requested;
+
+use super::{
+    Cause, Counts, ItemFailure, Origin, RunError, StageSummary, Stopped, Store, Tally, Warning,
+};
 use crate::base::{clock, disk};
 
 /// One run, as its record tells it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct PastRun {
     /// Its id: sorts by time.
     pub id: String,
     /// When it began; `None` where the id says no time.
+    #[serde(serialize_with = "as_text")]
+    #[schemars(with = "Option<String>")]
     pub began: Option<Timestamp>,
     /// Version of the program.
     pub version: String,
+    /// The manifest that it was asked with; `None` in records of versions that did not keep it.
+    pub asked: Option<Requested>,
+    /// What became of it.
+    pub outcome: RunOutcome,
     /// The stages that it came to, in order.
     pub stages: Vec<PastStage>,
     /// Seconds that it took; `None` where it goes on still, or was killed.
@@ -24,8 +40,32 @@ pub struct PastRun {
     pub stopped: Option<Stopped>,
 }
 
+/// What became of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RunOutcome {
+    /// It did what it was asked to.
+    Done,
+    /// There was nothing to make.
+    Idle,
+    /// A stage failed.
+    Failed,
+    /// Its user stopped it.
+    Stopped,
+    /// Its record has no end: it was killed, or goes on still.
+    #[default]
+    Open,
+}
+
+fn as_text<S: serde::Serializer>(
+    time: &Option<Timestamp>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.to_string()).serialize(serializer)
+}
+
 /// What a run did in one stage.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct PastStage {
     /// Its name.
     pub name: String,
@@ -54,7 +94,7 @@ pub struct PastStage {
 }
 
 /// Why some items ran.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct PastReason {
     /// The key part that was another one; `item` for a new item and `output` for a lost one.
     pub part: String,
@@ -82,6 +122,8 @@ pub struct PastReason {
 enum Line {
     Started {
         version: String,
+        #[serde(default)]
+        asked: Option<Requested>,
     },
     StageStarted {
         stage: String,
@@ -137,19 +179,60 @@ impl Store {
     /// that cannot be read is left out.
     #[must_use]
     pub fn past_runs(&self, most: usize) -> (Vec<PastRun>, usize) {
-        let Ok(entries) = disk::list(&self.root().join("runs")) else {
-            return (Vec::new(), 0);
-        };
+        let ids = self.run_ids();
+        let runs = ids.iter().filter_map(|id| self.past_run(id));
+        (runs.take(most).collect(), ids.len())
+    }
+
+    /// Ids of all runs, the latest first.
+    #[must_use]
+    pub fn run_ids(&self) -> Vec<String> {
+        let Ok(entries) = disk::list(&self.root().join("runs")) else { return Vec::new() };
         let ids = entries.flatten().filter_map(|entry| {
             Some(entry.file_name().to_str()?.strip_suffix(".jsonl")?.to_owned())
         });
         let mut ids = ids.collect::<Vec<_>>();
         ids.sort_unstable_by(|one, other| other.cmp(one));
-        let runs = ids.iter().filter_map(|id| {
-            let path = self.root().join("runs").join(format!("{id}.jsonl"));
-            Some(PastRun::read(id, &disk::read_to_string(&path).ok()?))
-        });
-        (runs.take(most).collect(), ids.len())
+        ids
+    }
+
+    /// The run of this id; `None` where its record cannot be read.
+    #[must_use]
+    pub fn past_run(&self, id: &str) -> Option<PastRun> {
+        let path = self.root().join("runs").join(format!("{id}.jsonl"));
+        // A record that a kill cut off within a letter is read up to there.
+        let bytes = disk::read(&path).ok()?;
+        Some(PastRun::read(id, &String::from_utf8_lossy(&bytes)))
+    }
+
+    /// The run that a person calls so: by its number (1 is the last one), its id or the beginning of that.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub fn find_run(&self, name: &str) -> Result<PastRun, RunError> {
+        let ids = self.run_ids();
+        let by_number = match name.parse::<usize>() {
+            // Ids begin with the year: no run has that number.
+            Ok(number) if name.len() <= 4 => ids.get(number.wrapping_sub(1)),
+            _ => None,
+        };
+        let alike = || ids.iter().filter(|id| !name.is_empty() && id.starts_with(name));
+        let found = match (by_number, alike().count()) {
+            (Some(id), _) => Some(id),
+            (None, 1) => alike().next(),
+            (None, _) => ids.iter().find(|id| *id == name),
+        };
+        found.and_then(|id| self.past_run(id)).ok_or_else(|| {
+            let help = match (ids.first(), ids.last(), alike().count()) {
+                (None, ..) => "nothing ran yet: `fluxpipe run` runs it".to_owned(),
+                (Some(last), Some(first), 0) => format!(
+                    "there are {}, from {first} to {last}; `fluxpipe log` lists them",
+                    crate::base::plural(ids.len(), "run"),
+                ),
+                (.., several) => format!("{several} runs begin so: write more of the id"),
+            };
+            RunError::UnknownRun { run: name.to_owned(), help }
+        })
     }
 }
 
@@ -165,12 +248,19 @@ impl PastRun {
                 run.take(line);
             }
         }
+        run.outcome = match (run.seconds, run.stopped) {
+            (None, _) => RunOutcome::Open,
+            (_, Some(Stopped::Failed)) => RunOutcome::Failed,
+            (_, Some(Stopped::Cancelled)) => RunOutcome::Stopped,
+            (_, None) if run.made() == 0 => RunOutcome::Idle,
+            (_, None) => RunOutcome::Done,
+        };
         run
     }
 
     fn take(&mut self, line: Line) {
         match line {
-            Line::Started { version } => self.version = version,
+            Line::Started { version, asked } => (self.version, self.asked) = (version, asked),
             Line::StageStarted { stage, kind, items, reasons, more_reasons } => {
                 let stage = self.stage(&stage);
                 (stage.kind, stage.decided) = (kind, items);
@@ -207,6 +297,12 @@ impl PastRun {
             self.stages.len() - 1
         });
         &mut self.stages[at]
+    }
+
+    /// How many items it made.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.stages.iter().filter_map(|stage| stage.tally).map(|tally| tally.run).sum()
     }
 
     /// Whether it made something, or tried to.
