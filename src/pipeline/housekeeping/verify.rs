@@ -43,7 +43,7 @@ pub struct Verified {
 pub struct Finding {
     /// The file, or the folder of a state.
     pub path: PathBuf,
-    /// What it is: `object`, `log`, `recipe`, `heads`, `derived`, `state`.
+    /// What it is: `object`, `log`, `recipe`, `manifest`, `heads`, `derived`, `state`.
     pub what: &'static str,
     /// Its bytes.
     pub bytes: u64,
@@ -165,7 +165,7 @@ fn others(store: &Store) -> Result<Vec<Finding>, StoreError> {
     let root = store.root();
     let mut found = Vec::new();
     let mut logs: Vec<_> = record_logs(store).into_iter().map(|(_, path)| path).collect();
-    logs.extend(["files.log", "rates.log"].map(|name| root.join(name)));
+    logs.extend(["files.log", "rates.log", "blessed.log"].map(|name| root.join(name)));
     logs.extend(files(&root.join("facts")).into_iter().map(|(path, _)| path));
     logs.push(root.join("ledger").join("sidecars.log"));
     for path in logs {
@@ -185,6 +185,13 @@ fn others(store: &Store) -> Result<Vec<Finding>, StoreError> {
         let key = name.and_then(|name| name.strip_suffix(".json")?.parse().ok());
         if key.is_some_and(|key| store.recipe(&key).is_none()) {
             found.push(Finding::new("recipe", path, "explanations; the next run writes it again"));
+        }
+    }
+    for (path, _) in files(&root.join("manifests")) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let digest = name.and_then(|name| name.strip_suffix(".toml")?.parse().ok());
+        if digest.is_some_and(|digest| store.past_manifest(&digest).is_none()) {
+            found.push(Finding::new("manifest", path, "what an earlier run was asked, for `log`"));
         }
     }
     for (path, _) in files(&root.join("heads")) {
