@@ -22,9 +22,9 @@ use crate::{
 /// `why`, `log` and `inspect` tell them. To make the items after all: `fluxpipe run --force STAGE`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  fluxpipe bless my-project/project.toml cache --reason \"the t5 file was only renamed inside\" --dry-run
-  fluxpipe bless my-project/project.toml cache --reason \"the t5 file was only renamed inside\"
-  fluxpipe bless my-project/project.toml finetune --changed-inputs --reason \"one typo in a caption\"")]
+  fluxpipe bless my-project/project.toml cache --reason \"same numbers, saved anew\" --dry-run
+  fluxpipe bless my-project/project.toml cache --reason \"same numbers, saved anew\"
+  fluxpipe bless my-project/project.toml finetune --changed-inputs --reason \"one typo\"")]
 pub struct Bless {
     #[command(flatten)]
     manifest: ManifestArgs,

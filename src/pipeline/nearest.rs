@@ -204,3 +204,88 @@ pub fn digests_in(value: &Value, found: &mut Vec<Digest>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::{Origin, Output};
+
+    /// Small numbers that follow from `seed`, so that keys often differ in one or two parts.
+    fn numbers(seed: u64) -> impl Iterator<Item = i64> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % 3) as i64
+        })
+    }
+
+    fn parts(names: &[&str], values: &mut impl Iterator<Item = i64>) -> Vec<KeyPart> {
+        let part = |(name, value): (&&str, i64)| {
+            KeyPart::new(*name, Value::Int(value), Origin::Code(String::new()))
+        };
+        names.iter().zip(values).map(part).collect()
+    }
+
+    const SHARED: [&str; 4] = ["beams", "length", "algorithm", "network"];
+    const OWN: [&str; 2] = ["picture", "turned"];
+
+    /// Of everything stored, by hand: the fewest parts that differ, of this item or else of any.
+    fn by_hand(stored: &[(Recipe, Record)], recipe: &Recipe, id: &str, own: &[KeyPart]) -> usize {
+        let unlike = |one: &[KeyPart], other: &[KeyPart]| {
+            one.iter().zip(other).filter(|(one, other)| one.value != other.value).count()
+        };
+        let distance = |(of, record): &(Recipe, Record)| {
+            unlike(&of.parts, &recipe.parts) + unlike(&record.parts, own)
+        };
+        let of_id = stored.iter().filter(|(_, record)| record.id == id).map(distance).min();
+        of_id.or_else(|| stored.iter().map(distance).min()).unwrap()
+    }
+
+    #[test]
+    fn the_nearest_is_the_nearest_of_all_that_is_stored() {
+        let names = ["a", "b", "a and b", "\"c\""];
+        for seed in 1..=60 {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(folder.path()).unwrap();
+            let mut values = numbers(seed);
+            let mut stored = Vec::new();
+            for place in 0..40 {
+                let recipe = Recipe { name: "text", parts: parts(&SHARED, &mut values) };
+                let of = StoredRecipe {
+                    kind: "label".to_owned(),
+                    recipe: "text".to_owned(),
+                    parts: recipe.parts.clone(),
+                };
+                let (key, own) = (of.key().unwrap(), parts(&OWN, &mut values));
+                let record = Record {
+                    key: super::super::digest(&[key], &own).unwrap(),
+                    output: Some(Output { blobs: Vec::new() }),
+                    failure: None,
+                    // The last name has no key of its own.
+                    id: names[place % 3].to_owned(),
+                    parts: own,
+                    seconds: 0.0,
+                    run: format!("{place:02}"),
+                };
+                store.put_recipe(&key, &of).unwrap();
+                store.append_record(&key, &record, false).unwrap();
+                // Of one key that was made twice the last record counts.
+                stored.retain(|(_, other): &(Recipe, Record)| other.key != record.key);
+                stored.push((recipe, record));
+            }
+            let past = Past::new(&store);
+            for id in names {
+                let recipe = Recipe { name: "text", parts: parts(&SHARED, &mut values) };
+                let own = parts(&OWN, &mut values);
+                let near = past.nearest("label", &recipe, id, own.iter(), None).unwrap();
+                let (of, record) = past.stored(near.head).unwrap();
+                let found = differing(&of.parts, recipe.parts.iter())
+                    + differing(&record.parts, own.iter());
+                assert_eq!(found, by_hand(&stored, &recipe, id, &own), "seed {seed}, {id}");
+                assert!(past.nearest("tag", &recipe, id, own.iter(), None).is_none());
+            }
+        }
+    }
+}

@@ -27,6 +27,9 @@ use crate::base::{Digest, Value, disk};
 pub enum Known {
     /// It is an output, or a copy of one.
     Output,
+    /// Its header names the network and the samples of a training whose output it is not, such as a
+    /// checkpoint that was kept only while it trained, or that another program wrote anew.
+    Header,
     /// A run published it; it shows outputs of many items.
     Published,
     /// fluxpipe wrote it, and somebody changed it since.
@@ -105,15 +108,17 @@ const NAMED: usize = 3;
 /// A text larger than this is no sidecar.
 const SIDECAR: u64 = 1 << 16;
 
-/// Where the file at `path` comes from, as far as the store knows; `None` where it does not.
+/// Where the file at `path` comes from, as far as the store knows; `None` where it does not. `header` has the
+/// digests of key parts that its header names, where it has one.
 #[must_use]
-pub fn provenance(store: &Store, path: &Path) -> Option<Provenance> {
+pub fn provenance(store: &Store, path: &Path, header: &[Digest]) -> Option<Provenance> {
     let size = std::fs::metadata(path).ok()?.len();
     let finder = Finder { store, past: Past::new(store), path, size };
     let digest = finder.digest();
     let found = digest.and_then(|digest| finder.output(&digest));
     let found = found.or_else(|| finder.text());
-    found.or_else(|| finder.published(digest))
+    let found = found.or_else(|| finder.published(digest));
+    found.or_else(|| finder.by_header(header))
 }
 
 struct Finder<'a> {
@@ -131,10 +136,18 @@ struct Found<'p> {
     blob: Blob,
 }
 
+/// That a run published a file.
+struct Notice {
+    /// Whether it is the very file, by its digest.
+    same: bool,
+    stage: String,
+    run: String,
+    digest: Option<Digest>,
+}
+
 /// A line of a run's record about a published file.
 #[derive(Deserialize)]
 struct Line {
-    event: String,
     stage: String,
     path: PathBuf,
     #[serde(default)]
@@ -187,14 +200,33 @@ impl Finder<'_> {
         self.best(found)
     }
 
-    /// The file as a text of an output, with an end of line.
+    /// The file as a text of an output, with an end of line: a sidecar as fluxpipe wrote it, or a copy of
+    /// one. What a person wrote is no output, even where a stage read the same words.
     fn text(&self) -> Option<Provenance> {
         if self.size > SIDECAR {
             return None;
         }
         let text = disk::read_to_string(self.path).ok()?;
+        let whole = Digest::of(text.as_bytes());
+        let written = self.store.ledger().written_at(self.path).unwrap_or_default();
+        let notice = self.notice(Some(whole));
+        // What an earlier version published has no digest in its record.
+        let same = notice.as_ref().is_some_and(|notice| notice.same || notice.digest.is_none());
+        let stage = notice.map(|notice| notice.stage);
+        if !same && !written.iter().any(|(_, digest)| *digest == whole) {
+            return None;
+        }
         let text = text.strip_suffix('\n')?;
-        self.output(&Digest::of(text.as_bytes()))
+        let digest = Digest::of(text.as_bytes());
+        let mut found = self.records(&digest.hex());
+        found.retain(|found| found.blob.digest == digest);
+        // Later stages keep the words that they read.
+        if let Some(stage) = stage
+            && found.iter().any(|found| stage_name(found.recipe) == stage)
+        {
+            found.retain(|found| stage_name(found.recipe) == stage);
+        }
+        self.best(found)
     }
 
     /// Of several items that made the same, that of the picture beside which the file was written, else
@@ -203,26 +235,53 @@ impl Finder<'_> {
         let beside = self.store.ledger().written_at(self.path).unwrap_or_default();
         let beside: HashSet<Digest> = beside.into_iter().map(|(picture, _)| picture).collect();
         let reads = |part: &KeyPart| matches!(&part.value, Some(Value::Digest(digest)) if beside.contains(digest));
-        let stem = self.path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         found.sort_by_cached_key(|found| {
             let of_picture = found.record.parts.iter().any(reads);
-            let named = stem.as_ref().is_some_and(|stem| found.record.id.contains(&**stem));
-            (of_picture, self.is_current(found) == Some(true), named, found.record.run.clone())
+            let (current, named) = (self.is_current(found) == Some(true), self.is_named(found));
+            (of_picture, current, named, found.record.run.clone())
         });
-        Some(self.told(found.pop()?))
+        Some(self.told(found.pop()?, Known::Output))
+    }
+
+    /// Whether the file is called like the item.
+    fn is_named(&self, found: &Found<'_>) -> bool {
+        self.path.file_stem().is_some()
+            && self.path.file_stem() == Path::new(&found.record.id).file_stem()
+    }
+
+    /// The file as a checkpoint of a training with these parts in its key, by its header.
+    fn by_header(&self, header: &[Digest]) -> Option<Provenance> {
+        if header.is_empty() {
+            return None;
+        }
+        let is = |part: &KeyPart, wanted: &Digest| {
+            part.value
+                .as_ref()
+                .is_some_and(|value| *value == Value::Digest(*wanted) || value.digest() == *wanted)
+        };
+        let mut found = self.records("\"output\":");
+        found.retain(|found| {
+            let parts = || found.recipe.parts.iter().chain(&found.record.parts);
+            header.iter().all(|wanted| parts().any(|part| is(part, wanted)))
+        });
+        let keys: HashSet<_> = found.iter().map(|found| found.record.key).collect();
+        let latest =
+            found.into_iter().max_by(|one, other| one.record.run.cmp(&other.record.run))?;
+        Some(Provenance {
+            items: keys.len(),
+            blob: None,
+            current: None,
+            ..self.told(latest, Known::Header)
+        })
     }
 
     fn is_current(&self, found: &Found<'_>) -> Option<bool> {
-        let stage = stage_of(found.recipe)?;
-        // Steps have heads of their own.
-        let (kind, recipe, id) = (&found.recipe.kind, &found.recipe.recipe, &found.record.id);
-        let step = kind.split_once('.').map(|(_, step)| format!("{stage}.{step}"));
-        let name = step.unwrap_or(stage);
-        let head = self.store.heads(&name).get(recipe, id)?;
+        let (recipe, id) = (&found.recipe.recipe, &found.record.id);
+        let head = self.store.heads(&stage_name(found.recipe)).get(recipe, id)?;
         Some(head == Head { recipe: found.recipe_key, item: found.record.key })
     }
 
-    fn told(&self, found: Found<'_>) -> Provenance {
+    fn told(&self, found: Found<'_>, known: Known) -> Provenance {
         let current = self.is_current(&found);
         let Found { recipe_key, recipe, record, blob } = found;
         let blessings = self.store.blessings().unwrap_or_default();
@@ -233,8 +292,8 @@ impl Finder<'_> {
         record.parts.iter().for_each(|part| wanted.add(part));
         Provenance {
             store: self.store.root().to_owned(),
-            known: Known::Output,
-            stage: stage_of(recipe),
+            known,
+            stage: Some(stage_name(recipe)),
             kind: recipe.kind.clone(),
             item: Some(record.id.clone()),
             items: 1,
@@ -246,16 +305,27 @@ impl Finder<'_> {
             run: Some(record.run.clone()),
             request,
             parts: shared.map(Part::from).collect(),
-            from: self.sources(wanted),
+            from: self.sources(&wanted),
         }
     }
 
     /// The file as what a run published.
     fn published(&self, digest: Option<Digest>) -> Option<Provenance> {
+        let notice = self.notice(digest)?;
+        if notice.same {
+            return Some(self.shown(Known::Published, &notice));
+        }
+        // What an earlier version published has no digest in its record.
+        let known = if notice.digest.is_some() { Known::Changed } else { Known::Published };
+        Some(self.shown(known, &notice))
+    }
+
+    /// What the latest run says that published a file with this digest, or else one in this place.
+    fn notice(&self, digest: Option<Digest>) -> Option<Notice> {
         let absolute = std::path::absolute(self.path).ok()?;
         let mut at_path = None;
-        for id in self.store.run_ids() {
-            let record = disk::read(&self.store.root().join("runs").join(format!("{id}.jsonl")));
+        for run in self.store.run_ids() {
+            let record = disk::read(&self.store.root().join("runs").join(format!("{run}.jsonl")));
             let Ok(record) = record else { continue };
             let lines = record.par_split(|&byte| byte == b'\n').filter_map(|line| {
                 let line: Line = match line.starts_with(br#"{"event":"published""#) {
@@ -264,65 +334,79 @@ impl Finder<'_> {
                 };
                 let same = line.digest.is_some() && line.digest == digest;
                 let is_there = absolute.ends_with(&line.path);
-                (line.event == "published" && (same || is_there)).then_some((same, line))
+                (same || is_there).then(|| Notice {
+                    same,
+                    stage: line.stage,
+                    run: run.clone(),
+                    digest: line.digest,
+                })
             });
-            let lines = lines.collect::<Vec<_>>();
+            let mut lines = lines.collect::<Vec<_>>();
             // Of several, the last is what the run left.
-            if let Some((_, line)) = lines.iter().rev().find(|(same, _)| *same) {
-                return Some(self.shown(Known::Published, &line.stage, &id));
+            if let Some(place) = lines.iter().rposition(|notice| notice.same) {
+                return Some(lines.swap_remove(place));
             }
-            if let (None, Some((_, line))) = (&at_path, lines.last()) {
-                at_path = Some((line.stage.clone(), id, line.digest));
-            }
+            at_path = at_path.or(lines.pop());
         }
-        let (stage, run, was) = at_path?;
-        // What an earlier version published has no digest in its record.
-        let known = if was.is_some() { Known::Changed } else { Known::Published };
-        Some(self.shown(known, &stage, &run))
+        at_path
     }
 
     /// A file of many items of a stage, as a run left them.
-    fn shown(&self, known: Known, stage: &str, run: &str) -> Provenance {
+    fn shown(&self, known: Known, notice: &Notice) -> Provenance {
+        let Notice { stage, run, .. } = notice;
         let past = self.store.past_run(run).unwrap_or_default();
-        let kind = past.stages.iter().find(|past| past.name == stage);
+        let kind = past.stages.iter().find(|past| past.name == *stage);
         let kind = kind.map(|stage| stage.kind.clone()).unwrap_or_default();
         let keys = self.store.keys_after(stage, run);
-        let keys = keys.iter().flat_map(|keys| keys.iter()).collect::<Vec<_>>();
-        let mut wanted = Wanted::default();
-        for (_, id, head) in &keys {
-            let output = self.past.stored(*head).and_then(|(_, record)| record.output);
-            for blob in output.into_iter().flat_map(|output| output.blobs) {
-                wanted.0.entry(blob.digest).or_default().insert((*id).to_owned());
+        let heads = keys.iter().flat_map(|keys| keys.iter()).map(|(.., head)| head);
+        let mut items = heads.filter_map(|head| self.found(head)).collect::<Vec<_>>();
+        // A sidecar shows one of them.
+        if !self.store.ledger().written_at(self.path).unwrap_or_default().is_empty() {
+            items.retain(|found| self.is_named(found));
+            if let (Some(found), true) = (items.pop(), items.is_empty()) {
+                return Provenance { run: Some(run.clone()), ..self.told(found, known) };
             }
         }
+        let (count, from) = (items.len(), self.lineage(items));
         Provenance {
             store: self.store.root().to_owned(),
             known,
-            stage: Some(stage.to_owned()),
+            stage: Some(stage.clone()),
             kind,
             item: None,
-            items: keys.len(),
+            items: count,
             blob: None,
             recipe_key: None,
             key: None,
             current: None,
             blessed: None,
-            run: Some(run.to_owned()),
+            run: Some(run.clone()),
             request: past.asked,
             parts: Vec::new(),
-            from: self.sources(wanted),
+            from,
         }
     }
 
+    /// The record of a key, with its recipe and its first blob.
+    fn found(&self, head: Head) -> Option<Found<'_>> {
+        let (recipe, record) = self.past.stored(head)?;
+        let blob = record.output.as_ref()?.blobs.first()?.clone();
+        Some(Found { recipe_key: head.recipe, recipe, record, blob })
+    }
+
     /// What made these, and what made what that was made of, level by level.
-    fn sources(&self, wanted: Wanted) -> Vec<Source> {
-        let mut wanted = wanted;
+    fn sources(&self, wanted: &Wanted) -> Vec<Source> {
+        self.lineage(self.made(wanted))
+    }
+
+    /// These as sources, and all before them.
+    fn lineage<'s>(&'s self, mut made: Vec<Found<'s>>) -> Vec<Source> {
         let (mut seen, mut sources) = (HashSet::new(), Vec::new());
-        while !wanted.0.is_empty() {
+        while !made.is_empty() {
             let mut next = Wanted::default();
             let mut level =
                 BTreeMap::<(String, String, Digest), (BTreeSet<String>, &StoredRecipe)>::new();
-            for Found { recipe_key, recipe, record, .. } in self.made(&wanted) {
+            for Found { recipe_key, recipe, record, .. } in made {
                 if !seen.insert((recipe_key, record.key, record.id.clone())) {
                     continue;
                 }
@@ -336,64 +420,58 @@ impl Finder<'_> {
                 let first = items.into_iter().take(NAMED).collect();
                 sources.push(Source { kind, recipe, recipe_key, items: count, first, models });
             }
-            wanted = next;
+            made = self.made(&next);
         }
         sources
     }
 
-    /// The records that made these: of several with one digest those of the items that are named, or else
-    /// the latest.
+    /// The records that made these: of several with one digest, those of the items that are named, the latest
+    /// of each; else the latest of all.
     fn made(&self, wanted: &Wanted) -> Vec<Found<'_>> {
-        let mut named = Vec::new();
-        let mut latest = HashMap::<Digest, Found<'_>>::new();
-        let mut met = HashSet::new();
+        // By digest and the name that was asked for.
+        let mut made = HashMap::<(Digest, Option<String>), Found<'_>>::new();
         for (recipe_key, recipe) in self.past.recipes() {
+            let stage = stage_name(recipe);
             for record in self.past.records(recipe_key).all() {
                 for blob in record.output.iter().flat_map(|output| &output.blobs) {
-                    let Some(items) = wanted.0.get(&blob.digest) else { continue };
-                    let found = || Found {
-                        recipe_key: *recipe_key,
-                        recipe,
-                        record: record.clone(),
-                        blob: blob.clone(),
-                    };
-                    if items.contains(&record.id) {
-                        met.insert((blob.digest, record.id.clone()));
-                        named.push(found());
-                        continue;
-                    }
+                    let Some(items) = wanted.0.get(&(blob.digest, stage.clone())) else { continue };
+                    let name = items.contains(&record.id).then(|| record.id.clone());
                     let later = |known: &Found<'_>| {
                         (&known.record.run, known.record.key) < (&record.run, record.key)
                     };
-                    if latest.get(&blob.digest).is_none_or(later) {
-                        latest.insert(blob.digest, found());
+                    let place = (blob.digest, name);
+                    if made.get(&place).is_none_or(later) {
+                        let (record, blob) = (record.clone(), blob.clone());
+                        made.insert(place, Found { recipe_key: *recipe_key, recipe, record, blob });
                     }
                 }
             }
         }
         // An item that shares the output of another one has no record of its own.
-        let unmet = latest.into_iter().filter(|(digest, _)| {
-            let items = &wanted.0[digest];
-            items.is_empty() || items.iter().any(|item| !met.contains(&(*digest, item.clone())))
-        });
-        named.extend(unmet.map(|(_, found)| found));
-        named
+        let known: HashSet<Digest> =
+            made.keys().filter(|(_, name)| name.is_some()).map(|(digest, _)| *digest).collect();
+        let told = made
+            .into_iter()
+            .filter(|((digest, name), _)| name.is_some() || !known.contains(digest));
+        told.map(|(_, found)| found).collect()
     }
 }
 
-/// Digests of blobs, with the ids of the items that made them, where these are known.
+/// Digests of blobs by the stage that made them, with the ids of the items, where these are known.
 #[derive(Default)]
-struct Wanted(HashMap<Digest, HashSet<String>>);
+struct Wanted(HashMap<(Digest, String), HashSet<String>>);
 
 impl Wanted {
     fn add(&mut self, part: &KeyPart) {
-        let Some(value) = &part.value else { return };
+        let (Some(value), Origin::Upstream { stage, item }) = (&part.value, &part.origin) else {
+            return;
+        };
         let mut digests = Vec::new();
         digests_in(value, &mut digests);
         for digest in digests {
-            let items = self.0.entry(digest).or_default();
+            let items = self.0.entry((digest, stage.clone())).or_default();
             // A list is of many items, and its origin no name of one.
-            if let (Origin::Upstream { item, .. }, Value::Digest(_)) = (&part.origin, value) {
+            if matches!(value, Value::Digest(_)) {
                 items.insert(item.clone());
             }
         }
@@ -421,14 +499,17 @@ fn model(name: &str, value: Option<&Value>, origin: &Origin) -> Option<Model> {
     Some(Model { name: name.to_owned(), path: path.clone(), digest: digest.hex() })
 }
 
-/// The stage of the manifest whose values stand in a recipe.
-fn stage_of(recipe: &StoredRecipe) -> Option<String> {
-    recipe.parts.iter().find_map(|part| match &part.origin {
-        Origin::Manifest { path, .. } => {
-            Some(path.strip_prefix("stages.")?.split('.').next()?.to_owned())
-        }
+/// Name of the stage, or step of one, that a recipe is of: by the values of the manifest in it.
+fn stage_name(recipe: &StoredRecipe) -> String {
+    let named = recipe.parts.iter().find_map(|part| match &part.origin {
+        Origin::Manifest { path, .. } => path.strip_prefix("stages.")?.split('.').next(),
         _ => None,
-    })
+    });
+    match (named, recipe.kind.split_once('.')) {
+        (Some(stage), Some((_, step))) => format!("{stage}.{step}"),
+        (Some(stage), None) => stage.to_owned(),
+        (None, _) => recipe.kind.clone(),
+    }
 }
 
 /// Folders looked into above a file.

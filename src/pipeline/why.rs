@@ -309,8 +309,14 @@ impl Accountant<'_> {
             account.blessed = Some(blessed);
             let within = self.compare(stage, decided, decision, Some(near), &mut account);
             account.files = Gathered::of(&within);
+            account.against.iter_mut().for_each(|against| against.own = false);
         } else if old.is_some() || matches!(decision.state, ItemState::Run { .. }) {
-            let within = self.compare(stage, decided, decision, old, &mut account);
+            // What is new within something else is that and no more.
+            let is_new = matches!(decision.state, ItemState::Run { cause: Cause::New, .. });
+            let within = match is_new && depth > 0 {
+                true => Vec::new(),
+                false => self.compare(stage, decided, decision, old, &mut account),
+            };
             self.follow(decision, &within, &mut account, depth);
             account.files = Gathered::of(&within);
         }
@@ -398,8 +404,11 @@ impl Accountant<'_> {
         let mut sources: Vec<(&str, &str, Option<&Value>)> = Vec::new();
         let differences = std::mem::take(&mut account.differences);
         for difference in differences.iter().chain(within) {
+            // A sample that is new is new upstream too; to say so again explains nothing.
+            let is_news = difference.old.is_some() || differences.contains(difference);
             if let Origin::Upstream { stage, item } = &difference.origin
                 && (difference.new.is_some() || difference.pending)
+                && is_news
             {
                 sources.push((stage, item, difference.old.as_ref()));
             }
@@ -407,7 +416,11 @@ impl Accountant<'_> {
         if let ItemState::Run { follows, .. } = &decision.state {
             for of in follows {
                 let (stage, item) = (of.stage.as_str(), of.item.as_str());
-                if !sources.iter().any(|known| (known.0, known.1) == (stage, item)) {
+                let told = within.iter().any(|inside| {
+                    matches!(&inside.origin, Origin::Upstream { stage: of, item: known }
+                        if of == stage && known == item)
+                });
+                if !told && !sources.iter().any(|known| (known.0, known.1) == (stage, item)) {
                     sources.push((stage, item, None));
                 }
             }

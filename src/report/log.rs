@@ -206,8 +206,11 @@ impl RunTold {
                 line("--set", set.clone());
             }
         }
+        text.push('\n');
+        let names = run.stages.iter().map(|stage| stage.name.chars().count()).max().unwrap_or(0);
         for stage in &run.stages {
-            text += &format!("\n{}  {}\n", theme::strong(&stage.name), counts(stage));
+            let name = theme::strong(format!("{:<names$}", stage.name));
+            text += &format!("{name}  {}\n", counts(stage));
             details(stage).iter().for_each(|detail| text += &format!("    {detail}\n"));
         }
         text
@@ -252,7 +255,7 @@ fn reason(reason: &PastReason) -> String {
     let said = |value: &serde_json::Value| match value {
         serde_json::Value::Null => "nothing".to_owned(),
         serde_json::Value::String(text) => short(text),
-        other => other.to_string(),
+        other => words::value(&other.clone().into()),
     };
     let examples = match reason.items.saturating_sub(reason.examples.len()) {
         0 => reason.examples.join(", "),
@@ -315,7 +318,7 @@ impl RunDifference {
         for stage in &self.stages {
             let Some(items) = &stage.items else { continue };
             let heading = theme::strong(&stage.stage);
-            text += &format!("\n{}\n", file_list(items, &heading, "from one to the other"));
+            text += &format!("\n{}\n", file_list(items, &heading, "between them"));
             if let Some(first) = &stage.first {
                 let which = if root { "the first item that differs" } else { "its first" };
                 let recipe = if first.recipe == stage.stage {
@@ -327,7 +330,7 @@ impl RunDifference {
                 root = false;
                 first.differences.iter().for_each(|one| text += &format!("    {}\n", part(one)));
                 if let Some(list) = &first.files {
-                    let list = file_list(list, &list.of, "from one to the other");
+                    let list = file_list(list, &list.of, "between them");
                     list.lines().for_each(|line| text += &format!("    {line}\n"));
                 }
                 if first.differences.is_empty() && first.files.is_none() {
@@ -336,12 +339,12 @@ impl RunDifference {
             }
         }
         if self.stages.iter().all(|stage| stage.known && stage.items.is_none()) {
-            text += &format!("\n{}\n", theme::good("both runs left the same keys in every stage"));
+            text += &format!("\n{}\n", theme::good("after both runs every item has the same key"));
         }
         if !unknown.is_empty() {
             let unknown = unknown.join(", ");
             text += &theme::faint(format!(
-                "\nnot compared: {unknown} (one of the runs did not come to it, or kept no keys)\n"
+                "\nnot compared: {unknown} (it had not run by then, or a version ran it that kept no keys)\n"
             ));
         }
         text

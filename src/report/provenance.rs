@@ -93,6 +93,10 @@ fn rows(provenance: &Provenance) -> Vec<(&'static str, String)> {
                 "fluxpipe wrote it, and somebody changed it since; this is of what it wrote",
             ),
             (Known::Published, _) => theme::good("as it was published"),
+            (Known::Header, _) => theme::busy(format!(
+                "no output that is stored; its header names the network and the samples of {}",
+                plural(*items, "stored training")
+            )),
             (Known::Output, Some(true)) => theme::good("what the last run of the stage left"),
             (Known::Output, Some(false)) => {
                 theme::busy("not what the last run of the stage left: that has another key")
@@ -106,7 +110,7 @@ fn rows(provenance: &Provenance) -> Vec<(&'static str, String)> {
         rows.push(("blessed", theme::busy(told)));
     }
     if let Some(run) = run {
-        rows.push(("run", words::run(run)));
+        rows.push(("run", words::run_at(run)));
     }
     if let Some(request) = &provenance.request {
         let manifest = request.manifest.display();

@@ -235,7 +235,11 @@ impl Teller<'_> {
                 }
                 Some(against) => {
                     let most_similar = &against.item;
-                    format!("it was never made; the most similar one, {most_similar}, differs in:")
+                    let end = match account.differences.is_empty() {
+                        true => " reads the same as far as is known",
+                        false => ", differs in:",
+                    };
+                    format!("it was never made; the most similar one, {most_similar}{end}")
                 }
                 None => "it was never made".to_owned(),
             },
@@ -356,6 +360,7 @@ fn known(part: &Part) -> String {
 /// When the key that is compared with was an item's.
 fn when(account: &Account, against: Option<&Against>) -> String {
     match against {
+        _ if account.blessed.is_some() => "when it was made".to_owned(),
         Some(against) if against.own => "in the last run".to_owned(),
         Some(against) if against.item == account.item => "in that run".to_owned(),
         Some(against) => format!("for {}", against.item),
@@ -366,6 +371,7 @@ fn when(account: &Account, against: Option<&Against>) -> String {
 /// Since when something is as it is.
 fn since(account: &Account, against: Option<&Against>) -> String {
     match against {
+        _ if account.blessed.is_some() => "since it was made".to_owned(),
         Some(against) if !against.own && against.item == account.item => {
             "since that run".to_owned()
         }
@@ -377,17 +383,16 @@ fn since(account: &Account, against: Option<&Against>) -> String {
 /// Which earlier run is compared with, where it is not the last one.
 fn nearer(account: &Account) -> Option<String> {
     let against = account.against.as_ref()?;
-    if against.own || against.item != account.item {
+    if against.own || against.item != account.item || account.blessed.is_some() {
         return None;
     }
-    let parts =
-        |count: usize| if count == 1 { "1 part".to_owned() } else { format!("{count} parts") };
-    let (count, did) =
-        (parts(against.parts), if against.parts == 1 { "differs" } else { "differ" });
-    let last = against
-        .since_last
-        .map_or_else(String::new, |last| format!(", against {} since the last run", parts(last)));
-    Some(format!("the nearest it ever was is {}: {count} {did}{last}", words::run(&against.run)))
+    let parts = plural(against.parts, "part");
+    let did = if against.parts == 1 { "differs" } else { "differ" };
+    let last = against.since_last.map_or_else(String::new, |last| {
+        let did = if last == 1 { "does" } else { "do" };
+        format!("; {last} {did} since the last run")
+    });
+    Some(format!("nearest stored key: that of {}: {parts} {did}{last}", words::run(&against.run)))
 }
 
 /// What came, went or changed, below a line that counts it.

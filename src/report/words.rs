@@ -47,13 +47,16 @@ pub fn seconds(seconds: f64) -> String {
     }
 }
 
+/// When a run began, and its id: `2026-11-25 03:09 UTC (20261125T030910.508808-14584)`.
+#[must_use]
+pub fn run_at(id: &str) -> String {
+    clock::run_began(id).map_or_else(|| id.to_owned(), |at| format!("{} ({id})", clock::local(at)))
+}
+
 /// A run by its time and id: `the run of 2026-11-25 03:09 UTC (20261125T030910.508808-14584)`.
 #[must_use]
 pub fn run(id: &str) -> String {
-    match clock::run_began(id) {
-        Some(began) => format!("the run of {} ({id})", clock::local(began)),
-        None => format!("the run {id}"),
-    }
+    format!("the run of {}", run_at(id))
 }
 
 #[cfg(test)]

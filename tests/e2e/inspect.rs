@@ -83,6 +83,13 @@ fn every_file_of_a_run_leads_back_to_it() {
     let told = project.call(&["inspect", copy, "--project", "project.toml"]).exits(0).stdout;
     assert!(told.contains("item model"), "{told}");
 
+    // One that another program wrote anew is known by its header.
+    let mut bytes = fs::read(project.path("out/small.safetensors")).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    project.file("elsewhere/other.safetensors", bytes);
+    let found = of(&project, "elsewhere/other.safetensors");
+    assert_eq!((&found["known"], &found["key"]), (&"header".into(), &model["key"]));
+
     // An object of the store itself.
     let objects = walkdir::WalkDir::new(project.path("out/store/v1/objects")).into_iter().flatten();
     for object in objects.filter(|entry| entry.file_type().is_file()) {
@@ -98,11 +105,18 @@ fn what_somebody_changed_is_not_told_as_made() {
     project.file("words/coffee.caption", "my words\n");
     let found = of(&project, "words/coffee.caption");
     assert_eq!(found["known"], "changed", "{found}");
+    assert_eq!((&found["stage"], &found["item"]), (&"label".into(), &"coffee.webp".into()));
     let told = project.call(&["inspect", "words/coffee.caption"]).exits(0).stdout;
     assert!(told.contains("somebody changed it since"), "{told}");
     // A text of a human beside a picture, of which fluxpipe never wrote any.
     project.file("words/new.caption", "my words\n");
     project.call(&["inspect", "words/new.caption"]).exits(3);
+    // Nor where a stage has read it since.
+    project.remove("words/new.caption");
+    project.file("words/rocket.caption", "quite other words\n");
+    project.run().exits(0);
+    assert_eq!(of(&project, "words/rocket.caption")["known"], "changed");
+    project.remove("words/rocket.caption");
     // What is not current any more is said to be that.
     project.file("words/coffee.caption", "");
     project.remove("words/coffee.caption");

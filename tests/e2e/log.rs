@@ -56,7 +56,7 @@ fn two_runs_are_compared_down_to_the_part_of_a_key() {
     assert!(same["stages"].as_array().unwrap().iter().all(|stage| stage["items"].is_null()));
     let same = project.call(&["log", "diff", "project.toml"]).exits(0).stdout;
     assert!(same.contains("the manifest says the same"), "{same}");
-    assert!(same.contains("both runs left the same keys"), "{same}");
+    assert!(same.contains("after both runs every item has the same key"), "{same}");
 
     project.file("words/coffee.caption", "a cup of coffee\n");
     project.replace("learning_rate = 1e-4", "learning_rate = 2e-4");

@@ -30,7 +30,7 @@ fn the_nearest_training_is_compared_with_and_not_the_last_one() {
         told.contains("learning_rate = 3e-4") && told.contains("was 1e-4 in that run"),
         "{told}"
     );
-    assert!(told.contains("1 part differs, against 3 parts since the last run"), "{told}");
+    assert!(told.contains("1 part differs; 3 do since the last run"), "{told}");
     let json = why_json(&project, &["finetune"]);
     let (account, against) = (&json["items"][0], &json["items"][0]["against"]);
     assert_eq!((&against["own"], &against["parts"]), (&false.into(), &1.into()), "{json}");

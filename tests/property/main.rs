@@ -3,6 +3,7 @@
 
 mod crash;
 mod edits;
+mod large;
 mod rules;
 mod sidecars;
 mod world;

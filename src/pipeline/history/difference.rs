@@ -23,8 +23,8 @@ use crate::{
 pub struct StageDifference {
     /// Its name.
     pub stage: String,
-    /// Whether the keys that both runs left are known. They are not where a run did not come to the stage,
-    /// or a version made it that did not keep them.
+    /// Whether the keys after both runs are known. They are not where the stage had not run by then, or a
+    /// version ran it that did not keep them.
     pub known: bool,
     /// Items whose keys differ; `null` where none does.
     pub items: Option<FileList>,

@@ -71,13 +71,16 @@ impl Store {
         written.map_err(|error| StoreError::write(&path, error))
     }
 
-    /// The keys of the items of a stage as a run left them; `None` where it did not come to that stage, or
-    /// that is not known.
+    /// The keys of the items of a stage after a run: as it left them, or where it did not come to that stage
+    /// as the run before it did; `None` where that is not known.
     pub(in crate::pipeline) fn keys_after(&self, stage: &str, run: &str) -> Option<Heads> {
         let bytes = read_log(&self.keys_log(stage)).ok()?;
         let lines = bodies(&bytes).filter_map(|body| serde_json::from_slice::<Line>(body).ok());
         let lines = lines.collect::<Vec<_>>();
-        let last = lines.iter().rposition(|line| line.run == run)?;
+        // Of runs that go on at once the lines stand in the order in which they had the stage; ids sort by
+        // time.
+        let own = lines.iter().rposition(|line| line.run == run);
+        let last = own.or_else(|| lines.iter().rposition(|line| *line.run < *run))?;
         let first = lines[..=last].iter().rposition(|line| line.whole)?;
         let mut keys = Heads::default();
         for line in &lines[first..=last] {
@@ -135,13 +138,14 @@ mod tests {
             let found = store.keys_after("cache", &run.to_string()).unwrap();
             assert_eq!(told(&found), told(now), "after run {run}");
         }
-        assert!(store.keys_after("cache", "another").is_none());
+        assert!(store.keys_after("cache", "!").is_none(), "before all of them");
+        assert_eq!(told(&store.keys_after("cache", "2 and a half").unwrap()), told(&all[2]));
         assert!(store.keys_after("label", "1").is_none());
         // A line that is cut off spoils no other.
         let log = folder.path().join("v1/keys/cache.log");
         let bytes = fs_err::read(&log).unwrap();
         fs_err::write(&log, &bytes[..bytes.len() - 3]).unwrap();
-        assert!(store.keys_after("cache", "4").is_none());
+        assert_eq!(told(&store.keys_after("cache", "4").unwrap()), told(&all[3]));
         assert_eq!(told(&store.keys_after("cache", "3").unwrap()), told(&all[3]));
     }
 }

@@ -166,7 +166,9 @@ fn others(store: &Store) -> Result<Vec<Finding>, StoreError> {
     let mut found = Vec::new();
     let mut logs: Vec<_> = record_logs(store).into_iter().map(|(_, path)| path).collect();
     logs.extend(["files.log", "rates.log", "blessed.log"].map(|name| root.join(name)));
-    logs.extend(files(&root.join("facts")).into_iter().map(|(path, _)| path));
+    for folder in ["facts", "keys"] {
+        logs.extend(files(&root.join(folder)).into_iter().map(|(path, _)| path));
+    }
     logs.push(root.join("ledger").join("sidecars.log"));
     for path in logs {
         match store.broken_lines(&path)? {
