@@ -6,10 +6,13 @@ use fluxpipe::{
     base::Value as KeyValue,
     manifest::Source,
     pipeline::{
-        self, Graph, Node, Plan, RunOptions, Store,
+        self, BlessOptions, Graph, Node, Plan, RunOptions, Store,
         fake::{FakeStage, Reads},
     },
-    report::{self, Gathered, Look, Places},
+    report::{
+        self, Gathered, Inspected, InspectedFile, Look, Places, PlainFile, RunDifference, RunList,
+        RunTold,
+    },
 };
 use serde_json::Value;
 
@@ -111,6 +114,47 @@ fn a_schema_refuses_what_is_not_printed() {
     assert!(!crate::schema::faults(&schema, &plan).is_empty());
     let event = serde_json::json!({"event": "finished"});
     assert!(!crate::schema::faults(&report::schema("event").unwrap(), &event).is_empty());
+}
+
+fn json(told: &impl serde::Serialize) -> Value {
+    serde_json::to_value(told).unwrap()
+}
+
+/// Of runs, of what two of them made differently, of what is accepted, and of where a file comes from.
+#[test]
+fn what_else_is_told_is_as_its_schema_says() {
+    let bench = Bench::new();
+    bench.run(&graph(1, false), &RunOptions::default());
+    bench.run(&graph(4, true), &RunOptions::default());
+    let store = &bench.store;
+    let (runs, all) = store.past_runs(9);
+    let stages = pipeline::difference(store, &runs[1], &runs[0]);
+    assert!(stages.iter().any(|stage| stage.first.is_some()), "{stages:?}");
+    let difference = RunDifference::new(&runs[1], &runs[0], None, stages);
+    assert_valid(&report::log_diff_schema(), &json(&difference));
+    for run in &runs {
+        assert_valid(&report::log_show_schema(), &json(&RunTold::new(run.clone())));
+    }
+    let options = BlessOptions {
+        reason: "it does not show".to_owned(),
+        matching: true,
+        ..BlessOptions::default()
+    };
+    let blessing = pipeline::bless(&graph(2, false), store, "label", &options).unwrap();
+    assert_valid(&report::bless_schema(), &json(&blessing));
+    let list = RunList::new("project.toml".to_owned(), runs, all, store.blessings().unwrap().all());
+    assert_eq!(list.blessed.len(), 1);
+    assert_valid(&report::log_schema(), &json(&list));
+
+    let large = FakeStage::new("label").source("a.jpg", "a").padding(5000);
+    let node = Node { name: "label".to_owned(), needs: Vec::new(), stage: Box::new(large) };
+    bench.run(&Graph::new(vec![node]).unwrap(), &RunOptions::default());
+    let objects = walkdir::WalkDir::new(store.root().join("objects")).into_iter().flatten();
+    let object = objects.into_iter().find(|entry| entry.file_type().is_file()).unwrap();
+    let provenance = pipeline::provenance(store, object.path(), &[]);
+    assert_eq!(provenance.as_ref().unwrap().item.as_deref(), Some("a.jpg"));
+    let file = InspectedFile::Plain(PlainFile { path: object.path().to_owned(), bytes: 5000 });
+    assert_valid(&report::inspect_schema(), &json(&Inspected { file, provenance }));
 }
 
 #[test]

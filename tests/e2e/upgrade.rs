@@ -194,6 +194,20 @@ fn the_store_of_the_first_version_opens_and_nothing_runs() {
     assert!(why.stdout.contains("num_beams"), "{}", why.stdout);
 }
 
+/// What it did is told, as far as that version wrote it down; and compared with what is done from now on.
+#[test]
+fn the_runs_of_the_first_version_are_told() {
+    let project = left_by(FIRST);
+    let list = project.call(&["log", "project.toml"]).exits(0).stdout;
+    assert!(list.contains("label 1 of 2") && list.contains("finetune 1"), "{list}");
+    let show = project.call(&["log", "show", "project.toml", "1"]).exits(0).stdout;
+    assert!(show.contains("fluxpipe  0.1.0") && show.contains("new: rocket.jpg"), "{show}");
+    let sidecar = project.call(&["inspect", "words/rocket.caption"]).exits(0).stdout;
+    assert!(sidecar.contains("made by    stage label, item rocket.jpg"), "{sidecar}");
+    let by_hand = project.call(&["inspect", "words/brick.caption"]).exits(3);
+    assert!(!by_hand.stdout.contains("made by"), "{}", by_hand.stdout);
+}
+
 fn counts(stage: &Value) -> (String, [u64; 4]) {
     let count = |name: &str| stage["items"][name].as_u64().unwrap();
     let name = stage["name"].as_str().unwrap().to_owned();
