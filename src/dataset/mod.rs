@@ -28,6 +28,7 @@ mod sidecar;
 mod square;
 mod stored;
 mod thumbnail;
+mod tiff;
 
 pub use augment::ColourChange;
 pub use buckets::{Aspect, BucketSettings, Buckets, Fitted, Placement, place};
