@@ -59,10 +59,7 @@ fn depth_in_json_is_refused_with_its_line() {
     let many = 1_000_000;
     for text in [
         format!("{{\"a\": {}", "[".repeat(many)),
-        format!(
-            "{{\"a\": {{\"x\": {}}}}}",
-            format!("{}1{}", "{\"a\":".repeat(many), "}".repeat(many))
-        ),
+        format!("{{\"a\": {{\"x\": {}1{}}}}}", "{\"a\":".repeat(many), "}".repeat(many)),
     ] {
         let read = soon(|| Metadata::parse(text.as_bytes(), Path::new("out/meta_data.json")));
         refused(read, &["out/meta_data.json", "line 1"]);
