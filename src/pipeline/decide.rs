@@ -12,7 +12,9 @@ use rayon::prelude::*;
 
 use super::{
     Cause, Decision, Difference, ItemRef, ItemSpec, ItemState, KeyPart, Node, Origin, Recipe,
-    RunError, StageError, Store, Upstream, digest, explain::Explainer, store::Outcome,
+    RunError, StageError, Store, Upstream, digest,
+    explain::Explainer,
+    store::{Outcome, recipe_key},
 };
 use crate::base::{Digest, Value};
 
@@ -76,9 +78,9 @@ pub fn decide(
 fn recipe_keys(node: &Node, recipes: &[Recipe]) -> Result<Vec<Digest>, RunError> {
     let keys = recipes.iter().map(|recipe| {
         distinct(&node.name, recipe.name, recipe.parts.iter())?;
-        let seed = [node.stage.kind(), recipe.name].map(|text| Digest::of(text.as_bytes()));
         // A recipe has no pending part: it is made of parameters and files.
-        digest(&seed, &recipe.parts).ok_or_else(|| pending_recipe(node, recipe))
+        recipe_key(node.stage.kind(), recipe.name, &recipe.parts)
+            .ok_or_else(|| pending_recipe(node, recipe))
     });
     keys.collect()
 }

@@ -43,5 +43,5 @@ pub use stage::{
     Finished, Frequency, Given, ItemSpec, Note, Owner, Publication, Published, Recipe, Seen, Stage,
     StageError, Upstream, UpstreamItem, Warning, Words, Work,
 };
-pub use store::{Store, StoreError};
+pub use store::{Lost, Store, StoreError};
 pub use why::{Account, Against, Why, why};

@@ -153,6 +153,11 @@ fn json(value: &Value) -> serde_json::Value {
 /// The options name a stage that is not there; a stage cannot read what it needs to know its items;
 /// the store cannot be read.
 pub fn plan(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, RunError> {
+    store.looking(|| looked(graph, store, options))
+}
+
+/// The plan, unless a stored output that it reads turns out to be lost.
+fn looked(graph: &Graph, store: &Store, options: &RunOptions) -> Result<Plan, RunError> {
     let scope = Scope::new(graph, options)?;
     store.ledger().refresh()?;
     let mut done: Vec<Option<Decided>> = Vec::new();

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::{
     Finished, Frequency, Node, Owner, Publication, Published, RunError, Seen, Store, StoreError,
-    Upstream, Warning, Whose, Words, decide::Decided, ledger::Entry,
+    Upstream, Warning, Whose, Words, decide::Decided, ledger::Entry, store::same_file,
 };
 use crate::base::{Digest, atomic, disk};
 
@@ -173,8 +173,7 @@ fn is_due(publication: Publication, store: &Store) -> Result<Option<Due>, StoreE
         Err(error) => return Err(StoreError::read(path, error)),
     };
     if let Published::Blob(blob) = &publication.content
-        && blob.text.is_none()
-        && same_file(&metadata, &store.path(blob)?)
+        && store.is_object(&metadata, blob)?
     {
         return Ok(None);
     }
@@ -249,21 +248,6 @@ fn content(path: &Path) -> Result<Option<Digest>, StoreError> {
         Ok(bytes) => Ok(Some(Digest::of(&bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(StoreError::read(path, error)),
-    }
-}
-
-/// Whether a file and an object of the store are two names of one file.
-fn same_file(metadata: &std::fs::Metadata, object: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let object = std::fs::metadata(object);
-        object.is_ok_and(|object| (object.dev(), object.ino()) == (metadata.dev(), metadata.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (metadata, object);
-        false
     }
 }
 

@@ -204,6 +204,13 @@ impl StateFolder {
         }
     }
 
+    /// The state without the checkpoints that are not what was written.
+    #[must_use]
+    pub fn without_damaged(&self, mut state: State) -> State {
+        state.checkpoints.retain(|kept| kept.part.is_whole(&self.path));
+        state
+    }
+
     /// The weights of a state, under their checkpoint names.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod bad_pictures;
 mod before;
 mod by_hand;
 mod captions;
+mod damage;
 mod datasets;
 mod demo;
 mod edits;

@@ -1,11 +1,13 @@
 //! Running: stage by stage, each decided anew once what it needs is there.
 
+mod mend;
 mod options;
 mod preflight;
 mod session;
 mod teller;
 
 use std::{
+    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -28,7 +30,7 @@ use super::{
 };
 pub use options::{RunOptions, StageSummary, Summary};
 
-use crate::base::{Lock, clock, plural};
+use crate::base::{Digest, Lock, clock, plural};
 use session::{Fate, Session};
 use teller::Teller;
 
@@ -58,8 +60,22 @@ pub fn run(
     store.clear_temporary();
     let teller = Teller::new(sink, store.run_log(&id)?);
     let summary = Summary { run: id.clone(), ..Summary::default() };
-    let (estimate, done) = (None, Vec::new());
-    let mut run = Run { graph, store, options, scope, cancel, teller, summary, estimate, done };
+    let lost_known = store.lost(0).len();
+    let (done, failed, lost) = (Vec::new(), vec![false; graph.nodes().len()], HashSet::new());
+    let mut run = Run {
+        graph,
+        store,
+        options,
+        scope,
+        cancel,
+        teller,
+        summary,
+        estimate: None,
+        done,
+        failed,
+        lost_known,
+        lost,
+    };
 
     let names = graph.nodes().iter().zip(&run.scope.selected).filter(|(_, selected)| **selected);
     let stages = names.map(|(node, _)| node.name.clone()).collect();
@@ -113,6 +129,12 @@ struct Run<'a> {
     estimate: Option<Range>,
     /// What was decided, and done, by stage.
     done: Vec<Option<Decided>>,
+    /// Which stages failed.
+    failed: Vec<bool>,
+    /// How many stored outputs were known to be lost at the last look.
+    lost_known: usize,
+    /// Those that were lost in this run.
+    lost: HashSet<Digest>,
 }
 
 impl Run<'_> {
@@ -126,70 +148,105 @@ impl Run<'_> {
         let mut errors = Vec::new();
         // For each stage, the failed one that it needs.
         let mut blocked: Vec<Option<usize>> = vec![None; graph.nodes().len()];
-        for (index, node) in graph.nodes().iter().enumerate() {
+        let mut index = 0;
+        while index < graph.nodes().len() && !self.cancelled() {
             self.done.push(None);
-            if self.cancelled() {
-                break;
-            }
             if let Some(failed) = blocked[index] {
                 if self.scope.selected[index] {
-                    let because = graph.nodes()[failed].name.clone();
-                    self.teller.tell(Event::StageSkipped { stage: node.name.clone(), because });
+                    let (stage, because) = (self.name(index), self.name(failed));
+                    self.teller.tell(Event::StageSkipped { stage, because });
                 }
+                index += 1;
                 continue;
             }
-            let result = match self.scope.selected[index] {
-                true => self.stage(index),
-                false => self.look(index),
+            let result = match (self.failed[index], self.scope.selected[index]) {
+                (true, _) => Ok(None),
+                (false, true) => self.stage(index),
+                (false, false) => self.look(index),
             };
-            if let Err(error) = result {
-                errors.push(error);
-                if !self.options.keep_going {
-                    break;
+            match result {
+                Ok(None) => index += 1,
+                // Something that was made is lost: all from there on is decided again.
+                Ok(Some(again)) => {
+                    index = again;
+                    self.done.truncate(again);
                 }
-                let reached = graph.reached(index, Direction::Outgoing);
-                for (blocked, _) in blocked.iter_mut().zip(reached).filter(|(_, reached)| *reached)
-                {
-                    blocked.get_or_insert(index);
+                Err(error) => {
+                    errors.push(error);
+                    if !self.options.keep_going {
+                        break;
+                    }
+                    self.failed[index] = true;
+                    let reached = graph.reached(index, Direction::Outgoing);
+                    let reached = blocked.iter_mut().zip(reached);
+                    for (other, (blocked, _)) in
+                        reached.enumerate().filter(|(_, (_, reached))| *reached)
+                    {
+                        if other != index {
+                            blocked.get_or_insert(index);
+                        }
+                    }
+                    index += 1;
                 }
             }
         }
         errors
     }
 
-    /// Decides for a stage that is not selected: later ones may read what it made before.
-    fn look(&mut self, index: usize) -> Result<(), RunError> {
-        let upstream = upstream(self.graph, index, &self.done);
-        let decided = decide(&self.graph.nodes()[index], &upstream, self.store, false)?;
-        self.done[index] = Some(decided);
-        Ok(())
+    fn name(&self, index: usize) -> String {
+        self.graph.nodes()[index].name.clone()
     }
 
-    /// Runs one stage and tells of it.
-    fn stage(&mut self, index: usize) -> Result<(), RunError> {
+    /// Decides for a stage that is not selected: later ones may read what it made before.
+    fn look(&mut self, index: usize) -> Result<Option<usize>, RunError> {
+        let upstream = upstream(self.graph, index, &self.done);
+        match decide(&self.graph.nodes()[index], &upstream, self.store, false) {
+            Ok(decided) => self.done[index] = Some(decided),
+            Err(error) => return self.mend(index, None).map(Some).ok_or(error),
+        }
+        Ok(None)
+    }
+
+    /// Runs one stage and tells of it. Returns the stage from which all has to be decided again, where a
+    /// stored output turned out to be lost.
+    fn stage(&mut self, index: usize) -> Result<Option<usize>, RunError> {
         let node = &self.graph.nodes()[index];
-        let Some(_lock) = self.lock(&node.name)? else { return Ok(()) };
+        let Some(_lock) = self.lock(&node.name)? else { return Ok(None) };
         let watch = clock::Stopwatch::start();
         let before = self.summary.published.len();
+        self.summary.failures.retain(|(stage, ..)| *stage != node.name);
         let mut decided = None;
         let result = self.carry_out(index, &mut decided);
-        let published = self.summary.published.len() - before;
+        let again = self.mend(index, decided.as_ref());
+        let error = result.as_ref().err().filter(|_| again.is_none());
+        let error = error.map(|error| ItemFailure::of(error.innermost()));
         let tally =
             decided.as_ref().map(|decided| Tally::of(&decided.decisions)).unwrap_or_default();
-        let (stage, kind) = (node.name.clone(), node.stage.kind().to_owned());
+        self.done[index] = decided;
+        let (name, kind) = (node.name.clone(), node.stage.kind().to_owned());
+        let published = self.summary.published.len() - before;
         let seconds = watch.seconds();
-        let error = result.as_ref().err().map(|error| ItemFailure::of(error.innermost()));
-        self.teller.tell(match &error {
-            Some(failure) => Event::StageFailed { stage: stage.clone(), failure: failure.clone() },
-            None => Event::StageFinished { stage: stage.clone(), items: tally, published, seconds },
-        });
         let estimate = self.estimate.take();
         let summary =
-            StageSummary { name: stage, kind, items: tally, published, seconds, estimate, error };
-        self.summary.stages.push(summary);
-        self.done[index] = decided;
+            StageSummary { name, kind, items: tally, published, seconds, estimate, error };
+        let summary = self.summary.add(summary);
+        let stage = summary.name.clone();
+        let (items, published, seconds) = (summary.items, summary.published, summary.seconds);
+        let told = match (&summary.error, again) {
+            (_, Some(_)) => None,
+            (Some(failure), None) => Some(Event::StageFailed { stage, failure: failure.clone() }),
+            (None, None) => Some(Event::StageFinished { stage, items, published, seconds }),
+        };
+        told.into_iter().for_each(|event| self.teller.tell(event));
         let saved = self.teller.save();
-        result.and(saved.map_err(RunError::from))
+        if again.is_some() {
+            return Ok(again);
+        }
+        result?;
+        // All of its items were made anew once, as was asked.
+        self.scope.forced[index] = false;
+        saved?;
+        Ok(None)
     }
 
     /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.
@@ -295,12 +352,12 @@ impl Run<'_> {
     fn work(&mut self, index: usize, slot: &mut Option<Decided>) -> Result<(), RunError> {
         let node = &self.graph.nodes()[index];
         let Some(decided) = slot else { return Ok(()) };
+        self.put_recipes(node, decided)?;
         let todo: Vec<usize> =
             (0..decided.decisions.len()).filter(|&item| decided.decisions[item].runs()).collect();
         if todo.is_empty() {
             return Ok(());
         }
-        self.put_recipes(node, decided, &todo)?;
         let seen = upstream(self.graph, index, &self.done);
         let (teller, cancel) = (&mut self.teller, &self.cancel);
         let run = &self.summary.run;
@@ -334,14 +391,12 @@ impl Run<'_> {
         }
     }
 
-    fn put_recipes(
-        &self,
-        node: &Node,
-        decided: &Decided,
-        todo: &[usize],
-    ) -> Result<(), StoreError> {
+    /// Stores the recipes by which items are made, or were.
+    fn put_recipes(&self, node: &Node, decided: &Decided) -> Result<(), StoreError> {
         for (recipe, key) in decided.keys.iter().enumerate() {
-            if todo.iter().any(|&item| decided.decisions[item].spec.recipe == recipe) {
+            let keyed =
+                |decision: &Decision| decision.spec.recipe == recipe && decision.key.is_some();
+            if decided.decisions.iter().any(keyed) {
                 let stored = StoredRecipe {
                     kind: node.stage.kind().to_owned(),
                     recipe: decided.names[recipe].to_owned(),

@@ -63,6 +63,25 @@ pub struct Summary {
     pub seconds: f64,
 }
 
+impl Summary {
+    /// Takes in what became of a stage. One that was decided again, since something that was made before was
+    /// lost, is told once: what ran in all its turns ran.
+    pub(super) fn add(&mut self, mut summary: StageSummary) -> &StageSummary {
+        if let Some(before) = self.stages.iter().position(|stage| stage.name == summary.name) {
+            let before = self.stages.remove(before);
+            let moved = before.items.run.min(summary.items.reused);
+            summary.items.run += moved;
+            summary.items.reused -= moved;
+            summary.published += before.published;
+            summary.seconds += before.seconds;
+            summary.estimate = before.estimate.or(summary.estimate);
+        }
+        let at = self.stages.len();
+        self.stages.push(summary);
+        &self.stages[at]
+    }
+}
+
 impl Tally {
     /// Counts what became of the items of a stage.
     #[must_use]

@@ -52,6 +52,8 @@ impl Run<'_> {
             if planned.counts.run == 0 || !planned.selected || self.cancelled() {
                 continue;
             }
+            // Another run is at this stage, or tries the same out: two of them would be in each other's way.
+            let Ok(_lock) = self.store.try_lock(&node.name)? else { continue };
             let upstream = plan.upstream(&node.name);
             let mut look = Look {
                 stage: &node.name,

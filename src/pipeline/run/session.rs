@@ -199,6 +199,10 @@ impl Work for Session<'_, '_> {
     fn fail(&mut self, item: usize, error: StageError) -> Result<(), StageError> {
         self.in_hand = Some(item);
         let failure = ItemFailure::from(&error);
+        // A store that cannot be read is no fault of the item, and would be remembered as one.
+        if failure.code.starts_with("fluxpipe::store::") {
+            return Err(error);
+        }
         let fate = Fate::Failed(failure.clone());
         self.record(item, &fate)?;
         self.fates[item] = Some(fate);

@@ -65,7 +65,9 @@ pub enum StoreError {
     #[error("the stored output {} is damaged: its digest is {}", path.display(), found.short())]
     #[diagnostic(
         code(fluxpipe::store::damaged),
-        help("delete the file and run again: what made it runs again, and nothing else")
+        help(
+            "run again: what made it runs again, and nothing else; the damaged file is kept in `damaged`, beside `objects`"
+        )
     )]
     Damaged {
         /// The file.

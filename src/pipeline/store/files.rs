@@ -170,6 +170,16 @@ impl Files {
         Ok(found)
     }
 
+    /// Remembers the digest of a file that nobody writes to any more.
+    pub fn note(&self, path: &Path, digest: &Digest) {
+        let path = &*self.folder.join(path);
+        // Where it cannot be looked at, the digest is found again when it is asked for.
+        if let (Ok(look), Ok(())) = (Look::at(path), self.load()) {
+            let seen = Seen { look, digest: *digest, text: None };
+            self.write().get_or_insert_default().remember(path, seen);
+        }
+    }
+
     /// Appends what was learned to the log.
     ///
     /// # Errors

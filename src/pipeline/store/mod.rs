@@ -13,6 +13,7 @@
 //! v1/rates.log              how long work took, for estimates
 //! v1/runs/RUN.jsonl         what each run did
 //! v1/scratch/ITEM/          large files in the making
+//! v1/damaged/               what was found not to be what it was, moved out of the way
 //! v1/states/LINE/           from where a long item goes on
 //! v1/locks/ v1/tmp/         locks are held by live processes only; tmp is empty between runs
 //! ```
@@ -24,6 +25,7 @@ mod error;
 mod facts;
 mod files;
 mod heads;
+mod health;
 mod log;
 mod object;
 mod record;
@@ -34,14 +36,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use error::StoreError;
 pub(super) use heads::{Head, Heads};
+pub use health::Lost;
 pub(super) use log::{bodies, read as read_log, write_line};
 pub(super) use record::{Outcome, Record, Records};
 
-use super::{Blob, KeyPart, Ledger, Output};
+use super::{Blob, KeyPart, Ledger, Output, digest};
 use crate::base::{Digest, Lock, atomic, disk};
 
 /// The store of a project.
@@ -51,6 +55,7 @@ pub struct Store {
     files: files::Files,
     facts: facts::Facts,
     ledger: Ledger,
+    health: health::Health,
 }
 
 /// A recipe key in expanded form.
@@ -62,6 +67,18 @@ pub(super) struct StoredRecipe {
     pub recipe: String,
     /// Its parts.
     pub parts: Vec<KeyPart>,
+}
+
+impl StoredRecipe {
+    /// Its key; `None` where a part has no value.
+    pub fn key(&self) -> Option<Digest> {
+        recipe_key(&self.kind, &self.recipe, &self.parts)
+    }
+}
+
+/// Key of a recipe: the kind of its stage, its name and its parts. `None` where a part has no value.
+pub(super) fn recipe_key(kind: &str, recipe: &str, parts: &[KeyPart]) -> Option<Digest> {
+    digest(&[kind, recipe].map(|text| Digest::of(text.as_bytes())), parts)
 }
 
 impl Store {
@@ -80,7 +97,7 @@ impl Store {
         let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
         let facts = facts::Facts::new(root.join("facts"));
-        Ok(Self { root, files, facts, ledger })
+        Ok(Self { root, files, facts, ledger, health: health::Health::default() })
     }
 
     /// The folder of this version of the store.
@@ -97,19 +114,68 @@ impl Store {
         if let Some(text) = &blob.text {
             return Ok(text.clone().into_bytes());
         }
-        object::read(&self.object(&blob.digest), &blob.digest)
+        object::read(self, &blob.digest)
     }
 
-    /// The file of a blob, for a memory map. A short text that is kept in its record is written to a
-    /// file first.
+    /// The file of a blob, for a memory map, compared with its digest the first time that this process
+    /// asks. A short text that is kept in its record is written to a file first.
     ///
     /// # Errors
-    /// That cannot be done.
+    /// It is gone or damaged, or the file cannot be written.
     pub fn path(&self, blob: &Blob) -> Result<PathBuf, StoreError> {
-        if let Some(text) = &blob.text {
-            object::put_bytes(self, &blob.digest, text.as_bytes())?;
+        match &blob.text {
+            Some(text) => object::put_bytes(self, &blob.digest, text.as_bytes())?,
+            None => health::check(self, &blob.digest)?,
         }
         Ok(self.object(&blob.digest))
+    }
+
+    /// Whether an open file is the object of a blob under another name, such as a checkpoint in the output
+    /// folder. Who changes the one changes the other, so the object is compared with its digest where it
+    /// does not look as it did; that costs nothing where it does.
+    ///
+    /// # Errors
+    /// It is the same file, and it is damaged.
+    pub(super) fn is_object(
+        &self,
+        metadata: &std::fs::Metadata,
+        blob: &Blob,
+    ) -> Result<bool, StoreError> {
+        let path = self.object(&blob.digest);
+        if blob.text.is_some() || !same_file(metadata, &path) {
+            return Ok(false);
+        }
+        match self.files.digest(&path)? {
+            found if found == blob.digest => Ok(true),
+            found => Err(health::damaged(self, &blob.digest, found)),
+        }
+    }
+
+    /// Stored outputs that this process found lost, but for the first `known` ones.
+    pub(super) fn lost(&self, known: usize) -> Vec<Lost> {
+        self.health.lost_since(known)
+    }
+
+    /// Looks again as long as a look comes upon stored outputs that turn out to be lost: the next one finds
+    /// them missing.
+    pub(super) fn looking<T, E>(&self, mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let mut lost = HashSet::new();
+        loop {
+            let known = self.health.lost();
+            let looked = look();
+            let found = self.lost(known).into_iter();
+            // What was lost before is not there now either, and another look would end as this one did.
+            if looked.is_ok() || found.filter(|one| lost.insert(one.digest)).count() == 0 {
+                return looked;
+            }
+        }
+    }
+
+    /// Compares the objects of `outputs` with their digests, on all cores; what is wrong is noted.
+    pub(super) fn check<'a>(&self, outputs: impl IntoIterator<Item = &'a Output>) {
+        let blobs = outputs.into_iter().flat_map(|output| &output.blobs);
+        let blobs: Vec<_> = blobs.filter(|blob| blob.text.is_none()).collect();
+        blobs.par_iter().for_each(|blob| drop(health::check(self, &blob.digest)));
     }
 
     /// Reads what is remembered of the user's files, before many of them are asked for at once.
@@ -177,11 +243,12 @@ impl Store {
     ) -> Option<Vec<u8>> {
         let folder = self.root.join("derived").join(sort);
         let path = folder.join(digest.hex());
-        if let Ok(bytes) = disk::read(&path) {
+        if let Some(bytes) = disk::read(&path).ok().and_then(unsealed) {
             return Some(bytes);
         }
         let bytes = make()?;
-        let _ = disk::create_folder(&folder).and_then(|()| atomic::replace(&path, &bytes));
+        let sealed = [&bytes[..], Digest::of(&bytes).as_bytes()].concat();
+        let _ = disk::create_folder(&folder).and_then(|()| atomic::replace(&path, &sealed));
         Some(bytes)
     }
 
@@ -195,7 +262,9 @@ impl Store {
     #[must_use]
     pub fn holds(&self, output: &Output) -> bool {
         output.blobs.iter().all(|blob| {
-            blob.text.is_some() || object::size(&self.object(&blob.digest)) == Some(blob.size)
+            blob.text.is_some()
+                || object::size(&self.object(&blob.digest)) == Some(blob.size)
+                    && self.health.is_usable(&blob.digest)
         })
     }
 
@@ -263,7 +332,9 @@ impl Store {
     /// The stored recipe of this key; `None` where there is none that can be read.
     pub(super) fn recipe(&self, key: &Digest) -> Option<StoredRecipe> {
         let path = self.root.join("recipes").join(format!("{key}.json"));
-        serde_json::from_slice(&disk::read(&path).ok()?).ok()
+        let recipe: StoredRecipe = serde_json::from_slice(&disk::read(&path).ok()?).ok()?;
+        // Its name says what stands in it, but for the origins, which are for people.
+        (recipe.key() == Some(*key)).then_some(recipe)
     }
 
     /// Keys of all stored recipes.
@@ -276,10 +347,12 @@ impl Store {
         keys
     }
 
-    /// Stores a recipe if it is not there yet.
+    /// Stores a recipe if it is not there yet, or damaged.
     pub(super) fn put_recipe(&self, key: &Digest, recipe: &StoredRecipe) -> Result<(), StoreError> {
-        let path = self.folder("recipes")?.join(format!("{key}.json"));
-        if path.exists() { Ok(()) } else { write_json(&path, recipe) }
+        match self.recipe(key) {
+            Some(_) => Ok(()),
+            None => write_json(&self.folder("recipes")?.join(format!("{key}.json")), recipe),
+        }
     }
 
     /// The keys of the items of a stage's last run.
@@ -371,6 +444,29 @@ impl Store {
     }
 }
 
+/// What stands before its digest at the end of a file; `None` where that is of something else.
+fn unsealed(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let (body, seal) = bytes.split_last_chunk::<32>()?;
+    let (length, whole) = (body.len(), Digest::of(body).as_bytes() == seal);
+    bytes.truncate(length);
+    whole.then_some(bytes)
+}
+
+/// Whether a file and an object of the store are two names of one file.
+pub(super) fn same_file(metadata: &std::fs::Metadata, object: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let object = std::fs::metadata(object);
+        object.is_ok_and(|object| (object.dev(), object.ino()) == (metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (metadata, object);
+        false
+    }
+}
+
 fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(value).map_err(std::io::Error::from);
     let written = bytes.and_then(|bytes| atomic::write(path, &bytes));
@@ -428,12 +524,58 @@ mod tests {
         assert!(fs_err::metadata(&path).unwrap().permissions().readonly());
         fs_err::remove_file(&path).unwrap();
         fs_err::write(&path, vec![8; 5000]).unwrap();
+        assert!(store.holds(&output));
         assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Damaged { .. })));
+        // It is out of the way, and nothing is lost.
+        assert!(!store.holds(&output) && !path.exists());
+        let [Lost { damaged: true, moved: Some(moved), .. }] = &store.lost(0)[..] else { panic!() };
+        assert_eq!(fs_err::read(moved).unwrap(), vec![8; 5000]);
         fs_err::write(&path, "short").unwrap();
         assert!(!store.holds(&output));
         fs_err::remove_file(&path).unwrap();
         assert!(!store.holds(&output));
         assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Read { .. })));
+        // It is told of once, and again once it was made again.
+        assert_eq!(store.lost(0).len(), 1);
+        store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        assert!(store.read(&output.blobs[0]).is_err());
+        let [_, Lost { damaged: false, .. }] = store.lost(0)[..] else { panic!() };
+    }
+
+    #[test]
+    fn a_file_that_is_handed_out_is_checked_once() {
+        let (folder, store) = store();
+        let output = store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
+        let path = store.path(&output.blobs[0]).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, vec![8; 5000]).unwrap();
+        // This process knows what it wrote; the next one looks.
+        assert!(store.path(&output.blobs[0]).is_ok());
+        let store = Store::open(&folder.path().join("store")).unwrap();
+        assert!(matches!(store.path(&output.blobs[0]), Err(StoreError::Damaged { .. })));
+        assert!(!store.holds(&output));
+        // What is made again takes its place, also over one that nobody has looked at.
+        fs_err::write(&path, vec![7; 5000]).unwrap();
+        store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
+        assert_eq!(store.read(&output.blobs[0]).unwrap(), vec![9; 5000]);
+    }
+
+    #[test]
+    fn what_was_derived_and_is_damaged_is_made_again() {
+        let (_folder, store) = store();
+        let (digest, whole) = (Digest::of(b"picture"), b"thumbnail".to_vec());
+        let derived = |made: Option<&Vec<u8>>| store.derived("small", &digest, || made.cloned());
+        assert_eq!(derived(Some(&whole)), Some(whole.clone()));
+        assert_eq!(derived(None), Some(whole.clone()));
+        let path = store.root().join("derived").join("small").join(digest.hex());
+        for place in 0..fs_err::read(&path).unwrap().len() {
+            let mut bytes = fs_err::read(&path).unwrap();
+            bytes[place] ^= 4;
+            fs_err::write(&path, &bytes).unwrap();
+            assert_eq!(derived(None), None, "changed at {place}");
+            assert_eq!(derived(Some(&whole)), Some(whole.clone()));
+        }
     }
 
     #[test]

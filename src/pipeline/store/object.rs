@@ -7,11 +7,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, health};
 use crate::{
     base::{Digest, atomic, disk},
     pipeline::{Blob, Content, INLINE_LIMIT},
 };
+
+/// How a file of this size looks is remembered when it becomes an object, so that a checkpoint that is
+/// published need not be read to see that nobody changed it.
+const LARGE: u64 = 1 << 20;
 
 /// Stores one blob; it is on the disk when this returns.
 pub fn put(store: &Store, name: String, content: Content) -> Result<Blob, StoreError> {
@@ -38,7 +42,7 @@ pub fn put(store: &Store, name: String, content: Content) -> Result<Blob, StoreE
 
 /// Stores bytes under their digest, if they are not there yet.
 pub fn put_bytes(store: &Store, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-    if size(&store.object(digest)) == Some(bytes.len() as u64) {
+    if is_there(store, digest, bytes.len() as u64) {
         return Ok(());
     }
     let temporary = temporary(store)?;
@@ -48,13 +52,20 @@ pub fn put_bytes(store: &Store, digest: &Digest, bytes: &[u8]) -> Result<(), Sto
 }
 
 /// The bytes, checked against their digest.
-pub fn read(path: &Path, digest: &Digest) -> Result<Vec<u8>, StoreError> {
-    let bytes = disk::read(path).map_err(|error| StoreError::read(path, error))?;
+pub fn read(store: &Store, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    let bytes = disk::read(&store.object(digest));
+    let bytes = bytes.map_err(|error| health::unreadable(store, digest, error))?;
     let found = Digest::of(&bytes);
     if found != *digest {
-        return Err(StoreError::Damaged { path: path.to_owned(), found });
+        return Err(health::damaged(store, digest, found));
     }
     Ok(bytes)
+}
+
+/// Whether a whole object of this size is there. A damaged one is moved away, so that what was made
+/// again takes its place.
+fn is_there(store: &Store, digest: &Digest, length: u64) -> bool {
+    size(&store.object(digest)) == Some(length) && health::check(store, digest).is_ok()
 }
 
 /// Size of the object at `path`, if there is one.
@@ -79,7 +90,7 @@ fn inline(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
 /// Makes a finished file an object.
 fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(), StoreError> {
     let path = store.object(digest);
-    if size(&path) == Some(length) {
+    if is_there(store, digest, length) {
         let _ = disk::remove(from);
         return Ok(());
     }
@@ -93,7 +104,12 @@ fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(),
         disk::protect(from)?;
         atomic::place(from, &path)
     };
-    adopt().map_err(|error| StoreError::write(path, error))
+    adopt().map_err(|error| StoreError::write(&path, error))?;
+    store.health.found_whole(digest);
+    if length >= LARGE {
+        store.files.note(&path, digest);
+    }
+    Ok(())
 }
 
 /// Digest and size of a finished file, which is flushed to the disk first.

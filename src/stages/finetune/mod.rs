@@ -293,14 +293,10 @@ impl Finetune {
         let reason = match line.start(&self.site.store) {
             Start::Anew => return anew,
             Start::Over(reason) => reason,
-            Start::On(place) => {
-                let verified =
-                    place.state.as_ref().map_or(Ok(()), |state| place.folder.verify(state));
-                match verified {
-                    Ok(()) => return place,
-                    Err(reason) => reason,
-                }
-            }
+            Start::On(place) => match line.verified(place) {
+                Ok(place) => return place,
+                Err(reason) => reason,
+            },
         };
         work.warn(states::starts_over(&reason));
         anew

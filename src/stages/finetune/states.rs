@@ -109,11 +109,27 @@ impl<'a> Line<'a> {
         if state.length != self.length {
             return over(&self.because);
         }
-        let training = Training::new(self.settings, &self.epoch_ends, self.length, &self.form);
-        match state.fits(&training) {
+        match state.fits(&self.training()) {
             Ok(()) => Start::On(Place { state: Some(state), ..place }),
             Err(reason) => over(&reason),
         }
+    }
+
+    /// The place with a state of which all that is gone on with, or handed out at the end, is what was written.
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// Something that the training needs is not, in words.
+    pub fn verified(&self, place: Place) -> Result<Place, String> {
+        let Some(state) = place.state else { return Ok(place) };
+        place.folder.verify(&state)?;
+        let state = place.folder.without_damaged(state);
+        state.fits(&self.training())?;
+        Ok(Place { state: Some(state), ..place })
+    }
+
+    fn training(&self) -> Training {
+        Training::new(self.settings, &self.epoch_ends, self.length, &self.form)
     }
 }
 
