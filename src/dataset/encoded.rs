@@ -14,7 +14,7 @@ use image::{
     metadata::Orientation,
 };
 
-use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored, tiff};
+use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored, tiff, webp};
 use crate::base::disk;
 
 /// Pictures with more pixels than this are refused.
@@ -153,6 +153,9 @@ fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<Box<dyn ImageDecoder + 'a>, 
     let Ok(format) = image::guess_format(bytes) else { return Err(format::unknown(bytes, path)) };
     if tiff::states_too_much(bytes) {
         return Err(not_a_picture(path, "its directory states more than the file holds"));
+    }
+    if webp::states_too_much(bytes) {
+        return Err(not_a_picture(path, CUT_OFF));
     }
     let source = Cursor::new(bytes);
     let decoder: Result<Box<dyn ImageDecoder>, _> = match format {
