@@ -152,7 +152,10 @@ fn header(bytes: &[u8], path: &Path) -> Result<Header, DatasetError> {
 fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<Box<dyn ImageDecoder + 'a>, DatasetError> {
     let Ok(format) = image::guess_format(bytes) else { return Err(format::unknown(bytes, path)) };
     if tiff::states_too_much(bytes) {
-        return Err(not_a_picture(path, "its directory states more than the file holds"));
+        return Err(not_a_picture(
+            path,
+            "it is damaged or cut off: its directory states more than the file holds",
+        ));
     }
     if webp::states_too_much(bytes) {
         return Err(not_a_picture(path, CUT_OFF));

@@ -47,11 +47,19 @@ fn depth_in_a_manifest_is_refused_at_its_place() {
 
 #[test]
 fn a_hundred_thousand_mistakes_are_told_in_time() {
-    let text: String = (0..100_000).map(|number| format!("k{number} = 1\n")).collect();
+    let keys: String = (0..100_000).map(|number| format!("k{number} = 1\n")).collect();
+    let tables = "[[dataset]]\nimage_dir = \"p\"\nresolution = 1\nx = 2\n".repeat(20_000);
+    for text in [keys, tables] {
+        let errors = soon(|| Manifest::parse(Path::new("project.toml"), &text)).unwrap_err();
+        let told = soon(|| report::diagnostics(&errors, &errors.path, Look::PLAIN));
+        assert!(told.contains("more, of which the first ones may be the cause"), "{told}");
+        assert!(told.contains("errors in project.toml"));
+        assert!(told.len() < 1 << 20, "{} bytes of mistakes", told.len());
+    }
+    // A name that is as long as a file.
+    let text = format!("{} = 1\n[{}]\n", "k".repeat(5_000_000), "t".repeat(5_000_000));
     let errors = soon(|| Manifest::parse(Path::new("project.toml"), &text)).unwrap_err();
-    let told = soon(|| report::diagnostics(&errors, &errors.path, Look::PLAIN));
-    assert!(told.contains("errors in project.toml"));
-    assert!(told.len() < 1 << 20, "{} bytes of mistakes", told.len());
+    soon(|| report::diagnostics(&errors, &errors.path, Look::PLAIN));
 }
 
 #[test]
