@@ -8,6 +8,7 @@ pub mod clock;
 mod digest;
 pub mod disk;
 mod element_bits;
+pub mod escape;
 mod lock;
 mod random;
 mod room;

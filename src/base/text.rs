@@ -50,8 +50,11 @@ pub fn nearest<'a>(
     ranked.into_iter().take(count).map(|(_, candidate)| candidate).collect()
 }
 
+/// As far as it could be a name: to compare a whole file that stands for one takes its time.
 fn folded(word: &str) -> Vec<char> {
-    word.to_lowercase().chars().map(|letter| if letter == '-' { '_' } else { letter }).collect()
+    const LONGEST: usize = 64;
+    let letters = word.chars().take(LONGEST).flat_map(char::to_lowercase);
+    letters.map(|letter| if letter == '-' { '_' } else { letter }).collect()
 }
 
 /// Edit distance in which a swap of two neighbours is one step.

@@ -144,7 +144,7 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
 
 fn one_table<T>(check: &mut Check, node: &Node, name: &str) -> T
 where
-    T: schemars::JsonSchema + serde::de::DeserializeOwned + Default,
+    T: schemars::JsonSchema + serde::de::DeserializeOwned + Default + 'static,
 {
     check.table(&Table { node, path: name.to_owned(), words: format!("[{name}]") }, &[])
 }
