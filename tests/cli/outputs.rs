@@ -131,9 +131,9 @@ fn what_else_is_told_is_as_its_schema_says() {
     let stages = pipeline::difference(store, &runs[1], &runs[0]);
     assert!(stages.iter().any(|stage| stage.first.is_some()), "{stages:?}");
     let difference = RunDifference::new(&runs[1], &runs[0], None, stages);
-    assert_valid(&report::log_diff_schema(), &json(&difference));
+    assert_valid(&report::schema("log-diff").unwrap(), &json(&difference));
     for run in &runs {
-        assert_valid(&report::log_show_schema(), &json(&RunTold::new(run.clone())));
+        assert_valid(&report::schema("log-show").unwrap(), &json(&RunTold::new(run.clone())));
     }
     let options = BlessOptions {
         reason: "it does not show".to_owned(),
@@ -141,10 +141,10 @@ fn what_else_is_told_is_as_its_schema_says() {
         ..BlessOptions::default()
     };
     let blessing = pipeline::bless(&graph(2, false), store, "label", &options).unwrap();
-    assert_valid(&report::bless_schema(), &json(&blessing));
+    assert_valid(&report::schema("bless").unwrap(), &json(&blessing));
     let list = RunList::new("project.toml".to_owned(), runs, all, store.blessings().unwrap().all());
     assert_eq!(list.blessed.len(), 1);
-    assert_valid(&report::log_schema(), &json(&list));
+    assert_valid(&report::schema("log").unwrap(), &json(&list));
 
     let large = FakeStage::new("label").source("a.jpg", "a").padding(5000);
     let node = Node { name: "label".to_owned(), needs: Vec::new(), stage: Box::new(large) };
@@ -154,7 +154,7 @@ fn what_else_is_told_is_as_its_schema_says() {
     let provenance = pipeline::provenance(store, object.path(), &[]);
     assert_eq!(provenance.as_ref().unwrap().item.as_deref(), Some("a.jpg"));
     let file = InspectedFile::Plain(PlainFile { path: object.path().to_owned(), bytes: 5000 });
-    assert_valid(&report::inspect_schema(), &json(&Inspected { file, provenance }));
+    assert_valid(&report::schema("inspect").unwrap(), &json(&Inspected { file, provenance }));
 }
 
 #[test]
