@@ -293,3 +293,42 @@ impl Drop for Watch {
         self.over.store(true, Relaxed);
     }
 }
+
+#[test]
+fn each_harm_is_noticed() {
+    let found = |read: fn(&[u8]) -> Outcome| {
+        let (words, shape): (_, fn(&mut Random, Vec<u8>) -> Vec<u8>) = (&[], |_, input| input);
+        let reader = Reader { name: "none", seeds: Vec::new, words, shape, read };
+        check(&reader, b"input", 0, &mut Seen::default())
+    };
+    fn read() -> Outcome {
+        Outcome { refused: None, announced: 0 }
+    }
+    assert_eq!(found(|_| read()), Ok(()));
+    assert!(
+        found(|input| [read()].into_iter().nth(input.len()).unwrap())
+            .unwrap_err()
+            .contains("panics")
+    );
+    let large = |_: &[u8]| {
+        drop(std::hint::black_box(vec![1_u8; BASE + 4096]));
+        read()
+    };
+    assert!(found(large).unwrap_err().contains("bytes of memory"));
+    let slow = |_: &[u8]| {
+        let before = processor_time();
+        while processor_time() - before < SLOW + SLOW / 4 {}
+        read()
+    };
+    assert!(found(slow).unwrap_err().contains("takes 1.2"));
+    let silent = |_: &[u8]| Outcome {
+        refused: Some(Refused { message: "no".to_owned(), is_helpful: false }),
+        announced: 0,
+    };
+    assert!(found(silent).unwrap_err().contains("without code or help"));
+    let wordy = |_: &[u8]| Outcome {
+        refused: Some(Refused { message: "no".repeat(4000), is_helpful: true }),
+        announced: 0,
+    };
+    assert!(found(wordy).unwrap_err().contains("bytes of words"));
+}
