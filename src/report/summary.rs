@@ -261,6 +261,23 @@ fn near(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Range;
+
+    #[test]
+    fn an_estimate_is_compared_with_what_a_stage_took() {
+        let told = |seconds: f64, low: f64, high: f64| {
+            let (name, kind) = ("cache".to_owned(), "cache".to_owned());
+            let (items, estimate) = (Tally::default(), Some(Range { low, high, runs: 1 }));
+            let stage =
+                StageSummary { name, kind, items, published: 0, seconds, estimate, error: None };
+            estimated(&[stage])
+        };
+        let expected = "Expected 20 s to 40 s for what was known: took";
+        assert_eq!(told(30.0, 20.0, 40.0), format!("{expected} 30 s, within that\n"));
+        assert_eq!(told(55.0, 20.0, 40.0), format!("{expected} 55 s, 15 s more than that\n"));
+        assert_eq!(told(5.0, 20.0, 40.0), format!("{expected} 5.0 s, 15 s less than that\n"));
+        assert_eq!(told(0.02, 0.0, 0.1), "");
+    }
 
     #[test]
     fn a_training_that_is_not_done_says_why() {
