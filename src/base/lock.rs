@@ -21,8 +21,23 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened, or the file system knows no locks.
     pub fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        Self::take(path, std::fs::File::try_lock)
+    }
+
+    /// Takes the lock together with all others who share it; `None` while somebody holds it alone.
+    ///
+    /// # Errors
+    /// As [`Lock::try_take`].
+    pub fn try_share(path: &Path) -> io::Result<Option<Self>> {
+        Self::take(path, std::fs::File::try_lock_shared)
+    }
+
+    fn take(
+        path: &Path,
+        lock: impl Fn(&std::fs::File) -> Result<(), TryLockError>,
+    ) -> io::Result<Option<Self>> {
         let mut file = disk::File::keep(path)?;
-        match file.handle().try_lock() {
+        match lock(file.handle()) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
@@ -56,5 +71,17 @@ mod tests {
         assert_eq!(Lock::holder(&path), Some(std::process::id()));
         drop(held);
         assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn who_shares_keeps_out_only_who_wants_it_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let shared = [0, 1].map(|_| Lock::try_share(&path).unwrap().unwrap());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(shared);
+        let alone = Lock::try_take(&path).unwrap().unwrap();
+        assert!(Lock::try_share(&path).unwrap().is_none());
+        drop(alone);
     }
 }

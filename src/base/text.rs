@@ -50,8 +50,11 @@ pub fn nearest<'a>(
     ranked.into_iter().take(count).map(|(_, candidate)| candidate).collect()
 }
 
+/// As far as it could be a name: to compare a whole file that stands for one takes its time.
 fn folded(word: &str) -> Vec<char> {
-    word.to_lowercase().chars().map(|letter| if letter == '-' { '_' } else { letter }).collect()
+    const LONGEST: usize = 64;
+    let letters = word.chars().take(LONGEST).flat_map(char::to_lowercase);
+    letters.map(|letter| if letter == '-' { '_' } else { letter }).collect()
 }
 
 /// Edit distance in which a swap of two neighbours is one step.
@@ -111,9 +114,42 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// Reads what [`bytes`] writes, and `500MB`, `2 TB`, `10G`, `4096`: with a B but no i in powers of 1000, else of
+/// 1024.
+///
+/// # Errors
+/// It is no such size, in words.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || "write it as 500MB or 200GiB".to_owned();
+    let text = text.trim();
+    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let unit = unit.trim().to_ascii_uppercase();
+    let letter = unit.chars().next().unwrap_or('B');
+    let power = "BKMGTP".find(letter).ok_or_else(wrong)?;
+    let base: f64 = match unit.get(1..).unwrap_or_default() {
+        "B" if power > 0 => 1000.0,
+        "" | "IB" => 1024.0,
+        _ => return Err(wrong()),
+    };
+    Ok((number * base.powi(power as i32)) as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_in_both_units() {
+        let read = |text| parse_bytes(text).unwrap();
+        assert_eq!(["0", "4096", "12B", "1.5 KiB"].map(read), [0, 4096, 12, 1536]);
+        assert_eq!(["500MB", "2 tb", "1G"].map(read), [500_000_000, 2_000_000_000_000, 1 << 30]);
+        assert_eq!(parse_bytes(&bytes(3 << 30)), Ok(3 << 30));
+        for wrong in ["", "GB", "1 X", "1BB", "-1MB", "1MiBs", "1.2.3M"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_slip_finds_its_word_and_another_word_does_not() {

@@ -90,6 +90,56 @@ pub enum CliError {
     #[error("no training has come to its end yet, so there are no losses")]
     #[diagnostic(code(fluxpipe::cli::not_trained), help("`fluxpipe run` trains the model"))]
     NotTrained,
+    /// Another process works in the store.
+    #[error("the store {} is in use{}", store.display(), match process {
+        Some(process) => format!(" by process {process}"),
+        None => String::new(),
+    })]
+    #[diagnostic(
+        code(fluxpipe::cli::store_in_use),
+        help(
+            "wait until that run is done; `--dry-run`, and `verify` without `--repair`, need not wait"
+        )
+    )]
+    StoreInUse {
+        /// Its folder.
+        store: PathBuf,
+        /// The other process, where it is known.
+        process: Option<u32>,
+    },
+    /// There is no stage of this name.
+    #[error("there is no stage called `{stage}`")]
+    #[diagnostic(code(fluxpipe::cli::no_stage), help("the stages are {stages}"))]
+    NoStage {
+        /// The name that was asked for.
+        stage: String,
+        /// All names.
+        stages: String,
+    },
+    /// A file would be written over.
+    #[error("{} is there already", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::exists),
+        help("name another file, or write over it with --force")
+    )]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A manifest of another store.
+    #[error("{} keeps its outputs in another store, {}", manifest.display(), store.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::other_store),
+        help(
+            "name manifests with the same output folder; look after the other store with a command of its own"
+        )
+    )]
+    OtherStore {
+        /// The manifest.
+        manifest: PathBuf,
+        /// Its store.
+        store: PathBuf,
+    },
     /// A weight file holds another network than the manifest says.
     #[error("[models] {role} names {}, which holds {found}", path.display())]
     #[diagnostic(

@@ -3,6 +3,7 @@
 
 mod bench;
 mod bless;
+mod cache;
 mod captions;
 mod check;
 mod costs;
@@ -87,6 +88,7 @@ enum Command {
     Log(log::Log),
     Bless(bless::Bless),
     Graph(graph::Graph),
+    Cache(cache::Cache),
     Inspect(inspect::Inspect),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
@@ -134,6 +136,7 @@ impl Command {
             Self::Log(command) => command.run(),
             Self::Bless(command) => command.run(),
             Self::Graph(command) => command.run(),
+            Self::Cache(command) => command.run(),
             Self::Inspect(command) => command.run(),
             Self::Doctor(command) => command.run(),
             Self::Demo(command) => command.run(),

@@ -63,7 +63,11 @@ impl Project {
         set: &[(String, String)],
         output: &Path,
     ) -> miette::Result<Self> {
-        let store = Arc::new(Store::open(&output.join(STORE))?);
+        let mut store = Store::open(&output.join(STORE))?;
+        if let Some(shared) = &manifest.store.shared {
+            store = store.with_shared(&manifest.resolve(shared))?;
+        }
+        let store = Arc::new(store);
         let site = stages::site(&manifest, &store)?;
         let graph = stages::build(&site)?;
         Ok(Self { manifest, set: set.to_vec(), store, site, graph })

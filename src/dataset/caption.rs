@@ -1,5 +1,7 @@
 //! What a picture is trained with: caption and tags put together.
 
+use std::collections::HashSet;
+
 use super::{DatasetError, clean};
 
 /// How caption and tags are put together. [`training_caption`] says in which order.
@@ -116,27 +118,18 @@ impl MergeRules {
     /// One line of a picture's tags and of those that all pictures have.
     fn with_added(&self, tags: &[String]) -> String {
         let mut merged: Vec<&str> = Vec::with_capacity(tags.len());
-        for tag in &self.prepend_tags {
-            push_new(&mut merged, tag.trim());
+        // A set, since a file of words may have a hundred thousand of them.
+        let mut seen: HashSet<&str> = HashSet::new();
+        merged
+            .extend(self.prepend_tags.iter().map(|tag| tag.trim()).filter(|tag| seen.insert(tag)));
+        if self.deduplicate_tags {
+            merged.extend(tags.iter().map(String::as_str).filter(|tag| seen.insert(tag)));
+        } else {
+            merged.extend(tags.iter().map(String::as_str).filter(|tag| !seen.contains(tag)));
+            seen.extend(tags.iter().map(String::as_str));
         }
-        let first = merged.len();
-        for tag in tags {
-            if self.deduplicate_tags {
-                push_new(&mut merged, tag);
-            } else if !merged[..first].contains(&tag.as_str()) {
-                merged.push(tag);
-            }
-        }
-        for tag in &self.append_tags {
-            push_new(&mut merged, tag.trim());
-        }
+        merged.extend(self.append_tags.iter().map(|tag| tag.trim()).filter(|tag| seen.insert(tag)));
         merged.join(&self.tag_separator)
-    }
-}
-
-fn push_new<'a>(tags: &mut Vec<&'a str>, tag: &'a str) {
-    if !tags.contains(&tag) {
-        tags.push(tag);
     }
 }
 

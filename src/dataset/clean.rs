@@ -1,6 +1,8 @@
 //! The clean-ups of the training scripts for captions and booru tags (`clean_captions_and_tags`), to
 //! be asked for: they are made for drawings of people, and other captions lose by them.
 
+use std::collections::HashSet;
+
 /// What a caption's words become, in this order, each until nothing changes any more.
 const WORDS: [(&str, &str); 27] = [
     ("anime anime", "anime"),
@@ -63,16 +65,14 @@ pub fn clean_tags(tags: &[&str]) -> Vec<String> {
     if tags.iter().any(|tag| tag.contains("girls") || tag.contains("boys")) {
         of_several_people(&mut tags);
     }
-    let mut at = 0;
-    while at < tags.len() {
-        let tag = &tags[at];
-        let general = is_word(tag) || tag == "hair ornament";
-        if general && tags.iter().any(|other| other.ends_with(&format!(" {tag}"))) {
-            tags.remove(at);
-        } else {
-            at += 1;
-        }
-    }
+    // What tags of several words end with. Nothing that is taken out ends in a word for which no other does.
+    let ends = tags.iter().filter_map(|tag| tag.rsplit_once(' ').map(|(_, end)| end.to_owned()));
+    let ends: HashSet<String> = ends.collect();
+    let ornament = tags.iter().any(|tag| tag.ends_with(" hair ornament"));
+    tags.retain(|tag| match tag.as_str() {
+        "hair ornament" => !ornament,
+        tag => !(is_word(tag) && ends.contains(tag)),
+    });
     tags
 }
 

@@ -14,7 +14,7 @@ use image::{
     metadata::Orientation,
 };
 
-use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored};
+use super::{DatasetError, Picture, format, jpeg, palette, png_text, stored, tiff, webp};
 use crate::base::disk;
 
 /// Pictures with more pixels than this are refused.
@@ -22,7 +22,7 @@ pub const PIXEL_LIMIT: usize = 200_000_000;
 
 /// What a decoder may take beside the picture itself: a row, a colour profile, a frame of a GIF that
 /// is larger than its screen.
-const SPARE: u64 = 64 << 20;
+const SPARE: u64 = 32 << 20;
 
 /// A picture's file in memory, with its header read and judged.
 #[derive(Debug)]
@@ -151,6 +151,15 @@ fn header(bytes: &[u8], path: &Path) -> Result<Header, DatasetError> {
 /// A decoder that has read the header, and whose memory is limited by what the header says.
 fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<Box<dyn ImageDecoder + 'a>, DatasetError> {
     let Ok(format) = image::guess_format(bytes) else { return Err(format::unknown(bytes, path)) };
+    if tiff::states_too_much(bytes) {
+        return Err(not_a_picture(
+            path,
+            "it is damaged or cut off: its directory states more than the file holds",
+        ));
+    }
+    if webp::states_too_much(bytes) {
+        return Err(not_a_picture(path, CUT_OFF));
+    }
     let source = Cursor::new(bytes);
     let decoder: Result<Box<dyn ImageDecoder>, _> = match format {
         // Of all decoders this one alone unpacks something before the size is known.
@@ -211,7 +220,8 @@ fn broken(bytes: &[u8], path: &Path, error: &image::ImageError) -> DatasetError 
         _ if format::is_cut_off(bytes, error) => not_a_picture(path, CUT_OFF),
         image::ImageError::Unsupported(error) => {
             let (format, kind) = (format::name(bytes), format::unsupported(error));
-            let format = format!("{format} picture of a kind that is not decoded ({kind})");
+            let format =
+                format!("{format} picture of a kind that is not decoded ({})", short(kind));
             DatasetError::Format { path: path.to_owned(), format }
         }
         image::ImageError::Limits(_) => {
@@ -224,7 +234,17 @@ fn broken(bytes: &[u8], path: &Path, error: &image::ImageError) -> DatasetError 
 }
 
 fn not_a_picture(path: &Path, reason: impl Into<String>) -> DatasetError {
-    DatasetError::NotAPicture { path: path.to_owned(), reason: reason.into() }
+    DatasetError::NotAPicture { path: path.to_owned(), reason: short(reason.into()) }
+}
+
+/// The start of what a decoder said, which may be a whole damaged table.
+fn short(mut words: String) -> String {
+    const MOST: usize = 300;
+    if let Some((end, _)) = words.char_indices().nth(MOST) {
+        words.truncate(end);
+        words.push('…');
+    }
+    words
 }
 
 /// Decoders read what anybody may have written. One that panics over a file has found it broken.

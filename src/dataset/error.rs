@@ -67,6 +67,19 @@ pub enum DatasetError {
         /// The file.
         path: PathBuf,
     },
+    /// A file name with a line end, or another character that is none to see.
+    #[error("the name of {path:?} holds a character that is none to see")]
+    #[diagnostic(
+        code(fluxpipe::dataset::control_name),
+        help(
+            "rename the file: such a name reads as another one, or as several lines, wherever it is shown; a \
+             shell completes it after its first letters"
+        )
+    )]
+    ControlName {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file is no picture, or a damaged one.
     #[error("{path} is not a readable picture: {reason}")]
     #[diagnostic(
@@ -145,6 +158,21 @@ pub enum DatasetError {
         path: PathBuf,
         /// Offset of the first wrong byte.
         at: usize,
+    },
+    /// A sidecar that is longer than any caption.
+    #[error(
+        "{path} has {bytes} bytes, and a caption or tags have {} at most",
+        super::sidecar::TEXT_LIMIT
+    )]
+    #[diagnostic(
+        code(fluxpipe::dataset::too_long),
+        help("is it another file that has the ending of sidecars? move it away, or shorten it")
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: usize,
     },
     /// A sidecar extension under which a picture would be overwritten.
     #[error("`{extension}` cannot be the extension of a sidecar")]

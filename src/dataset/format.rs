@@ -77,7 +77,7 @@ pub(super) fn unknown(bytes: &[u8], path: &Path) -> DatasetError {
 
 /// What decoders say of a file that ends too early, where they do not say it by the kind of error.
 fn says_cut_off(message: &str) -> bool {
-    ["unexpected end of file", "failed to fill whole buffer"]
+    ["unexpected end of file", "failed to fill whole buffer", "not have enough data"]
         .iter()
         .any(|end| message.contains(end))
 }

@@ -28,6 +28,8 @@ mod sidecar;
 mod square;
 mod stored;
 mod thumbnail;
+mod tiff;
+mod webp;
 
 pub use augment::ColourChange;
 pub use buckets::{Aspect, BucketSettings, Buckets, Fitted, Placement, place};

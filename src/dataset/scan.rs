@@ -28,7 +28,8 @@ pub struct PictureFile {
 /// with a dot are passed over, since they are the system's and not the user's.
 ///
 /// # Errors
-/// The folder cannot be read or holds no picture; a name is not UTF-8; pictures differ only in their
+/// The folder cannot be read or holds no picture; a name is not UTF-8, or has a line end or another character
+/// that is none to see; pictures differ only in their
 /// extension and would share a sidecar (all such groups at once).
 pub fn scan(folder: &Path, recursive: bool) -> Result<Vec<PictureFile>, DatasetError> {
     disk::announce(Call::List, folder)
@@ -81,9 +82,11 @@ fn is_file(entry: &DirEntry) -> bool {
 fn relative(folder: &Path, path: &Path) -> Result<String, DatasetError> {
     let parts = path.strip_prefix(folder).unwrap_or(path).iter().map(|part| part.to_str());
     let parts: Option<Vec<_>> = parts.collect();
-    parts
-        .map(|parts| parts.join("/"))
-        .ok_or_else(|| DatasetError::FileName { path: path.to_owned() })
+    let name = parts.ok_or_else(|| DatasetError::FileName { path: path.to_owned() })?.join("/");
+    match name.contains(char::is_control) {
+        true => Err(DatasetError::ControlName { path: path.to_owned() }),
+        false => Ok(name),
+    }
 }
 
 /// Refuses different pictures that would share a sidecar. Each comes with the place of its sidecars,

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{DatasetError, PictureFile, scan::is_picture_extension};
 use crate::base::disk;
 
+/// Bytes of the longest text that is read as a caption or tags: some hundred times what an encoder reads.
+pub const TEXT_LIMIT: usize = 1 << 20;
+
 /// Where the sidecar of a picture lies: beside it, or at the same relative path under `sidecars`. The
 /// picture's extension gives way to `extension`, which may be written with or without its dot.
 ///
@@ -30,7 +33,7 @@ pub fn sidecar_path(
 /// Reads a sidecar, or `None` if there is none.
 ///
 /// # Errors
-/// The file cannot be read or is not UTF-8.
+/// The file cannot be read, is not UTF-8, or has more than [`TEXT_LIMIT`] bytes.
 pub fn read_sidecar(path: &Path) -> Result<Option<String>, DatasetError> {
     match disk::read(path) {
         Ok(bytes) => decode_text(&bytes, path).map(Some),
@@ -43,8 +46,11 @@ pub fn read_sidecar(path: &Path) -> Result<Option<String>, DatasetError> {
 /// `path` is only named in errors.
 ///
 /// # Errors
-/// The bytes are not UTF-8.
+/// The bytes are not UTF-8, or more than [`TEXT_LIMIT`].
 pub fn decode_text(bytes: &[u8], path: &Path) -> Result<String, DatasetError> {
+    if bytes.len() > TEXT_LIMIT {
+        return Err(DatasetError::TooLong { path: path.to_owned(), bytes: bytes.len() });
+    }
     let text = str::from_utf8(bytes).map_err(|error| DatasetError::NotText {
         path: path.to_owned(),
         at: error.valid_up_to(),

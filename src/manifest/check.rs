@@ -57,9 +57,9 @@ impl Check {
     /// `besides` are somebody else's.
     pub(super) fn table<T>(&mut self, table: &Table<'_>, besides: &[&str]) -> T
     where
-        T: JsonSchema + DeserializeOwned + Default,
+        T: JsonSchema + DeserializeOwned + Default + 'static,
     {
-        let schema = schema::table::<T>();
+        let schema = schema::shared::<T>();
         let Some(entries) = table.node.entries() else {
             self.wrong_type(table.node, &schema, &table.path);
             return T::default();
@@ -259,10 +259,10 @@ fn keys<'a>(schema: &'a Json, besides: &[&'a str]) -> Vec<&'a str> {
 
 /// What an unknown key was likely meant to be: a key of another table, a near one, any of this.
 fn meant(key: &str, keys: &[&str]) -> String {
-    let homes: Vec<String> = schema::tables()
-        .into_iter()
+    let homes: Vec<&str> = schema::tables()
+        .iter()
         .filter(|(_, schema)| schema["properties"].get(key).is_some())
-        .map(|(table, _)| table)
+        .map(|(table, _)| table.as_str())
         .collect();
     if !homes.is_empty() {
         return format!("`{key}` belongs in {}", homes.join(" or "));

@@ -33,6 +33,18 @@ impl Manifest {
                 errors.push(self.missing(&format!("models.{name}"), &file, help));
             }
         }
+        if let Some(shared) = self.store.shared.as_ref().map(|shared| self.resolve(shared)) {
+            if !shared.is_dir() {
+                let help = "make the folder, mount the disk that it is on, or take the line out";
+                errors.push(self.missing("store.shared", &shared, help));
+            } else if is_same(&shared, &self.output().join("store")) {
+                let mistake = Mistake::Conflict {
+                    what: "this is the project's own store".to_owned(),
+                    help: "name another folder, which other machines see too".to_owned(),
+                };
+                errors.push(self.at("store.shared", "is its own store", mistake));
+            }
+        }
         for (path, file) in self.prompts_files() {
             let file = self.resolve(file);
             if !file.is_file() {

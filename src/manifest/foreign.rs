@@ -246,7 +246,7 @@ mod tests {
     fn no_key_of_ours_is_called_foreign() {
         for (table, schema) in tables() {
             for key in schema["properties"].as_object().unwrap().keys() {
-                assert_eq!(known_elsewhere(key, &table), None, "{key} of {table}");
+                assert_eq!(known_elsewhere(key, table), None, "{key} of {table}");
             }
         }
     }

@@ -50,7 +50,7 @@ pub use foreign::{Foreign, Standing, foreign};
 pub use label::{Existing, Label};
 pub use merge::Merge;
 pub use params::{Params, without};
-pub use project::{Models, OnBadImage, Project};
+pub use project::{Models, OnBadImage, Project, StoreSettings};
 pub use prompts::Asked;
 pub use sample::Sample;
 pub use schema::schema;
@@ -71,6 +71,8 @@ pub struct Manifest {
     pub project: Project,
     /// `[models]`.
     pub models: Models,
+    /// `[store]`.
+    pub store: StoreSettings,
     /// `[[dataset]]`, at least one.
     pub dataset: Vec<Dataset>,
     /// `[stages.NAME]` in the order of the file, at least one. `needs` makes no circle.

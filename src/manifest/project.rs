@@ -52,6 +52,16 @@ pub enum OnBadImage {
     Fail,
 }
 
+/// Where outputs are kept, besides the folder `store` in the output folder.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// A folder that several machines see, relative to the manifest: outputs that are there are taken, and what
+    /// is made is copied there, but for trained models and pictures (docs/store.md).
+    #[schemars(length(min = 1))]
+    pub shared: Option<PathBuf>,
+}
+
 /// The file of each network, relative to the manifest. Only those that a stage uses are needed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

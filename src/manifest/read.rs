@@ -20,7 +20,7 @@ use super::{
 use crate::base::{did_you_mean, disk};
 
 /// What the manifest itself holds.
-const TABLES: [&str; 4] = ["project", "models", "dataset", "stages"];
+const TABLES: [&str; 5] = ["project", "models", "store", "dataset", "stages"];
 
 /// What every stage has, whatever its kind.
 const OF_ALL_STAGES: [&str; 2] = ["kind", "needs"];
@@ -127,6 +127,10 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
         Some(node) => one_table(&mut check, node, "models"),
         None => super::Models::default(),
     };
+    let store = match top(root, "store") {
+        Some(node) => one_table(&mut check, node, "store"),
+        None => super::StoreSettings::default(),
+    };
     let dataset = datasets(&mut check, root);
     let stages = stages(&mut check, root, &models, &dataset);
     if !check.errors.is_empty() {
@@ -134,12 +138,13 @@ fn typed(source: &Source, file: &Text, root: &Node) -> Result<Manifest, Vec<Mani
     }
     let spans = check.places.spans(file);
     let source = source.clone();
-    Ok(Manifest { source, spans, project, models, dataset, stages, places: check.places })
+    let places = check.places;
+    Ok(Manifest { source, spans, project, models, store, dataset, stages, places })
 }
 
 fn one_table<T>(check: &mut Check, node: &Node, name: &str) -> T
 where
-    T: schemars::JsonSchema + serde::de::DeserializeOwned + Default,
+    T: schemars::JsonSchema + serde::de::DeserializeOwned + Default + 'static,
 {
     check.table(&Table { node, path: name.to_owned(), words: format!("[{name}]") }, &[])
 }

@@ -2,10 +2,19 @@
 //!
 //! Both come from the same types, so an editor underlines what the program would refuse.
 
+use std::{
+    any::TypeId,
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Sample, Samples, Tag};
+use super::{
+    Cache, Dataset, Finetune, Kind, Label, Merge, Models, Project, Sample, Samples, StoreSettings,
+    Tag,
+};
 
 /// The schema of a manifest, draft-07, as in `schemas/manifest.schema.json`.
 #[must_use]
@@ -33,6 +42,7 @@ pub fn schema() -> Json {
         "properties": {
             "project": table::<Project>(),
             "models": table::<Models>(),
+            "store": table::<StoreSettings>(),
             "dataset": {
                 "description": "Folders of pictures.",
                 "type": "array",
@@ -89,8 +99,13 @@ pub(super) fn config(kind: Kind) -> Json {
     }
 }
 
-/// Every table of a manifest with the words for it.
-pub(super) fn tables() -> Vec<(String, Json)> {
+/// Every table of a manifest with the words for it. Made once: a file may have as many mistakes as lines.
+pub(super) fn tables() -> &'static [(String, Json)] {
+    static TABLES: LazyLock<Vec<(String, Json)>> = LazyLock::new(all_tables);
+    &TABLES
+}
+
+fn all_tables() -> Vec<(String, Json)> {
     let fixed = [
         ("[project]".to_owned(), table::<Project>()),
         ("[models]".to_owned(), table::<Models>()),
@@ -99,6 +114,13 @@ pub(super) fn tables() -> Vec<(String, Json)> {
     let stages = Kind::ALL.map(|kind| (format!("[stages.{kind}]"), config(kind)));
     let inner = [("[stages.finetune.samples]".to_owned(), table::<Samples>())];
     fixed.into_iter().chain(stages).chain(inner).collect()
+}
+
+/// The schema of one table, made once: a manifest may have as many tables of one type as lines.
+pub(super) fn shared<T: JsonSchema + 'static>() -> Arc<Json> {
+    static MADE: Mutex<BTreeMap<TypeId, Arc<Json>>> = Mutex::new(BTreeMap::new());
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(table::<T>())).clone()
 }
 
 /// The schema of one table, self-contained.

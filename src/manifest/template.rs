@@ -81,7 +81,7 @@ mod tests {
         for ((name, table), (words, schema)) in
             places.into_iter().chain(stages).chain(samples).map(|(name, table)| {
                 let found = schema::tables()
-                    .into_iter()
+                    .iter()
                     .find(|(words, _)| words.trim_matches(['[', ']']).ends_with(name));
                 ((name, table), found.unwrap())
             })

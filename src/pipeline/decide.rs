@@ -61,7 +61,7 @@ pub fn decide(
 
     let stored = match force {
         true => keys.iter().map(|_| HashMap::new()).collect(),
-        false => stored(store, &keys, &specs, &keyed)?,
+        false => stored(node, store, &keys, &specs, &keyed)?,
     };
     let decisions = shared(specs, keyed, stored);
     let names = recipes.iter().map(|recipe| recipe.name).collect();
@@ -191,6 +191,7 @@ fn each_once(stage: &str, recipes: &[Recipe], specs: &[ItemSpec]) -> Result<(), 
 
 /// By recipe and key: what the store holds; nothing where the files of an output are gone.
 fn stored(
+    node: &Node,
     store: &Store,
     recipes: &[Digest],
     specs: &[ItemSpec],
@@ -199,7 +200,10 @@ fn stored(
     let stored = recipes.iter().enumerate().map(|(recipe, key)| {
         let items = specs.iter().zip(keyed).filter(|(spec, _)| spec.recipe == recipe);
         let wanted: HashSet<Digest> = items.filter_map(|(_, (key, _))| *key).collect();
-        Ok(store.outcomes(key, &wanted)?)
+        Ok(match node.stage.is_shared() {
+            true => store.outcomes(key, &wanted)?,
+            false => store.own_outcomes(key, &wanted)?,
+        })
     });
     stored.collect()
 }

@@ -48,6 +48,15 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         estimate: Option<super::Range>,
     },
+    /// Outputs were copied from the shared store, or to it.
+    Shared {
+        /// Name of the stage.
+        stage: String,
+        /// Items that were taken from it.
+        taken: usize,
+        /// Items that were given to it.
+        given: usize,
+    },
     /// What a stage tries out before the first one begins, or what came of it.
     Preflight {
         /// Name of the stage.

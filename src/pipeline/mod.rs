@@ -17,6 +17,7 @@ pub mod fake;
 mod files;
 mod graph;
 mod history;
+pub mod housekeeping;
 mod key;
 mod ledger;
 mod nearest;

@@ -135,6 +135,22 @@ pub trait Stage: Send + Sync {
         Ok(None)
     }
 
+    /// Whether its outputs are copied to a shared store, and taken from there: what is large, or looked at by
+    /// people, stays where it was made.
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    /// Names the folder of what `item` would go on from, here or after it is done, when more is asked of it
+    /// ([`Store::state_folder`]); `None` where it starts anew each time, or where that is not known yet.
+    ///
+    /// # Errors
+    /// A model file is missing or cannot be read.
+    fn state(&self, item: &ItemSpec) -> Result<Option<Digest>, StageError> {
+        let _ = item;
+        Ok(None)
+    }
+
     /// Files beside the store that show the outputs to people: sidecars, `meta_data.json`,
     /// checkpoints. Must depend on nothing but the items, the outputs and the manifest; called with every finished item of
     /// the stage, after each run and also when nothing ran.

@@ -66,18 +66,22 @@ fn picture(picture: &Captioned, captions: &Captions) -> String {
 }
 
 /// Indented lines of at most [`WIDTH`] characters, each in the style; a longer word has a line of its
-/// own.
+/// own, and so has each line of the text.
 fn wrapped(text: &str, style: impl Fn(String) -> String) -> String {
-    let (mut lines, mut line) = (String::new(), String::new());
-    for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            lines += &format!("  {}\n", style(std::mem::take(&mut line)));
-        } else if !line.is_empty() {
-            line.push(' ');
+    let mut lines = String::new();
+    for text in text.split('\n') {
+        let mut line = String::new();
+        for word in text.split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                lines += &format!("  {}\n", style(std::mem::take(&mut line)));
+            } else if !line.is_empty() {
+                line.push(' ');
+            }
+            line += word;
         }
-        line += word;
+        lines += &format!("  {}\n", style(line));
     }
-    lines + &format!("  {}\n", style(line))
+    lines
 }
 
 /// Where the words come from, what changes them, and how long they are.

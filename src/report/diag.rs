@@ -25,10 +25,20 @@ pub fn diagnostic(diagnostic: &dyn Diagnostic, look: Look) -> String {
 /// Every diagnostic that `all` relates, with a closing line: `5 errors in project.toml`.
 #[must_use]
 pub fn diagnostics(all: &dyn Diagnostic, path: &Path, look: Look) -> String {
-    let each = all.related().into_iter().flatten();
-    let each = each.map(|one| diagnostic(one, look) + "\n").collect::<Vec<_>>();
-    format!("{}{} in {}\n", each.concat(), plural(each.len(), "error"), path.display())
+    let mut each = all.related().into_iter().flatten();
+    let shown = each.by_ref().take(SHOWN).map(|one| diagnostic(one, look) + "\n");
+    let shown = shown.collect::<Vec<_>>();
+    let left = each.count();
+    let more = match left {
+        0 => String::new(),
+        left => format!("… and {left} more, of which the first ones may be the cause\n\n"),
+    };
+    let count = plural(shown.len() + left, "error");
+    format!("{}{more}{count} in {}\n", shown.concat(), path.display())
 }
+
+/// Diagnostics that are shown in full: another kind of file may give one for each of its lines.
+const SHOWN: usize = 50;
 
 /// Wider than any line, so that nothing is wrapped.
 const UNWRAPPED: usize = 100_000;

@@ -23,6 +23,7 @@ mod project;
 mod provenance;
 mod schema;
 pub mod screen;
+mod store;
 mod summary;
 mod theme;
 mod why;
@@ -47,12 +48,8 @@ pub use project::{
     checked, demo_written, initialised, note, page_not_written, page_written, pictures_drawn, shown,
 };
 pub use provenance::{Inspected, InspectedFile, PlainFile};
-pub use schema::{
-    BLESS_SCHEMA, CAPTIONS_SCHEMA, EVENT_SCHEMA, IMPORT_SCHEMA, INSPECT_SCHEMA, LOG_DIFF_SCHEMA,
-    LOG_SCHEMA, LOG_SHOW_SCHEMA, LOSSES_SCHEMA, PLAN_SCHEMA, WHY_SCHEMA, bless_schema,
-    captions_schema, event_schema, import_schema, inspect_schema, log_diff_schema, log_schema,
-    log_show_schema, losses_schema, plan_schema, why_schema,
-};
+pub use schema::{schema, schemas};
 pub use screen::{Look, stderr, stdout};
+pub use store::{bundle_imported, collected, exported, used, verified};
 pub use summary::Gathered;
 pub use why::why;

@@ -268,6 +268,9 @@ fn cost(cost: &StageCost) -> Option<String> {
 
 /// `2 min 05 s to 3 min 10 s`; once, where both are told alike.
 pub(super) fn range(time: Range) -> String {
+    if time.high < 1.0 {
+        return "less than a second".to_owned();
+    }
     let (low, high) = (words::seconds(time.low), words::seconds(time.high));
     if low == high { format!("about {low}") } else { format!("{low} to {high}") }
 }

@@ -10,7 +10,10 @@ use std::{
 use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::{Look, screen, summary, theme, words};
-use crate::pipeline::{Counts, Event, ItemFailure};
+use crate::{
+    base::plural,
+    pipeline::{Counts, Event, ItemFailure},
+};
 
 /// All bars of the program: there is one screen.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
@@ -74,6 +77,14 @@ impl Progress {
                 above_bars(&format!("{stage}: waiting for another run of this project{who}"));
             }
             Event::StageStarted { stage, kind, items, .. } => self.begin(stage, kind, items),
+            Event::Shared { stage, taken, given } => {
+                let said = [(taken, "taken from"), (given, "given to")];
+                let said = said.into_iter().filter(|(count, _)| **count > 0);
+                for (count, how) in said {
+                    let items = plural(*count, "item");
+                    above_bars(&format!("{stage}: {items} {how} the shared store"));
+                }
+            }
             Event::Chosen { stage, text, .. } => above_bars(&format!("{stage}: {text}")),
             Event::Preflight { stage, text } => above_bars(&format!("{stage}: {text}")),
             Event::Resumed { stage, done, total, .. } => {

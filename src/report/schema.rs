@@ -1,114 +1,49 @@
 //! JSON Schemas (draft-07) of what commands print with `--json`, made from the types that are printed.
 
 use schemars::{JsonSchema, generate::SchemaSettings};
+use serde_json::Value;
 
 use super::{
     Inspected,
     log::{RunDifference, RunList, RunTold},
 };
 use crate::{
-    migrate::Imported,
-    pipeline::{Blessing, Event, Plan, Why},
+    migrate,
+    pipeline::{Blessing, Event, Plan, Why, housekeeping},
     stages::{captions::Captions, losses::Losses},
 };
 
-/// File name of [`plan_schema`] below `schemas/`.
-pub const PLAN_SCHEMA: &str = "plan.schema.json";
-/// File name of [`event_schema`] below `schemas/`.
-pub const EVENT_SCHEMA: &str = "event.schema.json";
-
-/// File name of [`captions_schema`] below `schemas/`.
-pub const CAPTIONS_SCHEMA: &str = "captions.schema.json";
-
-/// The schema of the object that `captions --json` prints.
+/// The schemas, by their file names below `schemas/`.
 #[must_use]
-pub fn captions_schema() -> serde_json::Value {
-    schema_of::<Captions>()
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("plan.schema.json", schema_of::<Plan>()),
+        ("event.schema.json", schema_of::<Event>()),
+        ("captions.schema.json", schema_of::<Captions>()),
+        ("losses.schema.json", schema_of::<Losses>()),
+        ("import.schema.json", schema_of::<migrate::Imported>()),
+        ("why.schema.json", schema_of::<Why>()),
+        ("log.schema.json", schema_of::<RunList>()),
+        ("log-show.schema.json", schema_of::<RunTold>()),
+        ("log-diff.schema.json", schema_of::<RunDifference>()),
+        ("bless.schema.json", schema_of::<Blessing>()),
+        ("inspect.schema.json", schema_of::<Inspected>()),
+        ("cache-du.schema.json", schema_of::<housekeeping::Usage>()),
+        ("cache-verify.schema.json", schema_of::<housekeeping::Verified>()),
+        ("cache-gc.schema.json", schema_of::<housekeeping::Collected>()),
+        ("cache-export.schema.json", schema_of::<housekeeping::Bundle>()),
+        ("cache-import.schema.json", schema_of::<housekeeping::Imported>()),
+    ]
 }
 
-/// File name of [`import_schema`] below `schemas/`.
-pub const IMPORT_SCHEMA: &str = "import.schema.json";
-
-/// The schema of the object that `import --json` prints.
+/// The schema in the file `NAME.schema.json`.
 #[must_use]
-pub fn import_schema() -> serde_json::Value {
-    schema_of::<Imported>()
+pub fn schema(name: &str) -> Option<Value> {
+    let file = format!("{name}.schema.json");
+    schemas().into_iter().find(|(known, _)| *known == file).map(|(_, schema)| schema)
 }
 
-/// File name of [`losses_schema`] below `schemas/`.
-pub const LOSSES_SCHEMA: &str = "losses.schema.json";
-
-/// The schema of the object that `losses --json` prints.
-#[must_use]
-pub fn losses_schema() -> serde_json::Value {
-    schema_of::<Losses>()
-}
-
-/// File name of [`why_schema`] below `schemas/`.
-pub const WHY_SCHEMA: &str = "why.schema.json";
-
-/// The schema of the object that `why --json` prints.
-#[must_use]
-pub fn why_schema() -> serde_json::Value {
-    schema_of::<Why>()
-}
-
-/// File name of [`log_schema`] below `schemas/`.
-pub const LOG_SCHEMA: &str = "log.schema.json";
-/// File name of [`log_show_schema`] below `schemas/`.
-pub const LOG_SHOW_SCHEMA: &str = "log-show.schema.json";
-/// File name of [`log_diff_schema`] below `schemas/`.
-pub const LOG_DIFF_SCHEMA: &str = "log-diff.schema.json";
-
-/// The schema of the object that `log --json` prints.
-#[must_use]
-pub fn log_schema() -> serde_json::Value {
-    schema_of::<RunList>()
-}
-
-/// The schema of the object that `log show --json` prints.
-#[must_use]
-pub fn log_show_schema() -> serde_json::Value {
-    schema_of::<RunTold>()
-}
-
-/// The schema of the object that `log diff --json` prints.
-#[must_use]
-pub fn log_diff_schema() -> serde_json::Value {
-    schema_of::<RunDifference>()
-}
-
-/// File name of [`bless_schema`] below `schemas/`.
-pub const BLESS_SCHEMA: &str = "bless.schema.json";
-
-/// The schema of the object that `bless --json` prints.
-#[must_use]
-pub fn bless_schema() -> serde_json::Value {
-    schema_of::<Blessing>()
-}
-
-/// File name of [`inspect_schema`] below `schemas/`.
-pub const INSPECT_SCHEMA: &str = "inspect.schema.json";
-
-/// The schema of the object that `inspect --json` prints.
-#[must_use]
-pub fn inspect_schema() -> serde_json::Value {
-    schema_of::<Inspected>()
-}
-
-/// The schema of the object that `plan --json` prints.
-#[must_use]
-pub fn plan_schema() -> serde_json::Value {
-    schema_of::<Plan>()
-}
-
-/// The schema of each line that `run --json` prints.
-#[must_use]
-pub fn event_schema() -> serde_json::Value {
-    schema_of::<Event>()
-}
-
-fn schema_of<T: JsonSchema>() -> serde_json::Value {
+fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft07().for_serialize();
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }

@@ -118,12 +118,18 @@ fn summary(summary: &Summary, stopped: Option<Stopped>, states: &States) -> Stri
     text
 }
 
+/// Seconds below which nobody asks how good an estimate was.
+const SHORT: f64 = 1.0;
+
 /// How far the estimate was off, of the stages of which earlier runs told how long they take.
 fn estimated(stages: &[StageSummary]) -> String {
     let known = stages.iter().filter(|stage| stage.error.is_none() && stage.items.left == 0);
     let known = known.filter_map(|stage| Some((stage.seconds, stage.estimate?)));
     let sum = known.reduce(|(took, all), (seconds, range)| (took + seconds, all.and(range)));
     let Some((took, range)) = sum else { return String::new() };
+    if took < SHORT && range.high < SHORT {
+        return String::new();
+    }
     let off = match took {
         less if less < range.low => format!("{} less than that", words::seconds(range.low - less)),
         more if more > range.high => {
@@ -255,6 +261,23 @@ fn near(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::Range;
+
+    #[test]
+    fn an_estimate_is_compared_with_what_a_stage_took() {
+        let told = |seconds: f64, low: f64, high: f64| {
+            let (name, kind) = ("cache".to_owned(), "cache".to_owned());
+            let (items, estimate) = (Tally::default(), Some(Range { low, high, runs: 1 }));
+            let stage =
+                StageSummary { name, kind, items, published: 0, seconds, estimate, error: None };
+            estimated(&[stage])
+        };
+        let expected = "Expected 20 s to 40 s for what was known: took";
+        assert_eq!(told(30.0, 20.0, 40.0), format!("{expected} 30 s, within that\n"));
+        assert_eq!(told(55.0, 20.0, 40.0), format!("{expected} 55 s, 15 s more than that\n"));
+        assert_eq!(told(5.0, 20.0, 40.0), format!("{expected} 5.0 s, 15 s less than that\n"));
+        assert_eq!(told(0.02, 0.0, 0.1), "");
+    }
 
     #[test]
     fn a_training_that_is_not_done_says_why() {

@@ -26,6 +26,6 @@ mod text_encoders;
 mod variants;
 
 pub use build::{build, site};
-pub use finetune::{PublishedCheckpoint, newest_checkpoint, refused};
+pub use finetune::{PublishedCheckpoint, damaged_states, newest_checkpoint, refused};
 pub use site::{ProjectError, Sample, Site};
 pub use text_encoders::{EncodedText, TextEncoders, TextSettings, Tokens};

@@ -10,11 +10,14 @@ use std::{
 use pytorch_reader::PytorchReader;
 
 use super::{
-    Dtype, Encoded, WeightsError, archive,
+    Dtype, Encoded, WeightsError, archive, header,
     pickle::{self, Survey},
     shards,
 };
-use crate::base::disk::{self, Call};
+use crate::base::{
+    disk::{self, Call},
+    escape,
+};
 
 /// What a stored tensor is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,11 +194,13 @@ impl Checkpoint {
         let wrong =
             |reason| WeightsError::Format { path: path.to_owned(), format: "safetensors", reason };
         let bytes = (*file).as_ref();
+        header::names_are_single(bytes).map_err(wrong)?;
         let (header, metadata) = safetensors::SafeTensors::read_metadata(bytes)
             .map_err(|error| wrong(in_words(&error)))?;
         let start = header + 8;
         for name in metadata.offset_keys() {
             let Some(info) = metadata.info(&name) else { continue };
+            self.is_plain(&name, "safetensors")?;
             let Some(dtype) = Dtype::from_safetensors(info.dtype) else {
                 return Err(wrong(format!("tensor `{name}` has the type {:?}", info.dtype)));
             };
@@ -210,12 +215,13 @@ impl Checkpoint {
                 return Err(wrong(format!("tensor `{name}` is in another file of the folder too")));
             }
         }
-        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        let texts = metadata.metadata().clone().unwrap_or_default().into_iter();
+        self.metadata.extend(texts.map(|(key, text)| (escape::in_line(&key).into_owned(), text)));
         Ok(())
     }
 
     fn add_pickle(&mut self) -> Result<(), WeightsError> {
-        let survey = self.survey_pickles()?;
+        let (survey, size) = self.survey_pickles()?;
         disk::announce(Call::Read, &self.path)
             .map_err(|source| WeightsError::Read { path: self.path.clone(), source })?;
         let plain = || PytorchReader::new(&self.path);
@@ -231,16 +237,22 @@ impl Checkpoint {
             return Err(self.malformed(".pth", "it holds no tensors".to_owned()));
         }
         for (name, tensor) in reader.into_tensors() {
+            self.is_plain(&name, ".pth")?;
             let info = pickled_info(&tensor).ok_or_else(|| {
                 self.malformed(".pth", format!("tensor `{name}` has an unknown type"))
             })?;
+            // One number may stand for a whole tensor: a few bytes could ask for all memory.
+            if tensor.byte_len() > size {
+                let reason = format!("tensor `{name}` is larger than the file that it is in");
+                return Err(self.malformed(".pth", reason));
+            }
             self.tensors.insert(name, (info, Place::Pickled(tensor)));
         }
         Ok(())
     }
 
-    /// Looks through the file's pickles before anything is built from them.
-    fn survey_pickles(&self) -> Result<Survey, WeightsError> {
+    /// Looks through the file's pickles before anything is built from them; gives the file's size too.
+    fn survey_pickles(&self) -> Result<(Survey, usize), WeightsError> {
         let unreadable = |source| WeightsError::Read { path: self.path.clone(), source };
         // Only the directory and the pickle of a large file are touched.
         let map = disk::map(&self.path).map_err(unreadable)?;
@@ -249,13 +261,31 @@ impl Checkpoint {
         }
         archive::pickles(&map)
             .and_then(pickle::survey)
+            .map(|survey| (survey, map.len()))
             .map_err(|reason| self.malformed(".pth", reason))
     }
 
-    fn malformed(&self, format: &'static str, reason: String) -> WeightsError {
+    /// Refuses a name that would be several lines, or act on a terminal, wherever tensors are listed.
+    fn is_plain(&self, name: &str, format: &'static str) -> Result<(), WeightsError> {
+        if !name.contains(escape::acts) {
+            return Ok(());
+        }
+        let name = escape::in_line(name);
+        Err(self.malformed(format, format!("the tensor `{name}` has a name that cannot be shown")))
+    }
+
+    fn malformed(&self, format: &'static str, mut reason: String) -> WeightsError {
+        // What a library says may hold all of a damaged file.
+        if let Some((end, _)) = reason.char_indices().nth(REASON) {
+            reason.truncate(end);
+            reason.push('…');
+        }
         WeightsError::Format { path: self.path.clone(), format, reason }
     }
 }
+
+/// Letters of a reason that are told.
+const REASON: usize = 500;
 
 fn pickled_info(tensor: &pytorch_reader::Tensor) -> Option<TensorInfo> {
     use pytorch_reader::DType as Pt;

@@ -10,6 +10,7 @@ mod checkpoint;
 mod dtype;
 mod encoded;
 mod error;
+mod header;
 mod loader;
 mod npz;
 mod pickle;

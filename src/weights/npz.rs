@@ -30,13 +30,16 @@ impl Npz {
     /// It cannot be read, is no such file, or holds something else than numbers.
     pub fn open(path: &Path) -> Result<Self, WeightsError> {
         let unreadable = |source| WeightsError::Read { path: path.to_owned(), source };
-        let bytes = disk::read(path).map_err(unreadable)?;
-        let arrays = arrays(&bytes).map_err(|reason| WeightsError::Format {
-            path: path.to_owned(),
-            format: ".npz",
-            reason,
-        })?;
-        Ok(Self(arrays))
+        Self::from_bytes(path, &disk::read(path).map_err(unreadable)?)
+    }
+
+    /// The same of a file that is in memory; `path` is named in errors.
+    ///
+    /// # Errors
+    /// As [`Npz::open`], except that nothing is read.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, WeightsError> {
+        let wrong = |reason| WeightsError::Format { path: path.to_owned(), format: ".npz", reason };
+        arrays(bytes).map(Self).map_err(wrong)
     }
 
     /// These arrays, as if they had been read.

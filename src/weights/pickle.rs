@@ -33,13 +33,16 @@ pub(super) fn survey(pickles: Pickles<'_>) -> Result<Survey, String> {
     Ok(walk.survey)
 }
 
+/// Values that a pickle may remember: what builds the tensors refuses more too, and one byte remembers one.
+const REMEMBERED: usize = 1_000_000;
+
 /// Walks over opcodes. Of the pickle machine's stack it knows the two topmost values, if they are
 /// texts: that is what an import by texts takes.
 struct Walk<'a> {
     bytes: &'a [u8],
     at: usize,
-    top: [Option<String>; 2],
-    memo: BTreeMap<u32, Option<String>>,
+    top: [Option<&'a str>; 2],
+    memo: BTreeMap<u32, Option<&'a str>>,
     survey: Survey,
 }
 
@@ -65,14 +68,14 @@ impl<'a> Walk<'a> {
             // Imports: by two lines, or by the two texts on top of the stack.
             b'c' | b'i' => {
                 let (module, name) = (self.line()?, self.line()?);
-                permit(&module, &name)?;
+                permit(module, name)?;
                 self.push(None);
             }
             0x93 => {
                 let [Some(module), Some(name)] = std::mem::take(&mut self.top) else {
                     return Err("its pickle imports something that it does not name".to_owned());
                 };
-                permit(&module, &name)?;
+                permit(module, name)?;
                 self.push(None);
             }
             // The memo.
@@ -80,9 +83,9 @@ impl<'a> Walk<'a> {
             b'r' => self.remember_at::<4>()?,
             b'p' => {
                 let index = self.index()?;
-                self.remember(index);
+                self.remember(index)?;
             }
-            0x94 => self.remember(u32::try_from(self.memo.len()).unwrap_or(u32::MAX)),
+            0x94 => self.remember(u32::try_from(self.memo.len()).unwrap_or(u32::MAX))?,
             b'h' => self.recall_at::<1>()?,
             b'j' => self.recall_at::<4>()?,
             b'g' => {
@@ -140,16 +143,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn push(&mut self, text: Option<String>) {
-        self.survey.says_model |= text.as_deref() == Some("model");
+    fn push(&mut self, text: Option<&'a str>) {
+        self.survey.says_model |= text == Some("model");
         self.top.rotate_left(1);
         self.top[1] = text;
     }
 
     fn push_text<const N: usize>(&mut self) -> Result<(), String> {
         let length = self.length::<N>()?;
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.push(Some(text));
+        let text = self.take(length)?;
+        self.push(Some(text_of(text)));
         Ok(())
     }
 
@@ -159,18 +162,21 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, index: u32) {
-        self.memo.insert(index, self.top[1].clone());
+    fn remember(&mut self, index: u32) -> Result<(), String> {
+        self.memo.insert(index, self.top[1]);
+        if self.memo.len() > REMEMBERED {
+            return Err(format!("its pickle remembers more than {REMEMBERED} values"));
+        }
+        Ok(())
     }
 
     fn remember_at<const N: usize>(&mut self) -> Result<(), String> {
         let index = self.length::<N>()?;
-        self.remember(u32::try_from(index).unwrap_or(u32::MAX));
-        Ok(())
+        self.remember(u32::try_from(index).unwrap_or(u32::MAX))
     }
 
     fn recall(&mut self, index: u32) {
-        self.push(self.memo.get(&index).cloned().flatten());
+        self.push(self.memo.get(&index).copied().flatten());
     }
 
     fn recall_at<const N: usize>(&mut self) -> Result<(), String> {
@@ -184,11 +190,11 @@ impl<'a> Walk<'a> {
         line.parse().map_err(|_| format!("its pickle has a memo entry {line:?}"))
     }
 
-    fn line(&mut self) -> Result<String, String> {
+    fn line(&mut self) -> Result<&'a str, String> {
         let rest = &self.bytes[self.at..];
         let length = rest.iter().position(|&byte| byte == b'\n').ok_or_else(early_end)?;
         self.at += length + 1;
-        Ok(String::from_utf8_lossy(&rest[..length]).into_owned())
+        Ok(text_of(&rest[..length]))
     }
 
     fn length<const N: usize>(&mut self) -> Result<usize, String> {
@@ -203,6 +209,11 @@ impl<'a> Walk<'a> {
         self.at = to;
         Ok(bytes)
     }
+}
+
+/// A text, if it is one; what is none is the name of nothing that is permitted.
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or("\u{fffd}")
 }
 
 fn early_end() -> String {
@@ -250,5 +261,6 @@ fn permit(module: &str, name: &str) -> Result<(), String> {
     if allowed {
         return Ok(());
     }
+    let [module, name] = [module, name].map(|text| text.chars().take(100).collect::<String>());
     Err(format!("its pickle wants `{module}.{name}`; only tensors and plain values are read"))
 }

@@ -31,7 +31,7 @@ impl Project {
     fn captions(&self, more: &[&str]) -> Value {
         let args = [&["captions", "project.toml", "--json"], more].concat();
         let listed = self.run(&args).exits(0).json();
-        assert_valid(&report::captions_schema(), &listed);
+        assert_valid(&report::schema("captions").unwrap(), &listed);
         listed
     }
 
@@ -213,7 +213,7 @@ fn a_metadata_file_gives_words_and_keeps_what_else_it_holds() {
     let warned: Vec<_> = events.iter().filter(|event| event["event"] == "warning").collect();
     let unknown = warned.iter().find(|event| event["code"] == "fluxpipe::merge::unknown_pictures");
     assert_eq!(unknown.unwrap()["examples"], json!(["gone"]));
-    assert_valid(&report::event_schema(), unknown.unwrap());
+    assert_valid(&report::schema("event").unwrap(), unknown.unwrap());
     let expected = r#"{
   "gone": {
     "caption": "x"
@@ -273,7 +273,7 @@ fn pictures_without_words_are_warned_of_with_the_likely_cause() {
     project.file("pictures/a.caption", "a cat");
     project.file("pictures/b.text", "in the wrong place");
     let plan = project.run(&["plan", "project.toml", "--json"]).exits(0).json();
-    assert_valid(&report::plan_schema(), &plan);
+    assert_valid(&report::schema("plan").unwrap(), &plan);
     let warning = &plan["stages"][0]["warnings"][0];
     assert_eq!(warning["code"], "fluxpipe::merge::empty_text");
     assert_eq!(warning["examples"], json!(["b.png", "c.png"]));

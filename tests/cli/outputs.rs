@@ -82,7 +82,8 @@ fn plain(text: &str) -> String {
 #[test]
 fn plans_and_events_are_as_their_schemas_say() {
     let bench = Bench::new();
-    let (plan_schema, event_schema) = (report::plan_schema(), report::event_schema());
+    let (plan_schema, event_schema) =
+        (report::schema("plan").unwrap(), report::schema("event").unwrap());
     let mut kinds = std::collections::BTreeSet::new();
     for (beams, bad, fail_fast) in
         [(1, false, false), (4, true, false), (4, true, true), (4, false, false)]
@@ -106,13 +107,13 @@ fn plans_and_events_are_as_their_schemas_say() {
 
 #[test]
 fn a_schema_refuses_what_is_not_printed() {
-    let schema = report::plan_schema();
+    let schema = report::schema("plan").unwrap();
     let bench = Bench::new();
     let mut plan = serde_json::to_value(bench.plan(&graph(1, false))).unwrap();
     plan["stages"][0]["state"] = "rotten".into();
     assert!(!crate::schema::faults(&schema, &plan).is_empty());
     let event = serde_json::json!({"event": "finished"});
-    assert!(!crate::schema::faults(&report::event_schema(), &event).is_empty());
+    assert!(!crate::schema::faults(&report::schema("event").unwrap(), &event).is_empty());
 }
 
 fn json(told: &impl serde::Serialize) -> Value {
@@ -130,9 +131,9 @@ fn what_else_is_told_is_as_its_schema_says() {
     let stages = pipeline::difference(store, &runs[1], &runs[0]);
     assert!(stages.iter().any(|stage| stage.first.is_some()), "{stages:?}");
     let difference = RunDifference::new(&runs[1], &runs[0], None, stages);
-    assert_valid(&report::log_diff_schema(), &json(&difference));
+    assert_valid(&report::schema("log-diff").unwrap(), &json(&difference));
     for run in &runs {
-        assert_valid(&report::log_show_schema(), &json(&RunTold::new(run.clone())));
+        assert_valid(&report::schema("log-show").unwrap(), &json(&RunTold::new(run.clone())));
     }
     let options = BlessOptions {
         reason: "it does not show".to_owned(),
@@ -140,10 +141,10 @@ fn what_else_is_told_is_as_its_schema_says() {
         ..BlessOptions::default()
     };
     let blessing = pipeline::bless(&graph(2, false), store, "label", &options).unwrap();
-    assert_valid(&report::bless_schema(), &json(&blessing));
+    assert_valid(&report::schema("bless").unwrap(), &json(&blessing));
     let list = RunList::new("project.toml".to_owned(), runs, all, store.blessings().unwrap().all());
     assert_eq!(list.blessed.len(), 1);
-    assert_valid(&report::log_schema(), &json(&list));
+    assert_valid(&report::schema("log").unwrap(), &json(&list));
 
     let large = FakeStage::new("label").source("a.jpg", "a").padding(5000);
     let node = Node { name: "label".to_owned(), needs: Vec::new(), stage: Box::new(large) };
@@ -153,7 +154,7 @@ fn what_else_is_told_is_as_its_schema_says() {
     let provenance = pipeline::provenance(store, object.path(), &[]);
     assert_eq!(provenance.as_ref().unwrap().item.as_deref(), Some("a.jpg"));
     let file = InspectedFile::Plain(PlainFile { path: object.path().to_owned(), bytes: 5000 });
-    assert_valid(&report::inspect_schema(), &json(&Inspected { file, provenance }));
+    assert_valid(&report::schema("inspect").unwrap(), &json(&Inspected { file, provenance }));
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn explanations_end_at_what_the_user_can_change() {
     bench.run(&graph(1, false), &RunOptions::default());
     let why = |graph: &Graph, stage, item| {
         let why = pipeline::why(graph, &bench.store, &RunOptions::default(), stage, item).unwrap();
-        assert_valid(&report::why_schema(), &serde_json::to_value(&why).unwrap());
+        assert_valid(&report::schema("why").unwrap(), &serde_json::to_value(&why).unwrap());
         plain(&report::why(&why, bench.places(), Look::PLAIN))
     };
     insta::assert_snapshot!("why-fresh", why(&graph(1, false), "label", Some("a.jpg")));

@@ -73,6 +73,14 @@ impl Checker<'_> {
                     self.fault(place, &format!("{value} is below {rule}"));
                 }
             }
+            "minItems" | "maxItems" => {
+                let most = keyword == "maxItems";
+                let count = value.as_array().map(|items| items.len() as u64);
+                let limit = rule.as_u64().unwrap();
+                if count.is_some_and(|count| if most { count > limit } else { count < limit }) {
+                    self.fault(place, &format!("{value} breaks {keyword} {rule}"));
+                }
+            }
             "required" => {
                 let names = rule.as_array().unwrap().iter().map(|name| name.as_str().unwrap());
                 for name in names {

@@ -16,7 +16,7 @@ fn the_hardest_pictures_have_names_and_captions() {
         serde_json::from_str::<Value>(&project.call(&args).exits(0).stdout).unwrap()
     };
     let all = listed(&[]);
-    let schema = report::losses_schema();
+    let schema = report::schema("losses").unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&all), keys(&schema["properties"]));
     assert_eq!(all["epochs"], serde_json::json!([1, 2]));

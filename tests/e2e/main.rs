@@ -28,6 +28,8 @@ mod project;
 mod report;
 mod resume;
 mod samples;
+mod share;
+mod store;
 mod tag;
 mod taggers;
 mod texts;

@@ -103,11 +103,15 @@ STEPS = [("resident", ["resident", "compiled"]), ("recompute", ["recompute", "re
 
 
 def finetune(results):
-    rows, seconds = [], {}
+    rows, seconds, counted = [], {}, []
     for ours, peers in STEPS:
         line = measured(results, "bench-finetune-" + ours)
         mine, memory = line.get("step_s_median"), line.get("device_reserved_bytes")
         seconds[ours] = mine
+        planned = line.get("planned_device_bytes")
+        if memory and planned:
+            share = f"{planned / memory:.2f}" + ("" if abs(planned / memory - 1) <= 0.1 else ", NOT within a tenth")
+            counted.append(f"{ours} {number(planned / 2 ** 30)} of {number(memory / 2 ** 30)} GiB ({share})")
         # One row for each peer that ran, or one without any.
         names = [name for name in peers if measured(results, "pytorch-finetune-" + name)] or ["–"]
         for name in names if mine or names != ["–"] else []:
@@ -121,6 +125,8 @@ def finetune(results):
         return []
     head = ["ours", "step, s", "TFLOP/s", "GiB reserved", "PyTorch", "step, s", "TFLOP/s", "GiB reserved", "ratio"]
     lines = ["", "## A step of full fine-tuning", ""] + table(head, rows)
+    if counted:
+        lines += ["", "Memory that the plan counts, of what the device then had reserved: " + "; ".join(counted) + "."]
     if seconds["swap"]:
         # The swapped blocks are recomputed ones, so the first ratio is the price of moving them.
         of = lambda name: number(seconds["swap"] / seconds[name] if seconds[name] else None)  # noqa: E731

@@ -118,7 +118,8 @@ class Table(unittest.TestCase):
             result("bench-gemm", "bench", {"rows": [row], "square_tflop_per_second": 7.0}),
             result("pytorch-gemm", "pytorch", {"rows": [peer, sdpa], "gemm_ceiling_tflop_per_s": 8.0}),
             result("bench-attention", "bench", {"forward_seconds": 0.5, "train_seconds": 2.0}),
-            result("bench-finetune-resident", "bench", {"step_s_median": 0.6, "device_reserved_bytes": 2 ** 31}),
+            result("bench-finetune-resident", "bench", {"step_s_median": 0.6, "device_reserved_bytes": 2 ** 31,
+                                                                  "planned_device_bytes": 2 ** 30}),
             result("bench-finetune-recompute", "bench", {"step_s_median": 0.6, "tokens": 528}),
             result("bench-finetune-swap", "bench", {"step_s_median": 0.66, "tokens": 528}),
             result("pytorch-finetune-resident", "pytorch", {"step_s_median": 0.5}),
@@ -133,6 +134,7 @@ class Table(unittest.TestCase):
                     json.dump(found, handle)
             text = table.markdown(folder, ["a card"])
         self.assertIn("1 of 2 tests passed", text)
+        self.assertIn("resident 1 of 2 GiB (0.50, NOT within a tenth)", text)
         self.assertIn("| qkv | grad_input | 4 × 5 × 6 | 3 | 1 | 2 | 1.5 | 1.5 |", text)
         self.assertIn("| flash | 500 | 250 | 2 | 2000 | 500 | 4 |", text)
         self.assertIn("| resident | 0.6 | – | 2 | resident | 0.5 | – | – | 1.2 |", text)

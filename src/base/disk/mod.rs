@@ -34,7 +34,24 @@ pub fn open(path: &Path) -> io::Result<Reader> {
         Some(Fault::Short) => true,
         Some(fault) => return Err(fault.strike()),
     };
-    Reader::new(std::fs::File::open(path)?, short)
+    Reader::new(plain(path)?, short)
+}
+
+/// Opens what is read to its end. Who reads from a pipe may wait for ever, and a device may have no end; both
+/// can stand where a caption or a picture is looked for.
+fn plain(path: &Path) -> io::Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true);
+    // Without this, opening a pipe waits for somebody who writes to it. To files it makes no difference.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path)?;
+    let kind = file.metadata()?.file_type();
+    // That a folder is no file the system says itself.
+    if kind.is_file() || kind.is_dir() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a pipe or a device, not a file"))
 }
 
 /// All bytes of a file.
@@ -68,7 +85,7 @@ pub fn map(path: &Path) -> io::Result<Mmap> {
         Some(Fault::Short) => true,
         Some(fault) => return Err(fault.strike()),
     };
-    let file = std::fs::File::open(path)?;
+    let file = plain(path)?;
     let length = file.metadata()?.len();
     // SAFETY: the map is only read; that the file keeps its length is for the caller to see to.
     #[expect(unsafe_code, reason = "memory maps are how 24 GB files are read without copying")]

@@ -12,7 +12,7 @@ use super::{
     error::{OnnxError, Unsupported},
     initializer, ops,
 };
-use crate::base::disk;
+use crate::base::{disk, escape};
 
 /// One input or output of a graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +63,17 @@ impl Graph {
     pub fn read(path: &Path) -> Result<Self, OnnxError> {
         let bytes =
             disk::read(path).map_err(|source| OnnxError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(path, &bytes)
+    }
+
+    /// The same of a file that is in memory; files that it names lie beside `path`.
+    ///
+    /// # Errors
+    /// As [`Graph::read`], except that nothing is read.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, OnnxError> {
         let malformed = |reason: String| OnnxError::Format { path: path.to_owned(), reason };
         let model =
-            ModelProto::parse_from_bytes(&bytes).map_err(|error| malformed(error.to_string()))?;
+            ModelProto::parse_from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
         let standard = model.opset_import.iter().find(|import| is_standard(&import.domain));
         let opset = standard.map(|import| import.version);
         let graph = model.graph.into_option();
@@ -74,16 +82,33 @@ impl Graph {
         };
 
         let graph = Self::of(path, opset, graph)?;
+        graph.data_files()?;
+        graph.check_names()?;
         graph.check_edges()?;
         Ok(graph)
+    }
+
+    /// Names that would be several lines, or act on a terminal, wherever they are shown.
+    fn check_names(&self) -> Result<(), OnnxError> {
+        let ports = self.inputs.iter().chain(&self.outputs);
+        let ports = ports.flat_map(|port| port.names.iter().chain([&port.name]));
+        let mut wrong =
+            ports.chain(self.tensors.keys()).find(|name| name.contains(escape::acts)).cloned();
+        every_node(&self.nodes, &mut |node| {
+            let names = node.input.iter().chain(&node.output);
+            let mut names = names.chain([&node.name, &node.op_type, &node.domain]);
+            if wrong.is_none() {
+                wrong = names.find(|name| name.contains(escape::acts)).cloned();
+            }
+        });
+        let Some(name) = wrong else { return Ok(()) };
+        let reason = format!("the name `{}` cannot be shown", escape::in_line(&name));
+        Err(OnnxError::Format { path: self.path.clone(), reason })
     }
 
     fn of(path: &Path, opset: i64, graph: GraphProto) -> Result<Self, OnnxError> {
         let tensors: BTreeMap<_, _> =
             graph.initializer.into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-        for tensor in tensors.values() {
-            initializer::external_file(path, tensor)?;
-        }
         // Before IR version 4 a stored tensor was listed as an input too.
         let given = graph.input.iter().filter(|input| !tensors.contains_key(&input.name));
         let inputs = given.map(port).collect();
@@ -112,9 +137,14 @@ impl Graph {
     /// # Errors
     /// One of them is not inside the graph's folder.
     pub fn data_files(&self) -> Result<BTreeSet<PathBuf>, OnnxError> {
-        let files =
-            self.tensors.values().map(|tensor| initializer::external_file(&self.path, tensor));
-        files.filter_map(Result::transpose).collect()
+        let mut files = BTreeSet::new();
+        let mut add = |tensor: &TensorProto| {
+            files.extend(initializer::external_file(&self.path, tensor)?);
+            Ok(())
+        };
+        self.tensors.values().try_for_each(&mut add)?;
+        every_tensor(&self.nodes, &mut add)?;
+        Ok(files)
     }
 
     /// The version of the standard operators that it is written in.
@@ -215,6 +245,21 @@ fn every_node(nodes: &[NodeProto], visit: &mut impl FnMut(&NodeProto)) {
             every_node(&graph.node, visit);
         }
     }
+}
+
+/// The tensors that lie in nodes, and in the graphs inside nodes.
+fn every_tensor(
+    nodes: &[NodeProto],
+    visit: &mut impl FnMut(&TensorProto) -> Result<(), OnnxError>,
+) -> Result<(), OnnxError> {
+    for attribute in nodes.iter().flat_map(|node| &node.attribute) {
+        attribute.t.iter().chain(&attribute.tensors).try_for_each(&mut *visit)?;
+        for graph in attribute.g.iter().chain(&attribute.graphs) {
+            graph.initializer.iter().try_for_each(&mut *visit)?;
+            every_tensor(&graph.node, visit)?;
+        }
+    }
+    Ok(())
 }
 
 fn is_standard(domain: &str) -> bool {

@@ -8,7 +8,7 @@ use std::{
 use onnx_ir::TensorProto;
 
 use super::{element::Element, error::OnnxError, host::Host, ops::Outcome, value::Value};
-use crate::base::disk;
+use crate::base::{disk, escape};
 
 /// `TensorProto.DataLocation.EXTERNAL`.
 const EXTERNAL: i32 = 1;
@@ -32,8 +32,8 @@ pub(super) fn external_file(
     if location.is_empty() || !inside {
         return Err(OnnxError::External {
             path: graph.to_owned(),
-            tensor: tensor.name.clone(),
-            location: format!("`{location}`"),
+            tensor: escape::in_line(&tensor.name).into_owned(),
+            location: format!("`{}`", escape::in_line(location)),
         });
     }
     Ok(Some(graph.with_file_name("").join(location)))

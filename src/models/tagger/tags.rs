@@ -12,7 +12,7 @@ use std::{
 use serde::Deserialize;
 
 use super::error::TagsError;
-use crate::base::disk;
+use crate::base::{disk, escape};
 
 /// The kinds of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,15 +125,21 @@ impl TagTable {
     /// The file cannot be read, it has another form, or a row has a category that has no place here.
     /// A row that were left out would shift the names of all that follow.
     pub fn read(path: &Path) -> Result<Self, TagsError> {
+        let read = disk::read(path);
+        let text = read.map_err(|source| TagsError::Read { path: path.to_owned(), source })?;
+        Self::from_bytes(path, &text)
+    }
+
+    /// The same of a list that is in memory; `path` says which form it has, and is named in errors.
+    ///
+    /// # Errors
+    /// As [`TagTable::read`], except that nothing is read.
+    pub fn from_bytes(path: &Path, text: &[u8]) -> Result<Self, TagsError> {
         let path = path.to_owned();
-        let text = match disk::read(&path) {
-            Ok(text) => text,
-            Err(source) => return Err(TagsError::Read { path, source }),
-        };
         if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
-            Self::parse_mapping(&text).map_err(|reason| TagsError::Mapping { path, reason })
+            Self::parse_mapping(text).map_err(|reason| TagsError::Mapping { path, reason })
         } else {
-            Self::parse(&text).map_err(|(line, reason)| TagsError::Format { path, line, reason })
+            Self::parse(text).map_err(|(line, reason)| TagsError::Format { path, line, reason })
         }
     }
 
@@ -155,6 +161,7 @@ impl TagTable {
             let category = Category::numbered(&row[2]).ok_or_else(|| {
                 (line, format!("category `{}` of `{}` is unknown", &row[2], &row[1]))
             })?;
+            plain(&row[1]).map_err(|reason| (line, reason))?;
             tags.push(Tag { name: row[1].to_owned(), category });
         }
         if tags.is_empty() {
@@ -176,6 +183,7 @@ impl TagTable {
         for (id, Row { tag: name, category }) in rows {
             let index = id.parse::<usize>();
             let index = index.map_err(|_| format!("`{id}` is not the number of an output"))?;
+            plain(&name)?;
             let category = Category::named(&category)
                 .ok_or_else(|| format!("category `{category}` of `{name}` is unknown"))?;
             if tags.insert(index, Tag { name, category }).is_some() {
@@ -189,6 +197,17 @@ impl TagTable {
             return Err(format!("it lists {} tags and none for output {missing}", tags.len()));
         }
         Ok(Self { tags: tags.into_values().collect(), family: Family::TagMapping })
+    }
+}
+
+/// Refuses a tag that would be several lines of a sidecar, or act on a terminal.
+fn plain(name: &str) -> Result<(), String> {
+    match name.contains(escape::acts) {
+        true => Err(format!(
+            "the tag `{}` holds a character that is none to see",
+            escape::in_line(name)
+        )),
+        false => Ok(()),
     }
 }
 

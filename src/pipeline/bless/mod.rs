@@ -156,17 +156,20 @@ pub fn bless(
     Ok(Blessing { version: 1, reason: options.reason.clone(), at, accepted, refused })
 }
 
-/// The run locks of the stages: nobody makes meanwhile what is accepted here.
+/// The run locks of the stages, and a part in the store: nobody makes meanwhile what is accepted here, nor
+/// clears it.
 fn locks(graph: &Graph, store: &Store, stages: &[usize]) -> Result<Vec<Lock>, RunError> {
-    let names = stages.iter().map(|&index| &graph.nodes()[index].name);
-    let locks = names.map(|name| {
-        let taken = store.try_lock(name)?;
-        taken.map_err(|pid| RunError::Busy {
-            stage: name.clone(),
-            by: pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")),
-        })
-    });
-    locks.collect()
+    let busy = |name: &str, pid: Option<u32>| RunError::Busy {
+        stage: name.to_owned(),
+        by: pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")),
+    };
+    let names: Vec<_> = stages.iter().map(|&index| graph.nodes()[index].name.as_str()).collect();
+    let first = names.first().copied().unwrap_or_default();
+    let mut locks = vec![store.take_part()?.map_err(|pid| busy(first, pid))?];
+    for name in names {
+        locks.push(store.try_lock(name)?.map_err(|pid| busy(name, pid))?);
+    }
+    Ok(locks)
 }
 
 /// An item that is accepted: its place, the keys of the earlier output, and the output.

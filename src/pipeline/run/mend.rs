@@ -29,8 +29,7 @@ impl Run<'_> {
 
         let mut first = index;
         let mut once = true;
-        let mut by_stage: BTreeMap<usize, (Vec<&Lost>, BTreeSet<(usize, String)>)> =
-            BTreeMap::new();
+        let mut by_stage: BTreeMap<usize, Losses<'_>> = BTreeMap::new();
         for one in &lost {
             once &= self.lost.insert(one.digest);
             let owners = self.done.iter().map(Option::as_ref).enumerate();
@@ -41,16 +40,24 @@ impl Run<'_> {
             });
             let (stage, item) = owner.min_by_key(|(stage, _)| *stage).unzip();
             first = first.min(stage.unwrap_or(index));
-            let (outputs, items) = by_stage.entry(stage.unwrap_or(index)).or_default();
-            outputs.push(one);
-            items.extend(item);
+            let losses = by_stage.entry(stage.unwrap_or(index)).or_default();
+            losses.outputs.push(one);
+            losses.items.extend(item);
         }
-        for (stage, (outputs, items)) in by_stage {
+        for (stage, losses) in by_stage {
             let stage = self.graph.nodes()[stage].name.clone();
-            self.teller.tell(Event::Warning { stage, warning: warning(&outputs, &items) });
+            self.teller.tell(Event::Warning { stage, warning: warning(&losses) });
         }
         once.then_some(first)
     }
+}
+
+/// What one stage lost.
+#[derive(Default)]
+struct Losses<'a> {
+    outputs: Vec<&'a Lost>,
+    /// Recipe and id of the items that made it.
+    items: BTreeSet<(usize, String)>,
 }
 
 /// What an item made before this run, or in it.
@@ -72,7 +79,8 @@ fn maker<'a>(decisions: &'a [Decision], lost: &Lost) -> Option<&'a Decision> {
 /// Ids that a warning names.
 const EXAMPLES: usize = 5;
 
-fn warning(outputs: &[&Lost], items: &BTreeSet<(usize, String)>) -> Warning {
+fn warning(losses: &Losses<'_>) -> Warning {
+    let Losses { outputs, items } = losses;
     let count = outputs.len();
     let names: BTreeSet<_> = items.iter().map(|(_, id)| id).collect();
     let (it, is, it_runs) = match count {

@@ -4,6 +4,7 @@ mod mend;
 mod options;
 mod preflight;
 mod session;
+mod share;
 mod teller;
 
 use std::{
@@ -82,9 +83,8 @@ pub fn run(
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let asked = options.asked.as_ref().map(|asked| store.keep_request(asked)).transpose()?;
     run.teller.tell(Event::Started { run: id.clone(), version, stages, asked });
-    let tried = if options.preflight { run.preflight() } else { Ok(()) };
-    let mut errors = match tried {
-        Ok(()) => run.all(),
+    let mut errors = match run.begin() {
+        Ok(_part) => run.all(),
         Err(error) => vec![error],
     };
 
@@ -250,12 +250,31 @@ impl Run<'_> {
         Ok(None)
     }
 
+    /// Takes part in the store, so that nothing is cleared from it meanwhile, and tries out what is to be tried.
+    fn begin(&mut self) -> Result<Option<Lock>, RunError> {
+        let first = self.scope.selected.iter().position(|selected| *selected).unwrap_or_default();
+        let name = self.graph.nodes().get(first).map_or_else(String::new, |node| node.name.clone());
+        let part = self.wait(&name, Store::take_part)?;
+        if self.options.preflight {
+            self.preflight()?;
+        }
+        Ok(part)
+    }
+
     /// Waits for the run lock of a stage; `None` if the user asked to stop meanwhile.
     fn lock(&mut self, stage: &str) -> Result<Option<Lock>, RunError> {
+        self.wait(stage, |store| store.try_lock(stage))
+    }
+
+    fn wait(
+        &mut self,
+        stage: &str,
+        take: impl Fn(&Store) -> Result<Result<Lock, Option<u32>>, StoreError>,
+    ) -> Result<Option<Lock>, RunError> {
         let watch = clock::Stopwatch::start();
         let mut said = false;
         while !self.cancelled() {
-            match self.store.try_lock(stage)? {
+            match take(self.store)? {
                 Ok(lock) => return Ok(Some(lock)),
                 Err(pid) if !said && watch.elapsed() >= SAY_SO => {
                     said = true;
@@ -275,6 +294,7 @@ impl Run<'_> {
         self.store.ledger().refresh()?;
         let seen = upstream(self.graph, index, &self.done);
         let decided = slot.insert(decide(node, &seen, self.store, self.scope.forced[index])?);
+        let taken = self.take_shared(node, decided)?;
         ready(node, decided)?;
         something_left(node, decided, &seen)?;
         self.estimate = self.estimate(node, decided, &seen);
@@ -282,6 +302,10 @@ impl Run<'_> {
         let result = self.work(index, slot);
         let Some(decided) = slot else { return result };
         self.keep_heads(node, decided)?;
+        let given = self.give_shared(node, decided)?;
+        if taken + given > 0 {
+            self.teller.tell(Event::Shared { stage: node.name.clone(), taken, given });
+        }
         result?;
         if self.cancelled() {
             return Ok(());

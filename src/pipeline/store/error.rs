@@ -61,6 +61,18 @@ pub enum StoreError {
         /// The file or folder.
         path: PathBuf,
     },
+    /// A file of outputs is none, or not whole.
+    #[error("{} cannot be imported: {what}", path.display())]
+    #[diagnostic(
+        code(fluxpipe::store::bundle),
+        help("write it again with `fluxpipe cache export`, and copy it anew")
+    )]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in words.
+        what: String,
+    },
     /// A stored output is not what it was when it was stored.
     #[error("the stored output {} is damaged: its digest is {}", path.display(), found.short())]
     #[diagnostic(

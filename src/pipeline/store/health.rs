@@ -33,17 +33,20 @@ pub struct Lost {
     pub shared: bool,
 }
 
+/// An object, and whether it is that of the shared store.
+pub type Place = (Digest, bool);
+
 /// What is known.
 #[derive(Debug, Default)]
 pub struct Health(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    whole: HashSet<Digest>,
+    whole: HashSet<Place>,
     /// Damaged, and still in place: the store cannot be written.
-    unusable: HashSet<Digest>,
+    unusable: HashSet<Place>,
     /// Found lost, and not found whole since: several threads may come upon one of them.
-    gone: HashSet<Digest>,
+    gone: HashSet<Place>,
     lost: Vec<Lost>,
 }
 
@@ -54,31 +57,32 @@ impl Health {
     }
 
     /// Whether the object was found whole by this process.
-    pub fn is_whole(&self, digest: &Digest) -> bool {
-        self.known().whole.contains(digest)
+    pub fn is_whole(&self, place: &Place) -> bool {
+        self.known().whole.contains(place)
     }
 
     /// Notes that an object is whole.
-    pub fn found_whole(&self, digest: &Digest) {
+    pub fn found_whole(&self, place: Place) {
         let mut known = self.known();
-        known.unusable.remove(digest);
-        known.gone.remove(digest);
-        known.whole.insert(*digest);
+        known.unusable.remove(&place);
+        known.gone.remove(&place);
+        known.whole.insert(place);
     }
 
     /// Whether nothing is known that speaks against the object.
-    pub fn is_usable(&self, digest: &Digest) -> bool {
-        !self.known().unusable.contains(digest)
+    pub fn is_usable(&self, place: &Place) -> bool {
+        !self.known().unusable.contains(place)
     }
 
     /// Notes that an object is lost.
     pub fn found_lost(&self, lost: Lost) {
         let mut known = self.known();
-        known.whole.remove(&lost.digest);
-        if lost.damaged && lost.moved.is_none() && !lost.shared {
-            known.unusable.insert(lost.digest);
+        let place = (lost.digest, lost.shared);
+        known.whole.remove(&place);
+        if lost.damaged && lost.moved.is_none() {
+            known.unusable.insert(place);
         }
-        if known.gone.insert(lost.digest) {
+        if known.gone.insert(place) {
             known.lost.push(lost);
         }
     }
@@ -99,13 +103,13 @@ impl Health {
 /// # Errors
 /// It is gone or damaged.
 pub fn check(store: &Store, digest: &Digest) -> Result<(), StoreError> {
-    if store.health.is_whole(digest) {
+    if store.health.is_whole(&store.place(digest)) {
         return Ok(());
     }
     let path = store.object(digest);
     match digest_of(&path) {
         Ok(found) if found == *digest => {
-            store.health.found_whole(digest);
+            store.health.found_whole(store.place(digest));
             Ok(())
         }
         Ok(found) => Err(damaged(store, digest, found)),
@@ -126,7 +130,8 @@ pub fn unreadable(store: &Store, digest: &Digest, error: io::Error) -> StoreErro
     let path = store.object(digest);
     if error.kind() == io::ErrorKind::NotFound {
         let (digest, path) = (*digest, path.clone());
-        let lost = Lost { digest, path, damaged: false, moved: None, shared: false };
+        let shared = store.is_shared;
+        let lost = Lost { digest, path, damaged: false, moved: None, shared };
         store.health.found_lost(lost);
     }
     StoreError::read(path, error)
@@ -143,7 +148,8 @@ pub fn damaged(store: &Store, digest: &Digest, found: Digest) -> StoreError {
         let _ = atomic::place(moved, &path);
     }
     let digest = *digest;
-    let lost = Lost { digest, path: path.clone(), damaged: true, moved, shared: false };
+    let shared = store.is_shared;
+    let lost = Lost { digest, path: path.clone(), damaged: true, moved, shared };
     store.health.found_lost(lost);
     StoreError::Damaged { path, found }
 }

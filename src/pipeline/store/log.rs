@@ -127,6 +127,31 @@ pub fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     }
 }
 
+/// How many lines of a log are passed over.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn broken(path: &Path) -> Result<usize, StoreError> {
+    let bytes = read(path)?;
+    // An empty line is what two writers leave who close one line.
+    let lines = lines(&bytes).into_par_iter().filter(|line| *line != b"\n");
+    Ok(lines.filter(|line| whole_body(line, |_| true).is_none()).count())
+}
+
+/// The whole lines of a log whose bodies are to be kept, and how many they are.
+///
+/// # Errors
+/// It is there and cannot be read.
+pub fn kept(
+    path: &Path,
+    keep: impl Fn(&[u8]) -> bool + Sync,
+) -> Result<(Vec<u8>, usize), StoreError> {
+    let bytes = read(path)?;
+    let lines = lines(&bytes).into_par_iter();
+    let kept: Vec<_> = lines.filter(|line| whole_body(line, &keep).is_some()).collect();
+    Ok((kept.concat(), kept.len()))
+}
+
 /// Refuses a log in which no line is of the form that is known here: it is no log that was damaged, of which
 /// some line would be left as it was.
 fn ours(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

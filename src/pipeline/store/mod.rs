@@ -31,11 +31,16 @@ mod health;
 mod log;
 mod object;
 mod record;
+mod shared;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod version;
 
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -44,7 +49,7 @@ use serde::{Deserialize, Serialize};
 pub use error::StoreError;
 pub(super) use heads::{Head, Heads};
 pub use health::Lost;
-pub(super) use log::{bodies, read as read_log, write_line};
+pub(super) use log::{bodies, each as each_line, read as read_log, write_line};
 pub(super) use record::{Outcome, Record, Records};
 
 use super::{Blob, KeyPart, Ledger, Output, digest};
@@ -57,7 +62,11 @@ pub struct Store {
     files: files::Files,
     facts: facts::Facts,
     ledger: Ledger,
-    health: health::Health,
+    health: Arc<health::Health>,
+    /// Asked where this one has no output.
+    shared: Option<Box<Store>>,
+    /// Whether this is one that others ask.
+    is_shared: bool,
 }
 
 /// A recipe key in expanded form.
@@ -99,7 +108,8 @@ impl Store {
         let files = files.map_err(|error| StoreError::read(&path, error))?;
         let ledger = Ledger::new(root.join("ledger").join("sidecars.log"));
         let facts = facts::Facts::new(root.join("facts"));
-        Ok(Self { root, files, facts, ledger, health: health::Health::default() })
+        let (health, shared, is_shared) = (Arc::default(), None, false);
+        Ok(Self { root, files, facts, ledger, health, shared, is_shared })
     }
 
     /// The folder of this version of the store.
@@ -116,7 +126,7 @@ impl Store {
         if let Some(text) = &blob.text {
             return Ok(text.clone().into_bytes());
         }
-        object::read(self, &blob.digest)
+        object::read(self.home(&blob.digest), &blob.digest)
     }
 
     /// The file of a blob, for a memory map, compared with its digest the first time that this process
@@ -125,11 +135,13 @@ impl Store {
     /// # Errors
     /// It is gone or damaged, or the file cannot be written.
     pub fn path(&self, blob: &Blob) -> Result<PathBuf, StoreError> {
-        match &blob.text {
-            Some(text) => object::put_bytes(self, &blob.digest, text.as_bytes())?,
-            None => health::check(self, &blob.digest)?,
+        if let Some(text) = &blob.text {
+            object::put_bytes(self, &blob.digest, text.as_bytes())?;
+            return Ok(self.object(&blob.digest));
         }
-        Ok(self.object(&blob.digest))
+        let home = self.home(&blob.digest);
+        health::check(home, &blob.digest)?;
+        Ok(home.object(&blob.digest))
     }
 
     /// Whether an open file is the object of a blob under another name, such as a checkpoint in the output
@@ -177,7 +189,13 @@ impl Store {
     pub(super) fn check<'a>(&self, outputs: impl IntoIterator<Item = &'a Output>) {
         let blobs = outputs.into_iter().flat_map(|output| &output.blobs);
         let blobs: Vec<_> = blobs.filter(|blob| blob.text.is_none()).collect();
-        blobs.par_iter().for_each(|blob| drop(health::check(self, &blob.digest)));
+        blobs
+            .par_iter()
+            .for_each(|blob| drop(health::check(self.home(&blob.digest), &blob.digest)));
+    }
+
+    fn place(&self, digest: &Digest) -> health::Place {
+        (*digest, self.is_shared)
     }
 
     /// Reads what is remembered of the user's files, before many of them are asked for at once.
@@ -266,7 +284,7 @@ impl Store {
         output.blobs.iter().all(|blob| {
             blob.text.is_some()
                 || object::size(&self.object(&blob.digest)) == Some(blob.size)
-                    && self.health.is_usable(&blob.digest)
+                    && self.health.is_usable(&self.place(&blob.digest))
         })
     }
 
@@ -287,9 +305,26 @@ impl Store {
         Ok(Output { blobs })
     }
 
-    /// What came of these item keys of a recipe, as far as it is known; not of those of whose output a
-    /// file is gone.
+    /// What came of these item keys of a recipe, as far as it is known, here or in the shared store; not of
+    /// those of whose output a file is gone.
     pub(super) fn outcomes(
+        &self,
+        recipe: &Digest,
+        keys: &HashSet<Digest>,
+    ) -> Result<HashMap<Digest, Outcome>, StoreError> {
+        let mut found = self.own_outcomes(recipe, keys)?;
+        if let Some(shared) = self.shared() {
+            let missing: HashSet<_> =
+                keys.iter().filter(|key| !found.contains_key(*key)).copied().collect();
+            let theirs = shared.own_outcomes(recipe, &missing)?.into_iter();
+            // What could not be made there may be made here.
+            found.extend(theirs.filter(|(_, outcome)| matches!(outcome, Outcome::Output(_))));
+        }
+        Ok(found)
+    }
+
+    /// The same of this store alone.
+    pub(super) fn own_outcomes(
         &self,
         recipe: &Digest,
         keys: &HashSet<Digest>,
@@ -485,107 +520,5 @@ pub(super) fn file_name(stage: &str) -> String {
         stage.to_owned()
     } else {
         format!("+{}", Digest::of(stage.as_bytes()).hex())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::Draft;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("store")).unwrap();
-        (folder, store)
-    }
-
-    #[test]
-    fn blobs_come_back_and_short_texts_make_no_files() {
-        let (_folder, store) = store();
-        let scratch = store.scratch(&Digest::of(b"item")).unwrap();
-        fs_err::write(scratch.join("big"), vec![7; 9000]).unwrap();
-        let draft = Draft::bytes("text", "a caption").and("binary", vec![0, 159]);
-        let output = store.put(draft.and_file("big", scratch.join("big"))).unwrap();
-        let names: Vec<_> = output.blobs.iter().map(|blob| blob.name.as_str()).collect();
-        assert_eq!(names, ["big", "binary", "text"]);
-        assert_eq!(store.read(output.blob("big").unwrap()).unwrap(), vec![7; 9000]);
-        assert_eq!(store.read(output.blob("binary").unwrap()).unwrap(), [0, 159]);
-        let text = output.blob("text").unwrap();
-        assert_eq!(text.text.as_deref(), Some("a caption"));
-        assert!(!store.object(&text.digest).exists());
-        assert_eq!(fs_err::read(store.path(text).unwrap()).unwrap(), b"a caption");
-        assert!(store.holds(&output));
-        assert_eq!(fs_err::read_dir(store.root().join("tmp")).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_lost_or_damaged_blob_is_noticed() {
-        let (_folder, store) = store();
-        let output = store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
-        let path = store.path(&output.blobs[0]).unwrap();
-        assert!(fs_err::metadata(&path).unwrap().permissions().readonly());
-        fs_err::remove_file(&path).unwrap();
-        fs_err::write(&path, vec![8; 5000]).unwrap();
-        assert!(store.holds(&output));
-        assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Damaged { .. })));
-        // It is out of the way, and nothing is lost.
-        assert!(!store.holds(&output) && !path.exists());
-        let [Lost { damaged: true, moved: Some(moved), .. }] = &store.lost(0)[..] else { panic!() };
-        assert_eq!(fs_err::read(moved).unwrap(), vec![8; 5000]);
-        fs_err::write(&path, "short").unwrap();
-        assert!(!store.holds(&output));
-        fs_err::remove_file(&path).unwrap();
-        assert!(!store.holds(&output));
-        assert!(matches!(store.read(&output.blobs[0]), Err(StoreError::Read { .. })));
-        // It is told of once, and again once it was made again.
-        assert_eq!(store.lost(0).len(), 1);
-        store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
-        fs_err::remove_file(&path).unwrap();
-        assert!(store.read(&output.blobs[0]).is_err());
-        let [_, Lost { damaged: false, .. }] = store.lost(0)[..] else { panic!() };
-    }
-
-    #[test]
-    fn a_file_that_is_handed_out_is_checked_once() {
-        let (folder, store) = store();
-        let output = store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
-        let path = store.path(&output.blobs[0]).unwrap();
-        fs_err::remove_file(&path).unwrap();
-        fs_err::write(&path, vec![8; 5000]).unwrap();
-        // This process knows what it wrote; the next one looks.
-        assert!(store.path(&output.blobs[0]).is_ok());
-        let store = Store::open(&folder.path().join("store")).unwrap();
-        assert!(matches!(store.path(&output.blobs[0]), Err(StoreError::Damaged { .. })));
-        assert!(!store.holds(&output));
-        // What is made again takes its place, also over one that nobody has looked at.
-        fs_err::write(&path, vec![7; 5000]).unwrap();
-        store.put(Draft::bytes("x", vec![9; 5000])).unwrap();
-        assert_eq!(store.read(&output.blobs[0]).unwrap(), vec![9; 5000]);
-    }
-
-    #[test]
-    fn what_was_derived_and_is_damaged_is_made_again() {
-        let (_folder, store) = store();
-        let (digest, whole) = (Digest::of(b"picture"), b"thumbnail".to_vec());
-        let derived = |made: Option<&Vec<u8>>| store.derived("small", &digest, || made.cloned());
-        assert_eq!(derived(Some(&whole)), Some(whole.clone()));
-        assert_eq!(derived(None), Some(whole.clone()));
-        let path = store.root().join("derived").join("small").join(digest.hex());
-        for place in 0..fs_err::read(&path).unwrap().len() {
-            let mut bytes = fs_err::read(&path).unwrap();
-            bytes[place] ^= 4;
-            fs_err::write(&path, &bytes).unwrap();
-            assert_eq!(derived(None), None, "changed at {place}");
-            assert_eq!(derived(Some(&whole)), Some(whole.clone()));
-        }
-    }
-
-    #[test]
-    fn stage_names_never_leave_the_folder() {
-        assert_eq!(file_name("cache-2"), "cache-2");
-        assert_eq!(file_name("tag.probabilities"), "tag.probabilities");
-        for name in ["", ".", "..", "../a", "a/b", "Label", "über"] {
-            assert!(file_name(name).starts_with('+'), "{name}");
-        }
     }
 }

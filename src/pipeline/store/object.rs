@@ -1,9 +1,13 @@
 //! Objects: read-only files named by the digest of their bytes.
 
 use std::{
-    io,
+    hash::{BuildHasher, Hasher, RandomState},
+    io::{self, Read as _},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -33,6 +37,8 @@ pub fn put(store: &Store, name: String, content: Content) -> Result<Blob, StoreE
             Ok(Blob { name, digest, size, text })
         }
         Content::File(path) => {
+            // A disk may turn out to be full only here.
+            disk::flush(&path).map_err(|error| StoreError::write(&path, error))?;
             let (digest, size) = measure(&path).map_err(|error| StoreError::read(&path, error))?;
             adopt(store, &digest, size, &path)?;
             Ok(Blob { name, digest, size, text: None })
@@ -49,6 +55,33 @@ pub fn put_bytes(store: &Store, digest: &Digest, bytes: &[u8]) -> Result<(), Sto
     let staged = atomic::stage(&temporary, bytes);
     staged.map_err(|error| StoreError::write(&temporary, error))?;
     adopt(store, digest, bytes.len() as u64, &temporary)
+}
+
+/// Stores what `reader` gives under its digest, if that is so; else nothing, and says so.
+pub fn put_stream(
+    store: &Store,
+    digest: &Digest,
+    size: u64,
+    reader: &mut dyn io::Read,
+) -> Result<bool, StoreError> {
+    let temporary = temporary(store)?;
+    let mut written = || {
+        let mut file = disk::File::create(&temporary)?;
+        let length = io::copy(&mut reader.take(size), &mut file)?;
+        file.flush_to_disk()?;
+        Ok(length)
+    };
+    let written = written().map_err(|error| StoreError::write(&temporary, error));
+    let whole = written.and_then(|length| {
+        let found = Digest::of_file(&temporary);
+        let found = found.map_err(|error| StoreError::read(&temporary, error))?;
+        Ok(length == size && found == *digest)
+    });
+    if !matches!(whole, Ok(true)) {
+        let _ = disk::remove(&temporary);
+        return whole;
+    }
+    adopt(store, digest, size, &temporary).map(|()| true)
 }
 
 /// The bytes, checked against their digest.
@@ -105,23 +138,24 @@ fn adopt(store: &Store, digest: &Digest, length: u64, from: &Path) -> Result<(),
         atomic::place(from, &path)
     };
     adopt().map_err(|error| StoreError::write(&path, error))?;
-    store.health.found_whole(digest);
+    store.health.found_whole(store.place(digest));
     if length >= LARGE {
         store.files.note(&path, digest);
     }
     Ok(())
 }
 
-/// Digest and size of a finished file, which is flushed to the disk first.
+/// Digest and size of a finished file.
 fn measure(path: &Path) -> io::Result<(Digest, u64)> {
-    disk::flush(path)?;
     Ok((Digest::of_file(path)?, std::fs::metadata(path)?.len()))
 }
 
+/// A name that no other has: not of this process, and not of one of this number on another machine.
 fn temporary(store: &Store) -> Result<PathBuf, StoreError> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    static DRAWN: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ok(store.folder("tmp")?.join(format!("{}-{count}", std::process::id())))
+    Ok(store.folder("tmp")?.join(format!("{}-{:x}-{count}", std::process::id(), *DRAWN)))
 }
 
 /// Removes files that were left a day ago: younger ones may belong to a live process.

@@ -187,7 +187,8 @@ impl Records {
     }
 }
 
-fn key_of(body: &[u8]) -> Option<Digest> {
+/// The key of a record.
+pub fn key_of(body: &[u8]) -> Option<Digest> {
     let hex = body.strip_prefix(KEY)?.get(..64)?;
     std::str::from_utf8(hex).ok()?.parse().ok()
 }

@@ -69,16 +69,18 @@ pub fn cut_offs(texts: &[(&str, &str)], length: usize) -> Option<Warning> {
         return None;
     }
     let named = |(id, t5, clip): &(&str, usize, usize)| match t5 {
-        0 => format!("{id} (CLIP-L {clip})"),
-        t5 => format!("{id} (T5 {t5}, CLIP-L {clip})"),
+        0 => format!("{id} (CLIP-L cuts off {clip})"),
+        t5 => format!("{id} (T5 cuts off {t5}, CLIP-L {clip})"),
     };
     Some(Warning {
         code: "fluxpipe::cache::cut_off".to_owned(),
-        message: format!(
-            "of {} texts the end is cut off: {by_t5} have more than T5's {length} tokens, \
-             {by_clip} more than CLIP-L's 77",
-            cut.len(),
-        ),
+        message: match by_t5 {
+            0 => format!("of {} CLIP-L reads only the first 77 tokens", plural(by_clip, "text")),
+            _ => format!(
+                "the ends of texts are not read: {by_t5} have more than T5's {length} tokens, \
+                 {by_clip} more than CLIP-L's 77"
+            ),
+        },
         help: Some(match by_t5 {
             0 => "T5 sees all of them; `fluxpipe captions --cut` shows what CLIP-L does not"
                 .to_owned(),

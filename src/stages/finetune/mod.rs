@@ -22,6 +22,7 @@ mod states;
 mod warnings;
 
 pub use newest::{Published as PublishedCheckpoint, newest as newest_checkpoint};
+pub use states::damaged as damaged_states;
 
 use std::{
     collections::HashMap,
@@ -39,7 +40,7 @@ use self::{
 };
 use super::{ProjectError, Site, prompts::Prompts, site::needed};
 use crate::{
-    base::{Value, atomic},
+    base::{Digest, Value, atomic},
     device, manifest,
     models::flux::FluxConfig,
     pipeline::{
@@ -239,6 +240,15 @@ impl Stage for Finetune {
             folder.remove().map_err(|error| StoreError::write(folder.path(), error))?;
         }
         Ok(())
+    }
+
+    fn state(&self, item: &ItemSpec) -> Result<Option<Digest>, StageError> {
+        Ok(states::name(&self.recipe()?, item))
+    }
+
+    fn is_shared(&self) -> bool {
+        // A checkpoint has 24 GB.
+        false
     }
 
     fn publications(

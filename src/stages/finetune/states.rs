@@ -3,7 +3,7 @@
 //! The folder is named by all that decides over the steps that were taken, so not by how many are still
 //! to come, nor by which of them are saved, and how. Does not know how a state is written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde_json::json;
 
@@ -61,10 +61,7 @@ impl<'a> Line<'a> {
         members: &[Member],
     ) -> Result<Option<Self>, StageError> {
         let recipe = stage.recipe()?;
-        let earlier = |part: &&KeyPart| !LATER.contains(&part.name.as_str());
-        let parts = recipe.iter().chain(item.key_parts()).filter(earlier);
-        let seed = Digest::of(b"training");
-        let Some(name) = digest(&[seed], parts) else { return Ok(None) };
+        let Some(name) = name(&recipe, item) else { return Ok(None) };
         let batches = Batches::of(members, settings.train_batch_size, settings.seed);
         let (epochs, accumulated) =
             (settings.max_train_epochs, settings.gradient_accumulation_steps);
@@ -131,6 +128,30 @@ impl<'a> Line<'a> {
     fn training(&self) -> Training {
         Training::new(self.settings, &self.epoch_ends, self.length, &self.form)
     }
+}
+
+/// Names the folder of a training's state; `None` while one of its samples has still to be made.
+pub fn name(recipe: &[KeyPart], item: &ItemSpec) -> Option<Digest> {
+    let earlier = |part: &&KeyPart| !LATER.contains(&part.name.as_str());
+    digest(&[Digest::of(b"training")], recipe.iter().chain(item.key_parts()).filter(earlier))
+}
+
+/// Folders of states that are not what was written. Reads all of them.
+#[must_use]
+pub fn damaged(store: &Store) -> Vec<PathBuf> {
+    let folders = store.state_names().into_iter().map(|name| store.state_folder(&name));
+    let damaged = |path: &PathBuf| {
+        let folder = StateFolder::new(path.clone());
+        match folder.find() {
+            Found::Nothing => false,
+            Found::Damaged(_) => true,
+            Found::State(state) => {
+                folder.verify(&state).is_err()
+                    || folder.without_damaged((*state).clone()).checkpoints != state.checkpoints
+            }
+        }
+    };
+    folders.filter(damaged).collect()
 }
 
 /// From where the training of `item` would go on, in words and for programs; `None` where it has not

@@ -173,6 +173,11 @@ impl Stage for Sample {
         draw::all(self, work)
     }
 
+    fn is_shared(&self) -> bool {
+        // They are made from a model that stays here too.
+        false
+    }
+
     fn publications(
         &self,
         finished: &[Finished<'_>],
