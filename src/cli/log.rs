@@ -11,7 +11,7 @@ use super::{
 use crate::{
     manifest::compare,
     pipeline::{self, PastRun, Store},
-    report::{ManifestDifference, RunDifference, RunList, RunTold},
+    report::{ManifestDifference, RunDifference, RunList, RunTold, SetDifference},
 };
 
 /// Show the runs of a project, or what two of them made differently
@@ -132,7 +132,8 @@ fn manifests(store: &Store, old: &PastRun, new: &PastRun) -> Option<ManifestDiff
     let texts = [old, new].map(|asked| store.past_manifest(&asked.digest));
     let [Some(was), Some(is)] = texts else { return None };
     let settings = compare(&was, &is)?;
-    let set = (old.set != new.set).then(|| [old.set.clone(), new.set.clone()]);
+    let set =
+        (old.set != new.set).then(|| SetDifference { old: old.set.clone(), new: new.set.clone() });
     Some(ManifestDifference { settings, set })
 }
 

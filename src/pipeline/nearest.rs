@@ -31,8 +31,12 @@ pub struct Past<'a> {
     store: &'a Store,
     recipes: OnceCell<Vec<(Digest, StoredRecipe)>>,
     records: RefCell<HashMap<Digest, Rc<Records>>>,
+    ids: RefCell<HashMap<Digest, Rc<Ids>>>,
     outputs: RefCell<HashMap<Digest, Rc<Vec<Record>>>>,
 }
+
+/// Keys by the ids of their records.
+type Ids = HashMap<String, Vec<Digest>>;
 
 impl<'a> Past<'a> {
     pub fn new(store: &'a Store) -> Self {
@@ -40,6 +44,7 @@ impl<'a> Past<'a> {
             store,
             recipes: OnceCell::new(),
             records: RefCell::default(),
+            ids: RefCell::default(),
             outputs: RefCell::default(),
         }
     }
@@ -56,13 +61,13 @@ impl<'a> Past<'a> {
         last: Option<Head>,
     ) -> Option<Near> {
         let mut own = Best::default();
-        let name = serde_json::to_string(id).unwrap_or_default();
         for (key, stored) in self.of_kind(kind, recipe.name) {
             let shared = differing(&stored.parts, recipe.parts.iter());
             let records = self.records(key);
             let of_last = last.filter(|last| last.recipe == *key);
             let of_last = of_last.and_then(|last| records.record(&last.item));
-            let of_id = records.mentioning(&name).filter(|record| record.id == id);
+            let of_id = self.ids(key).get(id).cloned().unwrap_or_default();
+            let of_id = of_id.into_iter().filter_map(|key| records.record(&key));
             for record in of_last.into_iter().chain(of_id) {
                 own.offer(*key, shared, &record, parts.clone(), last);
             }
@@ -135,6 +140,13 @@ impl<'a> Past<'a> {
     pub fn records(&self, recipe: &Digest) -> Rc<Records> {
         let read = || Rc::new(self.store.records(recipe).unwrap_or_default());
         Rc::clone(self.records.borrow_mut().entry(*recipe).or_insert_with(read))
+    }
+
+    /// Which of them were made for which item.
+    fn ids(&self, recipe: &Digest) -> Rc<Ids> {
+        let records = self.records(recipe);
+        let read = || Rc::new(records.by_id());
+        Rc::clone(self.ids.borrow_mut().entry(*recipe).or_insert_with(read))
     }
 
     /// Those of them that made something, parsed once for many questions.

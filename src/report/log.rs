@@ -58,8 +58,17 @@ pub struct RunDifference {
 pub struct ManifestDifference {
     /// The values that differ.
     pub settings: Vec<Setting>,
-    /// What the command lines set instead, of the earlier and of the later run; `null` where they agree.
-    pub set: Option<[Vec<String>; 2]>,
+    /// What the command lines set instead; `null` where they agree.
+    pub set: Option<SetDifference>,
+}
+
+/// What two command lines set instead of what the manifest says, as `PATH=VALUE`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct SetDifference {
+    /// That of the earlier run.
+    pub old: Vec<String>,
+    /// That of the later run.
+    pub new: Vec<String>,
 }
 
 impl RunList {
@@ -369,7 +378,7 @@ fn manifest(difference: Option<&ManifestDifference>) -> String {
             }
         };
     }
-    if let Some([old, new]) = &difference.set {
+    if let Some(SetDifference { old, new }) = &difference.set {
         let said =
             |set: &[String]| if set.is_empty() { "nothing".to_owned() } else { set.join(" ") };
         text += &format!("  --set {} → {}\n", said(old), said(new));

@@ -38,7 +38,7 @@ pub use graph::{Drawing, Node, Standing};
 pub use html::html;
 pub use import::imported;
 pub use inspect::{GraphRun, PictureFile, Tensor, WeightFile};
-pub use log::{ManifestDifference, RunDifference, RunList, RunTold};
+pub use log::{ManifestDifference, RunDifference, RunList, RunTold, SetDifference};
 pub use losses::losses;
 pub use machine::{Machine, machine};
 pub use places::Places;

@@ -157,6 +157,22 @@ impl Records {
             .filter_map(|place| serde_json::from_slice(&self.bytes[place.clone()]).ok())
     }
 
+    /// The keys by the ids of their records, found without parsing the rest.
+    pub fn by_id(&self) -> HashMap<String, Vec<Digest>> {
+        /// Only the record itself has a field of this name, and in texts its quotes are masked.
+        const ID: &str = ",\"id\":";
+        let found = self.places.par_iter().filter_map(|(key, place)| {
+            let body = std::str::from_utf8(&self.bytes[place.clone()]).ok()?;
+            let id = first::<String>(&body.as_bytes()[body.find(ID)? + ID.len()..])?;
+            Some((id, *key))
+        });
+        let mut by_id = HashMap::<String, Vec<Digest>>::with_capacity(self.places.len());
+        for (id, key) in found.collect::<Vec<_>>() {
+            by_id.entry(id).or_default().push(key);
+        }
+        by_id
+    }
+
     /// The records in whose line this text stands, found without parsing the others. In a line texts stand
     /// as JSON writes them.
     pub fn mentioning(&self, text: &str) -> impl Iterator<Item = Record> {
@@ -220,5 +236,7 @@ mod tests {
         let left = outcomes(&path, &keys.into(), |_| false).unwrap();
         assert_eq!(left.into_keys().collect::<Vec<_>>(), [keys[1]]);
         assert_eq!(records.record(&Digest::of(&[3])).unwrap().id, "3");
+        let by_id = records.by_id();
+        assert_eq!((by_id.len(), &by_id["2"][..]), (3, &[Digest::of(&[2])][..]));
     }
 }
