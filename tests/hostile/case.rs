@@ -297,8 +297,8 @@ impl Drop for Watch {
 #[test]
 fn each_harm_is_noticed() {
     let found = |read: fn(&[u8]) -> Outcome| {
-        let (words, shape): (_, fn(&mut Random, Vec<u8>) -> Vec<u8>) = (&[], |_, input| input);
-        let reader = Reader { name: "none", seeds: Vec::new, words, shape, read };
+        let (name, words) = ("none", &[]);
+        let reader = Reader { name, seeds: Vec::new, words, shape: |_, input| input, read };
         check(&reader, b"input", 0, &mut Seen::default())
     };
     fn read() -> Outcome {
