@@ -161,7 +161,7 @@ pub enum DatasetError {
     },
     /// A sidecar that is longer than any caption.
     #[error(
-        "{path} has {bytes} bytes, and a caption or tags have {} at most",
+        "{path} is too long: a caption or tags have {} bytes at most",
         super::sidecar::TEXT_LIMIT
     )]
     #[diagnostic(
@@ -171,8 +171,6 @@ pub enum DatasetError {
     TooLong {
         /// The file.
         path: PathBuf,
-        /// Its size.
-        bytes: usize,
     },
     /// A sidecar extension under which a picture would be overwritten.
     #[error("`{extension}` cannot be the extension of a sidecar")]

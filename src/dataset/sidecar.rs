@@ -49,7 +49,7 @@ pub fn read_sidecar(path: &Path) -> Result<Option<String>, DatasetError> {
 /// The bytes are not UTF-8, or more than [`TEXT_LIMIT`].
 pub fn decode_text(bytes: &[u8], path: &Path) -> Result<String, DatasetError> {
     if bytes.len() > TEXT_LIMIT {
-        return Err(DatasetError::TooLong { path: path.to_owned(), bytes: bytes.len() });
+        return Err(DatasetError::TooLong { path: path.to_owned() });
     }
     let text = str::from_utf8(bytes).map_err(|error| DatasetError::NotText {
         path: path.to_owned(),

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     ffi::{OsStr, OsString},
     fs::Metadata,
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, SystemTime},
@@ -23,6 +23,10 @@ use crate::{
 /// A file changed within this time before it was read could change once more and look the same, for
 /// file systems count in ticks; its digest is not remembered. 2 s is the coarsest tick in use (FAT).
 const TICK: Duration = Duration::from_secs(2);
+
+/// Of a sidecar that is longer only so much is read: no text that anybody takes is as long, and it may be
+/// a film with the wrong ending.
+const LONGEST: u64 = 2 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Look {
@@ -116,7 +120,8 @@ impl Files {
         self.learn(path, look, || Digest::of_file(path), |digest| (*digest, None))
     }
 
-    /// The bytes of a sidecar, or `None` where there is no such file.
+    /// The bytes of a sidecar, or `None` where there is no such file; of one that is longer than [`LONGEST`] the
+    /// first ones.
     ///
     /// # Errors
     /// It cannot be read.
@@ -126,6 +131,12 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::read(path, error)),
         };
+        if look.size > LONGEST {
+            let file = disk::open(path).map_err(|error| StoreError::read(path, error))?;
+            let mut bytes = Vec::new();
+            let read = file.take(LONGEST).read_to_end(&mut bytes);
+            return read.map(|_| Some(bytes)).map_err(|error| StoreError::read(path, error));
+        }
         let path = &*self.folder.join(path);
         let text = |seen: &Seen| seen.text.as_ref().map(|text| text.as_bytes().to_vec());
         if let Some(bytes) = self.recall(path, &look, text)? {
@@ -250,6 +261,18 @@ mod tests {
         let file = fs_err::OpenOptions::new().write(true).open(path).unwrap();
         let then = SystemTime::now() - Duration::from_secs(seconds);
         file.file().set_modified(then).unwrap();
+    }
+
+    #[test]
+    fn of_a_film_that_is_called_like_a_sidecar_little_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        let film = fs_err::File::create(&path).unwrap();
+        film.set_len(40 << 30).unwrap();
+        age(&path, 60);
+        let files = Files::new(folder.path().join("files.log")).unwrap();
+        let read = files.sidecar(&path).unwrap().unwrap();
+        assert_eq!(read.len() as u64, LONGEST);
     }
 
     #[test]

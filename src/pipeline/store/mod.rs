@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// The bytes of a sidecar of the user's, or `None` if there is none; a short text is remembered as
-    /// a digest is.
+    /// a digest is. Of a file of more than 2 MiB the first ones, since it is no text.
     ///
     /// # Errors
     /// It cannot be read.
