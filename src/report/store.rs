@@ -141,7 +141,7 @@ pub fn collected(collected: &Collected) -> String {
         let stages = collected.waiting.join(", ");
         let _ = writeln!(
             text,
-            "states and files in the making stay: {stages} still wait for other stages, so it is not known which they need"
+            "states and files in the making stay: what {stages} will need is not known yet"
         );
     }
     let (freed, after) = (bytes(collected.bytes), bytes(collected.after));
