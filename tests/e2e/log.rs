@@ -51,6 +51,12 @@ fn runs_are_listed_and_told() {
 #[test]
 fn two_runs_are_compared_down_to_the_part_of_a_key() {
     let project = Project::finished();
+    let only = project.call(&["log", "diff", "project.toml"]).exits(2);
+    assert!(
+        only.stderr.contains("no run `2`") && only.stderr.contains("1 run,"),
+        "{}",
+        only.stderr
+    );
     project.run().exits(0);
     let same = json(&project, &["log", "diff", "project.toml"]);
     assert!(same["stages"].as_array().unwrap().iter().all(|stage| stage["items"].is_null()));

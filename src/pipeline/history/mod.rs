@@ -211,20 +211,20 @@ impl Store {
     /// There is none, or several.
     pub fn find_run(&self, name: &str) -> Result<PastRun, RunError> {
         let ids = self.run_ids();
-        let by_number = match name.parse::<usize>() {
-            // Ids begin with the year: no run has that number.
-            Ok(number) if name.len() <= 4 => ids.get(number.wrapping_sub(1)),
-            _ => None,
-        };
-        let alike = || ids.iter().filter(|id| !name.is_empty() && id.starts_with(name));
-        let found = match (by_number, alike().count()) {
-            (Some(id), _) => Some(id),
+        // Ids begin with the year: what is shorter is a number of the list, whether there is such a run or not.
+        let number = name.parse::<usize>().ok();
+        let number = number.filter(|number| name.len() <= 3 || *number <= ids.len());
+        let begins = |id: &&String| number.is_none() && !name.is_empty() && id.starts_with(name);
+        let alike = || ids.iter().filter(begins);
+        let found = match (number, alike().count()) {
+            (Some(number), _) => ids.get(number.wrapping_sub(1)),
             (None, 1) => alike().next(),
             (None, _) => ids.iter().find(|id| *id == name),
         };
         found.and_then(|id| self.past_run(id)).ok_or_else(|| {
             let help = match (ids.first(), ids.last(), alike().count()) {
                 (None, ..) => "nothing ran yet: `fluxpipe run` runs it".to_owned(),
+                (Some(only), _, 0) if ids.len() == 1 => format!("there is 1 run, {only}"),
                 (Some(last), Some(first), 0) => format!(
                     "there are {}, from {first} to {last}; `fluxpipe log` lists them",
                     crate::base::plural(ids.len(), "run"),
