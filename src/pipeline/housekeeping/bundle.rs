@@ -140,7 +140,8 @@ pub fn import(store: &Store, path: &Path) -> Result<Imported, StoreError> {
     // Long names and the like, for which a reader would have to make room, are not in our bundles.
     let entries = tar.entries().map_err(unreadable)?.raw(true);
     for (number, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(|error| broken(error.to_string()))?;
+        let mut entry =
+            entry.map_err(|error| broken(format!("it is cut off, or no tar file ({error})")))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = Kind::of(&name).filter(|_| entry.header().entry_type().is_file());
         let Some(kind) = kind.filter(|kind| (number == 0) == matches!(kind, Kind::Head)) else {
