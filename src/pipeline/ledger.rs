@@ -2,12 +2,14 @@
 //! known as such and left alone.
 //!
 //! A sidecar is ours if its bytes are what fluxpipe last wrote at its path, or last wrote for its
-//! picture wherever that was then (a picture renamed together with its sidecars). What is about to be
+//! picture wherever that was then (a picture renamed together with its sidecars), or, where nothing is known of its
+//! path, what it last wrote under its name in a folder of the same name (a project that was moved or copied). What is about to be
 //! written is noted before it is, so that a kill in between makes nobody's file a human's. Where words
 //! of a human went into what is written, they are noted with it: they are theirs for ever, and what
 //! was added to them is not.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -77,6 +79,23 @@ struct Entries {
     paths: HashMap<PathBuf, Last>,
     /// By picture and sort of sidecar (its extension).
     pictures: HashMap<(Digest, String), Last>,
+    /// Paths by what a project that moves takes along of them: the names of file and folder. Made when it is
+    /// asked for.
+    called: OnceCell<HashMap<PathBuf, Vec<PathBuf>>>,
+}
+
+impl Entries {
+    /// Where a sidecar with these names of file and folder was written.
+    fn called(&self, path: &Path) -> &[PathBuf] {
+        let called = self.called.get_or_init(|| {
+            let mut called: HashMap<_, Vec<_>> = HashMap::new();
+            for path in self.paths.keys() {
+                called.entry(names(path)).or_default().push(path.clone());
+            }
+            called
+        });
+        called.get(&names(path)).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Ledger {
@@ -107,8 +126,11 @@ impl Ledger {
         }
         let path = absolute(path)?;
         let at_path = entries.paths.get(&path);
+        let moved = if at_path.is_none() { entries.called(&path) } else { &[] };
+        let moved = moved.iter().filter_map(|before| entries.paths.get(before));
         let of_picture = entries.pictures.get(&(*picture, extension(&path)));
-        let ours = at_path.into_iter().chain(of_picture).find_map(|last| last.find(bytes));
+        let ours =
+            at_path.into_iter().chain(of_picture).chain(moved).find_map(|last| last.find(bytes));
         Ok(match ours {
             Some(Sidecar { appended_to: Some(words), .. }) => Whose::Appended(words.clone()),
             Some(_) => Whose::Ours,
@@ -173,6 +195,7 @@ impl Ledger {
             let of_picture = (entry.picture, extension(&entry.path));
             entries.pictures.entry(of_picture).or_default().take_in(&entry);
             entries.paths.entry(entry.path.clone()).or_default().take_in(&entry);
+            entries.called.take();
         }
         // A line that is not whole yet is looked at again next time.
         entries.read += fresh.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
@@ -198,6 +221,12 @@ impl Last {
 
 fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     std::path::absolute(path).map_err(|error| StoreError::read(path, error))
+}
+
+/// The names of a file and of the folder that it is in.
+fn names(path: &Path) -> PathBuf {
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    Path::new(folder).join(path.file_name().unwrap_or_default())
 }
 
 fn extension(path: &Path) -> String {
@@ -237,6 +266,21 @@ mod tests {
         ledger.note(&[entry("/p/a.caption", "A", "a dog", true)], true).unwrap();
         assert_eq!(owner(&ledger, "/p/a.caption", "A", "a dog"), Whose::Ours);
         assert_eq!(owner(&ledger, "/p/a.caption", "A", "a cat"), Whose::Human, "put back by hand");
+    }
+
+    #[test]
+    fn a_project_that_was_moved_keeps_its_sidecars() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = Ledger::new(folder.path().join("log"));
+        ledger.note(&[entry("/p/words/a.caption", "A", "a cat", true)], true).unwrap();
+        ledger.note(&[entry("/p/more/a.caption", "M", "a cow", true)], true).unwrap();
+        // Also where the picture was replaced after the move.
+        assert_eq!(owner(&ledger, "/q/words/a.caption", "B", "a cat"), Whose::Ours);
+        assert_eq!(owner(&ledger, "/q/words/a.caption", "B", "my cat"), Whose::Human, "edited");
+        assert_eq!(owner(&ledger, "/q/words/b.caption", "B", "a cat"), Whose::Human, "copied");
+        assert_eq!(owner(&ledger, "/q/words/a.caption", "B", "a cow"), Whose::Human, "of another");
+        ledger.note(&[entry("/q/words/a.caption", "B", "a dog", true)], true).unwrap();
+        assert_eq!(owner(&ledger, "/q/words/a.caption", "B", "a cat"), Whose::Human, "put back");
     }
 
     #[test]

@@ -114,6 +114,12 @@ const SIDECAR: u64 = 1 << 16;
 pub fn provenance(store: &Store, path: &Path, header: &[Digest]) -> Option<Provenance> {
     let size = std::fs::metadata(path).ok()?.len();
     let finder = Finder { store, past: Past::new(store), path, size };
+    if let Some(named) = finder.named()
+        && Digest::of_file(path).ok() != Some(named)
+    {
+        let damaged = finder.output(&named);
+        return damaged.map(|found| Provenance { known: Known::Changed, ..found });
+    }
     let digest = finder.digest();
     let found = digest.and_then(|digest| finder.output(&digest));
     let found = found.or_else(|| finder.text());
@@ -155,15 +161,18 @@ struct Line {
 }
 
 impl Finder<'_> {
+    /// The digest that the path of an object names.
+    fn named(&self) -> Option<Digest> {
+        let name = self.path.file_name()?.to_str()?;
+        let folder = self.path.parent()?.file_name()?.to_str()?;
+        format!("{folder}{name}").parse().ok()
+    }
+
     /// The digest of the file; `None` where it is larger than a published file can be without being an
     /// output, and no output is as large: then it need not be read.
     fn digest(&self) -> Option<Digest> {
-        let name = self.path.file_name().and_then(|name| name.to_str());
-        let folder = self.path.parent().and_then(|folder| folder.file_name()?.to_str());
-        if let (Some(name), Some(folder)) = (name, folder)
-            && let Ok(digest) = format!("{folder}{name}").parse()
-        {
-            return Some(digest);
+        if let Some(named) = self.named() {
+            return Some(named);
         }
         let needle = format!("\"size\":{}", self.size);
         let alike = || self.records(&needle).into_iter().map(|found| found.blob);
@@ -333,7 +342,9 @@ impl Finder<'_> {
                     false => return None,
                 };
                 let same = line.digest.is_some() && line.digest == digest;
-                let is_there = absolute.ends_with(&line.path);
+                // A run of the folder `.` names its files from there.
+                let path = line.path.strip_prefix(".").unwrap_or(&line.path);
+                let is_there = absolute.ends_with(path);
                 (same || is_there).then(|| Notice {
                     same,
                     stage: line.stage,

@@ -330,6 +330,11 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
     let runs = runs.collect::<Vec<_>>();
     let files = selected(plan).map(|stage| stage.publishes).sum::<usize>();
     let manifest = places.manifest.path.display();
+    let run = match &places.manifest.in_place_of {
+        // That command would look for its files from another folder, and write to another output.
+        Some(own) => format!("in the place of {}, {manifest}", own.display()),
+        None => format!("`fluxpipe run {manifest}`"),
+    };
     if let Some((stage, needed)) = blocked(plan) {
         return theme::bad(format!(
             "cannot run: {stage} reads what {needed} has still to make; select {needed} too"
@@ -337,7 +342,7 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
     }
     match (runs.is_empty(), files) {
         (true, 0) => theme::good("nothing to do: everything is up to date"),
-        (true, _) => format!("`fluxpipe run {manifest}` would write {}", plural(files, "file")),
+        (true, _) => format!("{run} would write {}", plural(files, "file")),
         (false, _) => {
             let total = selected(plan).map(|stage| stage.counts.run).sum::<usize>();
             let most = if selected(plan).any(|stage| !at_most(stage).is_empty()) {
@@ -345,11 +350,7 @@ fn closing(plan: &Plan, places: Places<'_>) -> String {
             } else {
                 ""
             };
-            format!(
-                "`fluxpipe run {manifest}` would run {most}{}: {}",
-                plural(total, "item"),
-                runs.join(", ")
-            )
+            format!("{run} would run {most}{}: {}", plural(total, "item"), runs.join(", "))
         }
     }
 }

@@ -337,7 +337,7 @@ impl Listing<'_> {
             Found::Hand { path, .. } => Source::Hand { path },
             Found::InJson { path, .. } => Source::InJson { path: path.to_owned() },
             Found::Nothing { .. } => Source::Nothing,
-            Found::LeftOut => Source::LeftOut,
+            Found::LeftOut | Found::NoFile(_) => Source::LeftOut,
         })
     }
 

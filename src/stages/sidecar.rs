@@ -65,7 +65,13 @@ impl Sidecars<'_> {
             return Ok(Said::Nothing);
         }
         let path = sample.sidecar(self.extension)?;
-        let Some(bytes) = site.store.read_sidecar(&path)? else { return Ok(Said::Nothing) };
+        let bytes = match site.store.read_sidecar(&path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Said::Nothing),
+            // A pipe, a device, a folder: that of one picture, which is left out.
+            Err(error) if !path.is_file() => return Ok(Said::NotText(ItemFailure::of(&error))),
+            Err(error) => return Err(error.into()),
+        };
         let owner = site.store.ledger().owner(&path, &sample.digest, &Digest::of(&bytes))?;
         if owner == Whose::Ours {
             return Ok(Said::Nothing);

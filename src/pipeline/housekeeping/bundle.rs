@@ -10,6 +10,7 @@ use std::{
     path::Path,
 };
 
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -82,11 +83,11 @@ pub fn export(
         bytes: objects.values().sum(),
     };
     // Nothing is written where something is damaged.
-    let outputs = entries.iter().map(|entry| &entry.output);
-    store.check(outputs.clone());
-    for digest in objects.keys() {
-        store.whole_object(digest)?;
+    let gone = objects.keys().map(|digest| store.object_path(digest)).find(|path| !path.is_file());
+    if let Some(path) = gone {
+        return Err(StoreError::Gone { path });
     }
+    objects.par_iter().try_for_each(|(digest, _)| store.whole_object(digest))?;
     let write = |out: &mut dyn Write| {
         let mut tar = tar::Builder::new(BufWriter::new(out));
         add(&mut tar, HEAD, &serde_json::to_vec_pretty(&bundle)?)?;
@@ -141,7 +142,7 @@ pub fn import(store: &Store, path: &Path) -> Result<Imported, StoreError> {
     let entries = tar.entries().map_err(unreadable)?.raw(true);
     for (number, entry) in entries.enumerate() {
         let mut entry =
-            entry.map_err(|error| broken(format!("it is cut off, or no tar file ({error})")))?;
+            entry.map_err(|_| broken("it is cut off, or no file of `cache export`".to_owned()))?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = Kind::of(&name).filter(|_| entry.header().entry_type().is_file());
         let Some(kind) = kind.filter(|kind| (number == 0) == matches!(kind, Kind::Head)) else {
@@ -196,7 +197,6 @@ pub fn import(store: &Store, path: &Path) -> Result<Imported, StoreError> {
 
 /// Adds those of the records whose outputs are there; how many are new, and how many were known.
 fn records(store: &Store, recipe: &Digest, bytes: &[u8]) -> Result<(usize, usize), StoreError> {
-    use rayon::prelude::*;
     let records = bodies(bytes).filter_map(|body| serde_json::from_slice::<Record>(body).ok());
     let held = |record: &Record| record.output.as_ref().is_some_and(|one| store.holds(one));
     let mut records: Vec<Record> = records.filter(held).collect();

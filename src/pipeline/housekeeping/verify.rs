@@ -152,7 +152,14 @@ impl Makers<'_> {
         };
         let stage = self.roots.stages.get(&maker.key).cloned();
         let loss = match &stage {
-            Some(stage) => format!("the next run of {stage} makes {} again", maker.id),
+            Some(stage) => {
+                let when = if path.exists() {
+                    "after --repair, or when a run reads it"
+                } else {
+                    "with the next run"
+                };
+                format!("{stage} makes {} again {when}", maker.id)
+            }
             None => "nothing: this manifest does not need it".to_owned(),
         };
         let kind = Some(self.survey.sort(maker).kind);

@@ -61,6 +61,16 @@ pub enum StoreError {
         /// The file or folder.
         path: PathBuf,
     },
+    /// A stored output is not there any more.
+    #[error("the stored output {} is gone", path.display())]
+    #[diagnostic(
+        code(fluxpipe::store::gone),
+        help("run first: what made it runs again, and nothing else")
+    )]
+    Gone {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A file of outputs is none, or not whole.
     #[error("{} cannot be imported: {what}", path.display())]
     #[diagnostic(

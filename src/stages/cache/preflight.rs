@@ -77,8 +77,8 @@ pub fn cut_offs(texts: &[(&str, &str)], length: usize) -> Option<Warning> {
         message: match by_t5 {
             0 => format!("of {} CLIP-L reads only the first 77 tokens", plural(by_clip, "text")),
             _ => format!(
-                "the ends of texts are not read: {by_t5} have more than T5's {length} tokens, \
-                 {by_clip} more than CLIP-L's 77"
+                "the ends of texts are not read: T5 cuts off {by_t5} after {length} tokens, CLIP-L \
+                 {by_clip} after 77"
             ),
         },
         help: Some(match by_t5 {

@@ -20,8 +20,8 @@ use crate::{
     dataset::{self, InJson, Metadata, PictureFile},
     manifest::{self, StageConfig, StageDecl},
     pipeline::{
-        Finished, ItemSpec, KeyPart, Owner, Publication, Published, Recipe, Seen, Stage,
-        StageError, Store, Upstream, UpstreamItem, Warning, Work,
+        Finished, ItemFailure, ItemSpec, KeyPart, Owner, Publication, Published, Recipe, Seen,
+        Stage, StageError, Store, Upstream, UpstreamItem, Warning, Work,
     },
 };
 
@@ -112,8 +112,13 @@ impl Merge {
         let path = sample.sidecar(if is_caption { captions } else { word.extension })?;
         // A file that is the caption holds no tags.
         let is_read = is_caption || captions != word.extension;
-        if is_read && let Some(bytes) = self.site.store.read_sidecar(&path)? {
-            return Ok(Found::Hand { path, bytes });
+        let read = if is_read { self.site.store.read_sidecar(&path) } else { Ok(None) };
+        match read {
+            Ok(Some(bytes)) => return Ok(Found::Hand { path, bytes }),
+            Ok(None) => {}
+            // A pipe, a device, a folder: that of one picture, which is left out.
+            Err(error) if !path.is_file() => return Ok(Found::NoFile(ItemFailure::of(&error))),
+            Err(error) => return Err(error.into()),
         }
         let file = self.in_json()?;
         let entry = file.and_then(|file| Some((file, file.entry(&sample.file)?.text(word.name)?)));

@@ -49,6 +49,8 @@ pub(in crate::stages) enum Found<'a> {
     Nothing { path: PathBuf },
     /// A needed stage could not make it.
     LeftOut,
+    /// What lies in the place of a sidecar is no file.
+    NoFile(ItemFailure),
 }
 
 impl Found<'_> {
@@ -61,8 +63,11 @@ impl Found<'_> {
         }
     }
 
-    /// Why a sidecar is not used: it is no text.
+    /// Why a sidecar is not used: it is no text, or no file.
     pub fn failure(&self) -> Option<ItemFailure> {
+        if let Self::NoFile(failure) = self {
+            return Some(failure.clone());
+        }
         let Self::Hand { path, bytes } = self else { return None };
         dataset::decode_text(bytes, path).err().map(|error| ItemFailure::of(&error))
     }
@@ -79,7 +84,7 @@ impl Found<'_> {
                 KeyPart::new(word.name, Digest::of(text.as_bytes()), file)
             }
             Self::Nothing { path } => KeyPart::new(word.name, Value::None, Origin::File(path)),
-            Self::LeftOut => return None,
+            Self::LeftOut | Self::NoFile(_) => return None,
         })
     }
 
@@ -98,7 +103,7 @@ impl Found<'_> {
             }
             Self::Hand { path, bytes } => Some(dataset::decode_text(bytes, path)?),
             Self::InJson { path, text } => Some(dataset::decode_text(text.as_bytes(), path)?),
-            Self::Nothing { .. } | Self::LeftOut => None,
+            Self::Nothing { .. } | Self::LeftOut | Self::NoFile(_) => None,
         })
     }
 }
