@@ -116,6 +116,18 @@ pub enum CliError {
         /// All names.
         stages: String,
     },
+    /// A file of no kind that `inspect` knows.
+    #[error("{} is no file that `inspect` can tell of", path.display())]
+    #[diagnostic(
+        code(fluxpipe::cli::not_known),
+        help(
+            "it tells of weights (.safetensors, .pth, .onnx), pictures, and what a run made; if a run made this, name its manifest with --project"
+        )
+    )]
+    NotKnown {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file would be written over.
     #[error("{} is there already", path.display())]
     #[diagnostic(

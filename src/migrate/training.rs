@@ -325,7 +325,15 @@ impl Training<'_> {
         };
         match steps {
             Some(given) => {
-                findings.remark(given.id, &because);
+                match epochs {
+                    Some(_) => findings.remark(given.id, &because),
+                    // One epoch may be far too short, and must not be found out after the training.
+                    None => {
+                        let (from, line) =
+                            (findings.get(given.id).from.clone(), findings.get(given.id).line);
+                        findings.note(&from, "--max_train_steps", line, &because);
+                    }
+                }
                 draft.set(
                     path,
                     Line::of(value.to_string(), given.id).comment(if epochs.is_some() {

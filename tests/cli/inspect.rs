@@ -33,6 +33,22 @@ fn networks_are_recognised_by_their_tensors() {
 }
 
 #[test]
+fn a_file_of_no_kind_is_not_called_damaged_weights() {
+    let project = Project::new();
+    for name in ["notes.toml", "page.html", "weights.safetensors"] {
+        project.file(name, "a text");
+        let told = project.run(&["inspect", name]);
+        let is_weights = name.ends_with("safetensors");
+        assert_eq!(
+            told.stderr.contains("fluxpipe::cli::not_known"),
+            !is_weights,
+            "{}",
+            told.stderr
+        );
+    }
+}
+
+#[test]
 fn scaled_weights_and_names_that_are_not_read_are_told() {
     let project = Project::new();
     let write = |file: &str, names: &[(&str, Dtype)]| {

@@ -88,6 +88,9 @@ impl Inspect {
                     path: self.file.clone(),
                     bytes: bytes_on_disk(&self.file),
                 }),
+                Err(_) if self.file.is_file() && !is_called_weights(&self.file) => {
+                    return Err(CliError::NotKnown { path: self.file }.into());
+                }
                 Err(error) => return Err(error),
             },
         };
@@ -120,6 +123,13 @@ impl Inspect {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Whether a file is called as weights are, so that what is wrong with it is worth telling.
+fn is_called_weights(path: &Path) -> bool {
+    const ENDINGS: [&str; 7] = ["safetensors", "sft", "pth", "pt", "bin", "ckpt", "onnx"];
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    ending.is_none_or(|ending| ENDINGS.contains(&ending.to_ascii_lowercase().as_str()))
 }
 
 fn is_graph(path: &Path) -> bool {
