@@ -325,14 +325,13 @@ impl Training<'_> {
         };
         match steps {
             Some(given) => {
-                match epochs {
-                    Some(_) => findings.remark(given.id, &because),
-                    // One epoch may be far too short, and must not be found out after the training.
-                    None => {
-                        let (from, line) =
-                            (findings.get(given.id).from.clone(), findings.get(given.id).line);
-                        findings.note(&from, "--max_train_steps", line, &because);
-                    }
+                findings.remark(given.id, &because);
+                // One epoch may be far too short, and must not be found out after the training.
+                if epochs.is_none() {
+                    let given = findings.get(given.id);
+                    let (from, line) = (given.from.clone(), given.line);
+                    let why = format!("max_train_epochs = 1 stands there for {count} steps");
+                    findings.note(&from, "--max_train_steps", line, &why);
                 }
                 draft.set(
                     path,
