@@ -67,6 +67,7 @@ const BY_CODE: &[(&str, Exit)] = &[
     ("fluxpipe::cli::interrupted", Exit::Interrupted),
     ("fluxpipe::cli::write", Exit::Failed),
     ("fluxpipe::cli::store_in_use", Exit::Failed),
+    ("fluxpipe::cli::not_known", Exit::Missing),
     ("fluxpipe::cli::not_trained", Exit::Failed),
     ("fluxpipe::cli::no_checkpoint", Exit::Missing),
     ("fluxpipe::cli", Exit::Usage),
