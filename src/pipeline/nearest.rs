@@ -282,7 +282,7 @@ mod tests {
                     run: format!("{place:02}"),
                 };
                 store.put_recipe(&key, &of).unwrap();
-                store.append_record(&key, &record, false).unwrap();
+                store.append_records(&key, std::slice::from_ref(&record), false).unwrap();
                 // Of one key that was made twice the last record counts.
                 stored.retain(|(_, other): &(Recipe, Record)| other.key != record.key);
                 stored.push((recipe, record));

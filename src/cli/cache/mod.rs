@@ -11,7 +11,11 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{CliError, Outcome, Project, project::open};
-use crate::{base::Lock, pipeline::housekeeping::Roots, report};
+use crate::{
+    base::Lock,
+    pipeline::{Store, StoreError, housekeeping::Roots},
+    report::{bundle_imported, collected, exported, used, verified},
+};
 
 /// Look after the store: what takes room, what is damaged, what nothing needs
 ///
@@ -76,14 +80,20 @@ impl Of {
 
 /// The store for this process alone.
 fn alone(project: &Project) -> miette::Result<Lock> {
-    let store = project.store.root().to_owned();
-    Ok(project.store.take_alone()?.map_err(|process| CliError::StoreInUse { store, process })?)
+    taken(project, Store::take_alone)
 }
 
 /// A part in the store, so that nobody clears it meanwhile.
 fn part(project: &Project) -> miette::Result<Lock> {
+    taken(project, Store::take_part)
+}
+
+fn taken(
+    project: &Project,
+    take: impl Fn(&Store) -> Result<Result<Lock, Option<u32>>, StoreError>,
+) -> miette::Result<Lock> {
     let store = project.store.root().to_owned();
-    Ok(project.store.take_part()?.map_err(|process| CliError::StoreInUse { store, process })?)
+    Ok(take(&project.store)?.map_err(|process| CliError::StoreInUse { store, process })?)
 }
 
 fn name(project: &Project) -> String {
@@ -94,5 +104,3 @@ fn name(project: &Project) -> String {
 fn show<T: serde::Serialize>(result: &T, json: bool, text: fn(&T) -> String) -> miette::Result<()> {
     if json { super::print_json(result) } else { super::print(&text(result)) }
 }
-
-use report::{bundle_imported, collected, exported, used, verified};

@@ -346,7 +346,7 @@ fn keep(
                 seconds,
                 run,
             };
-            store.append_record(&key, &record, false)?;
+            store.append_records(&key, &[record], false)?;
         }
         store.flush_records(&key)?;
     }

@@ -83,7 +83,7 @@ pub fn export(
         bytes: objects.values().sum(),
     };
     // Nothing is written where something is damaged.
-    let gone = objects.keys().map(|digest| store.object_path(digest)).find(|path| !path.is_file());
+    let gone = objects.keys().map(|digest| store.object(digest)).find(|path| !path.is_file());
     if let Some(path) = gone {
         return Err(StoreError::Gone { path });
     }
@@ -99,7 +99,7 @@ pub fn export(
         for (digest, size) in &objects {
             let mut header = header(*size);
             let name = format!("objects/{digest}");
-            tar.append_data(&mut header, name, disk::open(&store.object_path(digest))?)?;
+            tar.append_data(&mut header, name, disk::open(&store.object(digest))?)?;
         }
         for (recipe, entries) in &recipes {
             let records = store.records(recipe).map_err(io::Error::other)?;
@@ -205,7 +205,7 @@ fn records(store: &Store, recipe: &Digest, bytes: &[u8]) -> Result<(usize, usize
     let all = records.len();
     records.retain(|record| !known.contains_key(&record.key));
     if !records.is_empty() {
-        store.append_records(recipe, &records)?;
+        store.append_records(recipe, &records, true)?;
     }
     Ok((records.len(), all - records.len()))
 }

@@ -172,7 +172,7 @@ fn freed(store: &Store, entry: &Entry, holders: &mut HashMap<Digest, usize>) -> 
         *holders == 0
     };
     let digests: Vec<_> = entry.objects().map(|blob| blob.digest).filter(last).collect();
-    digests.iter().map(|digest| store.object_path(digest)).collect()
+    digests.iter().map(|digest| store.object(digest)).collect()
 }
 
 /// Objects that no record names.

@@ -97,7 +97,7 @@ pub fn verify(
         ..Verified::default()
     };
     let is_whole = |path: &Path, named: Option<Digest>| {
-        named.is_some_and(|named| disk_digest(path).is_some_and(|found| found == named))
+        named.is_some_and(|named| Digest::of_file(path).is_ok_and(|found| found == named))
     };
     let looked = found.par_iter().map(|(path, _)| {
         let named = store.object_digest(path);
@@ -112,7 +112,7 @@ pub fn verify(
             (true, true) => {}
         }
     }
-    let missing = makers.makers.keys().map(|digest| (store.object_path(digest), *digest));
+    let missing = makers.makers.keys().map(|digest| (store.object(digest), *digest));
     let mut missing: Vec<_> = missing.filter(|(path, _)| !path.is_file()).collect();
     missing.sort();
     let missing = missing.into_iter().map(|(path, digest)| makers.finding(path, Some(digest)));
@@ -128,10 +128,6 @@ pub fn verify(
     }
     verified.seconds = watch.seconds();
     Ok(verified)
-}
-
-fn disk_digest(path: &Path) -> Option<Digest> {
-    Digest::of_file(path).ok()
 }
 
 /// Who made which object.

@@ -152,7 +152,7 @@ impl<'a, 't> Session<'a, 't> {
             run: self.run.to_owned(),
         };
         let recipe = self.recipes[item].0;
-        self.store.append_record(&recipe, &record, false)?;
+        self.store.append_records(&recipe, &[record], false)?;
         if !self.unflushed.contains(&recipe) {
             self.unflushed.push(recipe);
         }

@@ -337,18 +337,18 @@ impl Store {
         Records::load(&self.record_log(recipe))
     }
 
-    /// Adds a record of a recipe; `flush` also waits until the log is on the disk.
-    pub(super) fn append_record(
+    /// Adds records of a recipe in one write; `flush` also waits until the log is on the disk.
+    pub(super) fn append_records(
         &self,
         recipe: &Digest,
-        record: &Record,
+        records: &[Record],
         flush: bool,
     ) -> Result<(), StoreError> {
         self.folder("records")?;
         let path = self.record_log(recipe);
-        let mut line = Vec::new();
-        let written = write_line(&mut line, record);
-        let written = written.and_then(|()| atomic::append(&path, &line, flush));
+        let mut lines = Vec::new();
+        let written = records.iter().try_for_each(|record| write_line(&mut lines, record));
+        let written = written.and_then(|()| atomic::append(&path, &lines, flush));
         written.map_err(|error| StoreError::write(path, error))
     }
 

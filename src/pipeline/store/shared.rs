@@ -6,8 +6,8 @@ use std::{collections::HashSet, path::Path, sync::Arc};
 
 use rayon::prelude::*;
 
-use super::{Outcome, Record, Records, Store, StoreError, object, write_line};
-use crate::base::{Digest, atomic};
+use super::{Outcome, Record, Records, Store, StoreError, object};
+use crate::base::Digest;
 
 impl Store {
     /// The same store, which asks the store in the folder `path` where it has no output itself.
@@ -87,7 +87,7 @@ impl Store {
         if let Some(stored) = self.recipe(recipe) {
             to.put_recipe(recipe, &stored)?;
         }
-        to.append_records(recipe, &copied)?;
+        to.append_records(recipe, &copied, true)?;
         Ok(copied.len())
     }
 
@@ -99,23 +99,6 @@ impl Store {
             object::put_bytes(to, &blob.digest, &bytes)?;
         }
         Ok(())
-    }
-
-    /// Adds records of a recipe in one write, and waits until they are on the disk.
-    ///
-    /// # Errors
-    /// The store cannot be written.
-    pub(in crate::pipeline) fn append_records(
-        &self,
-        recipe: &Digest,
-        records: &[Record],
-    ) -> Result<(), StoreError> {
-        self.folder("records")?;
-        let path = self.record_log(recipe);
-        let mut lines = Vec::new();
-        let written = records.iter().try_for_each(|record| write_line(&mut lines, record));
-        let written = written.and_then(|()| atomic::append(&path, &lines, true));
-        written.map_err(|error| StoreError::write(path, error))
     }
 }
 
@@ -139,7 +122,7 @@ mod tests {
         let (failure, parts, seconds) = (None, Vec::new(), 1.0);
         let record =
             Record { key: *key, output: Some(output.clone()), failure, id, parts, seconds, run };
-        store.append_records(recipe, &[record]).unwrap();
+        store.append_records(recipe, &[record], true).unwrap();
         output
     }
 

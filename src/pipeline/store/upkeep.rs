@@ -37,11 +37,6 @@ impl Store {
         }
     }
 
-    /// Where the object of this digest is or would be.
-    pub(in crate::pipeline) fn object_path(&self, digest: &Digest) -> PathBuf {
-        self.object(digest)
-    }
-
     /// The digest that the path of an object names; `None` where no object has such a path.
     pub(in crate::pipeline) fn object_digest(&self, path: &Path) -> Option<Digest> {
         let inside = path.strip_prefix(self.root().join("objects")).ok()?;
